@@ -1,0 +1,1 @@
+"""HTTP: the status API and its pages, for people and programs."""

@@ -1,0 +1,1 @@
+"""Sending result objects to destinations, one module per kind of destination."""

@@ -1,0 +1,445 @@
+"""What the product talks about, in plain frozen values. Standard library only.
+
+Six ideas: Instance, Study, Model, Result, Destination, Job. Every other module speaks in
+these types; none of them knows a database row, a DICOM data set or a tensor.
+
+Coordinates are stored-pixel ``(row, column)``, zero-based, pixel centres at whole numbers,
+unless a name ends in ``_mm``. Probabilities are in ``[0, 1]``. Times are timezone-aware UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Laterality(StrEnum):
+    """Image Laterality (0020,0062), PS3.3 C.8.11.7.1.1; one image shows one breast."""
+
+    RIGHT = "R"
+    LEFT = "L"
+
+
+class View(StrEnum):
+    """View of the breast, PS3.16 CID 4014; the two screening views are analysed."""
+
+    CC = "CC"
+    MLO = "MLO"
+    OTHER = "OTHER"
+
+
+class Reason(StrEnum):
+    """Why an image is not analysed. The value is the stable code; `sentence` is for people."""
+
+    NOT_MAMMOGRAPHY = "not-mammography"
+    FOR_PROCESSING = "for-processing"
+    TOMOSYNTHESIS = "tomosynthesis"
+    MULTI_FRAME = "multi-frame"
+    NOT_MONOCHROME = "not-monochrome"
+    NO_PIXEL_DATA = "no-pixel-data"
+    NO_LATERALITY = "no-laterality"
+    NO_VIEW = "no-view"
+    UNSUPPORTED_VIEW = "unsupported-view"
+    VIEW_MODIFIER = "view-modifier"
+    PARTIAL_VIEW = "partial-view"
+    BREAST_IMPLANT = "breast-implant"
+    QUALITY_CONTROL = "quality-control"
+    NO_PIXEL_SPACING = "no-pixel-spacing"
+    UNREADABLE_PIXELS = "unreadable-pixels"
+    NO_BREAST = "no-breast"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence that says what is wrong with the image."""
+        return _REASON_SENTENCES[self]
+
+
+_REASON_SENTENCES: Mapping[Reason, str] = {
+    Reason.NOT_MAMMOGRAPHY: "The image is not a digital mammogram (modality or SOP class).",
+    Reason.FOR_PROCESSING: "The image is For Processing; the models read For Presentation images.",
+    Reason.TOMOSYNTHESIS: "The image is a tomosynthesis volume; the models read 2D mammograms.",
+    Reason.MULTI_FRAME: "The image has more than one frame.",
+    Reason.NOT_MONOCHROME: "The image is not monochrome.",
+    Reason.NO_PIXEL_DATA: "The object holds no pixel data.",
+    Reason.NO_LATERALITY: "Image Laterality is missing, so the breast is unknown.",
+    Reason.NO_VIEW: "View Code Sequence and View Position are missing, so the view is unknown.",
+    Reason.UNSUPPORTED_VIEW: "The view is neither cranio-caudal nor medio-lateral oblique.",
+    Reason.VIEW_MODIFIER: "The view carries a modifier (spot, magnification, implant displaced).",
+    Reason.PARTIAL_VIEW: "The image is marked as a partial view of the breast.",
+    Reason.BREAST_IMPLANT: "The breast has an implant.",
+    Reason.QUALITY_CONTROL: "The image is a quality control image.",
+    Reason.NO_PIXEL_SPACING: "Imager Pixel Spacing is missing, so sizes are unknown.",
+    Reason.UNREADABLE_PIXELS: "The pixel data cannot be decoded.",
+    Reason.NO_BREAST: "No breast was found in the image.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the header of one image says, as far as routing and reports need it.
+
+    Attributes
+    ----------
+    laterality, view
+        ``None`` when the header does not say.
+    view_modifiers
+        Code meanings of View Modifier Code Sequence (0054,0222).
+    spacing_mm
+        ``(row, column)`` size of a pixel in the breast plane: Pixel Spacing when present,
+        else Imager Pixel Spacing over Estimated Radiographic Magnification Factor.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    presentation_intent: str
+    laterality: Laterality | None
+    view: View | None
+    view_modifiers: tuple[str, ...]
+    partial_view: bool
+    implant: bool
+    quality_control: bool
+    rows: int
+    columns: int
+    frames: int
+    samples_per_pixel: int
+    photometric: str
+    spacing_mm: tuple[float, float] | None
+    has_pixel_data: bool
+    manufacturer: str = ""
+
+    @property
+    def name(self) -> str:
+        """Short name such as ``R MLO``; a question mark stands for what is unknown."""
+        return f"{self.laterality or '?'} {self.view or '?'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One SOP instance as we hold it: the facts of its header and where its bytes lie.
+
+    Attributes
+    ----------
+    path
+        Part 10 file, relative to the data directory.
+    sha256
+        Hex digest of the whole Part 10 file.
+    """
+
+    facts: ImageFacts
+    path: str
+    sha256: str
+    size_bytes: int
+    received_at: datetime
+    calling_ae_title: str = ""
+
+
+class IntakeOutcome(StrEnum):
+    """What became of an instance that was handed to the catalogue."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHeader:
+    """Patient and study attributes of a received object, for the admin's eyes; never logged."""
+
+    patient_name: str = ""
+    patient_id: str = ""
+    description: str = ""
+    accession_number: str = ""
+    study_date: str = ""
+
+
+class StudyState(StrEnum):
+    """Where a study stands: still waiting for images, or settled for its latest revision."""
+
+    RECEIVING = "receiving"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study and the images we hold of it.
+
+    Attributes
+    ----------
+    revision
+        0 until the study settles for the first time; one more each time it settles again.
+    waiting_for
+        In words, what the study waits for before it is analysed; empty once settled.
+    conflicts
+        Objects that came under a SOP Instance UID we hold with other content; kept apart.
+    """
+
+    study_instance_uid: str
+    state: StudyState
+    revision: int
+    instances: tuple[Instance, ...]
+    first_received_at: datetime
+    last_received_at: datetime
+    waiting_for: str = ""
+    conflicts: int = 0
+    header: StudyHeader = StudyHeader()
+
+
+class JobState(StrEnum):
+    """State of the work on one study revision."""
+
+    QUEUED = "queued"
+    ANALYSING = "analysing"
+    DELIVERING = "delivering"
+    DONE = "done"
+    NOT_ANALYSED = "not-analysed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens without a person."""
+        return self in _FINAL_JOB_STATES
+
+
+_FINAL_JOB_STATES = frozenset(
+    {JobState.DONE, JobState.NOT_ANALYSED, JobState.FAILED, JobState.CANCELLED}
+)
+
+
+class StepName(StrEnum):
+    """The steps of the study workflow, in order."""
+
+    ANALYSE = "analyse"
+    WRITE = "write"
+    DELIVER = "deliver"
+
+
+class StepState(StrEnum):
+    """State of one step of a job."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a job, with the times of its last attempt and the number of attempts.
+
+    `detail` splits the time where that is known, in seconds, e.g. ``{"decode": 0.4}``.
+    """
+
+    name: StepName
+    state: StepState
+    attempts: int
+    started_at: datetime
+    finished_at: datetime | None = None
+    error: str = ""
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One lesion candidate on one image.
+
+    Attributes
+    ----------
+    number
+        1-based; the value of this finding's pixels in the image's label map and the
+        segment number in its SEG.
+    centre
+        ``(row, column)`` of a stored pixel inside the mask, nearest to its centroid.
+    outline
+        Closed polygon of ``(row, column)`` points inside the image, first equals last.
+    probability
+        Of malignancy, as the model scores this region.
+    """
+
+    number: int
+    tracking_id: str
+    tracking_uid: str
+    probability: float
+    centre: tuple[float, float]
+    outline: tuple[tuple[float, float], ...]
+    area_mm2: float
+    long_axis_mm: float
+    short_axis_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What the models say of one image: a score and findings, or the reason for neither."""
+
+    facts: ImageFacts
+    probability: float | None = None
+    findings: tuple[Finding, ...] = ()
+    reason: Reason | None = None
+    reason_detail: str = ""
+
+    @property
+    def analysed(self) -> bool:
+        """Whether the models read this image."""
+        return self.reason is None
+
+
+class ModelTask(StrEnum):
+    """What a model answers."""
+
+    CLASSIFY = "classify"
+    SEGMENT = "segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One model as it stands in every result object.
+
+    Attributes
+    ----------
+    weights_sha256, preprocessing_sha256
+        Hex digests of the weights file and of the preprocessing's parameters and version.
+    threshold
+        Operating point: probability at or above which the model calls a finding.
+    """
+
+    name: str
+    version: str
+    task: ModelTask
+    weights_sha256: str
+    preprocessing_sha256: str
+    threshold: float
+    manufacturer: str = "OncoPixel"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """The one in-memory result that every result object is written from.
+
+    Attributes
+    ----------
+    images
+        Every image of the revision, analysed or not, in the order of their SOP Instance UIDs.
+    breasts
+        Probability per breast: the mean over its analysed images.
+    probability
+        Of the study: the highest breast; ``None`` when no image was analysed.
+    timings_seconds
+        Seconds spent per stage (``decode``, ``prepare``, ``classify``, ``segment``, …).
+    """
+
+    study_instance_uid: str
+    revision: int
+    algorithms: tuple[Algorithm, ...]
+    images: tuple[ImageResult, ...]
+    breasts: Mapping[Laterality, float]
+    probability: float | None
+    device: str = "cpu"
+    timings_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> tuple[tuple[ImageResult, Finding], ...]:
+        """Every finding with the image it is on."""
+        return tuple((image, finding) for image in self.images for finding in image.findings)
+
+
+class ObjectKind(StrEnum):
+    """Kinds of result objects; destinations choose among them."""
+
+    SEG = "seg"
+    SR = "sr"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One result object as stored: these bytes, and no others, are sent and re-sent.
+
+    `path` is relative to the data directory.
+    """
+
+    kind: ObjectKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    series_description: str
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class DeliveryState(StrEnum):
+    """How far one result object has come on its way to one destination.
+
+    `ACCEPTED` is the peer's own word (its C-STORE response); `CONFIRMED` is our finding the
+    object there afterwards.
+    """
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result object for one destination.
+
+    `status` is the peer's answer in its own terms, e.g. ``0x0000`` or ``HTTP 200``.
+    """
+
+    destination: str
+    sop_instance_uid: str
+    state: DeliveryState
+    attempts: int
+    status: str = ""
+    error: str = ""
+    next_attempt_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The work on one revision of one study with one set of models.
+
+    Attributes
+    ----------
+    id
+        Derived from study, revision and models: the same work has the same id everywhere.
+    sop_instance_uids
+        The images of this revision, sorted.
+    waiting_for
+        In words, what the job waits for; empty when it is running or finished.
+    error
+        One sentence; empty while nothing went wrong.
+    """
+
+    id: str
+    study_instance_uid: str
+    revision: int
+    models_digest: str
+    state: JobState
+    sop_instance_uids: tuple[str, ...]
+    created_at: datetime
+    finished_at: datetime | None = None
+    waiting_for: str = ""
+    error: str = ""
+    steps: tuple[Step, ...] = ()
+    result: StudyResult | None = None
+    objects: tuple[ResultObject, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a list. `next_cursor` fetches what follows; ``None`` at the end."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None = None

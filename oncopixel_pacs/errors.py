@@ -1,0 +1,83 @@
+"""The exception tree. Every message is one sentence: what is wrong and what to do.
+
+::
+
+    OncoPixelError
+    ├── ConfigurationError      a setting, file or port that keeps the server from starting
+    ├── IntakeRefused           an object that was not accepted; nothing of it is kept
+    │   ├── OutOfResources      disk or database cannot take it now; send it again later
+    │   ├── DatasetMismatch     the data set contradicts its command or its SOP class
+    │   └── CannotUnderstand    the data set cannot be parsed
+    ├── UnreadableImage         a stored image that cannot be decoded or holds no breast
+    ├── ModelRefused            a bundle that is not loaded: unpinned, unsafe or inconsistent
+    ├── AnalysisFailed          the models gave no usable answer
+    ├── ResultRejected          a result object that did not pass the gate before sending
+    ├── DeliveryFailed          a destination did not take an object
+    └── NotFound                an id that the catalogue does not know
+"""
+
+from __future__ import annotations
+
+from oncopixel_pacs.domain import Reason
+
+
+class OncoPixelError(Exception):
+    """Base of every error that this product raises on purpose."""
+
+
+class ConfigurationError(OncoPixelError):
+    """A setting, file or port that keeps the server from starting."""
+
+
+class IntakeRefused(OncoPixelError):
+    """An object that was not accepted; nothing of it is kept."""
+
+
+class OutOfResources(IntakeRefused):
+    """Disk or database cannot take the object now."""
+
+
+class DatasetMismatch(IntakeRefused):
+    """The data set contradicts its command set or its SOP class."""
+
+
+class CannotUnderstand(IntakeRefused):
+    """The data set cannot be parsed."""
+
+
+class UnreadableImage(OncoPixelError):
+    """A stored image that cannot be decoded, or in which no breast was found."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.sentence} {detail}".strip())
+        self.reason = reason
+        self.detail = detail
+
+
+class ModelRefused(OncoPixelError):
+    """A bundle that is not loaded: not pinned, not safe, or not what its metadata says."""
+
+
+class AnalysisFailed(OncoPixelError):
+    """The models gave no usable answer. `permanent` says that trying again is no use."""
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class ResultRejected(OncoPixelError):
+    """A result object that did not pass the gate before sending."""
+
+
+class DeliveryFailed(OncoPixelError):
+    """A destination did not take an object. `permanent` says that re-sending is no use."""
+
+    def __init__(self, message: str, *, permanent: bool, status: str = "") -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.status = status
+
+
+class NotFound(OncoPixelError):
+    """An id that the catalogue does not know."""

@@ -1,0 +1,1 @@
+"""Running MONAI bundles: the safe loader, the child process, outputs to findings."""

@@ -1,0 +1,1 @@
+"""Taking images in: the storage and verification SCP."""

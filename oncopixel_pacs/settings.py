@@ -1,0 +1,311 @@
+"""Settings: the only reader of ``oncopixel.toml`` and of the environment.
+
+Every value can be overridden by an environment variable ``ONCOPIXEL_<NAME>``, with ``__``
+between levels (``ONCOPIXEL_COMPLETION__QUIET_SECONDS=5``). Settings are frozen and passed on;
+nothing else reads configuration.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from oncopixel_pacs.domain import ModelTask, ObjectKind
+from oncopixel_pacs.errors import ConfigurationError
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+BUNDLES = Path(__file__).parent / "bundles"
+
+
+class Section(BaseModel):
+    """A table of the configuration file: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PeerSettings(Section):
+    """A sender that may open associations with us."""
+
+    ae_title: AeTitle
+    """Calling AE title."""
+    address: str | None = None
+    """IP address it must call from; any when absent."""
+
+
+class CStoreDestination(Section):
+    """A PACS that takes results by C-STORE."""
+
+    type: Literal["cstore"]
+    name: str
+    """Name of the destination, unique."""
+    host: str
+    port: Port
+    ae_title: AeTitle
+    """Called AE title."""
+    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
+    """Which kinds of result objects go there."""
+
+
+class OrthancDestination(Section):
+    """An Orthanc that takes results by its REST API."""
+
+    type: Literal["orthanc"]
+    name: str
+    """Name of the destination, unique."""
+    url: str
+    """Base URL, such as ``http://127.0.0.1:8042``."""
+    user: str | None = None
+    password: SecretStr | None = None
+    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
+    """Which kinds of result objects go there."""
+
+
+class FolderDestination(Section):
+    """A folder that takes results as Part 10 files, one folder per study."""
+
+    type: Literal["folder"]
+    name: str
+    """Name of the destination, unique."""
+    path: Path
+    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
+    """Which kinds of result objects go there."""
+
+
+DestinationSettings = Annotated[
+    CStoreDestination | OrthancDestination | FolderDestination, Field(discriminator="type")
+]
+
+
+class ModelSettings(Section):
+    """A MONAI bundle that the server runs."""
+
+    name: str
+    """Name of the model, unique."""
+    task: ModelTask
+    """What it answers: ``classify`` (a probability per image) or ``segment`` (lesion mask)."""
+    bundle: Path
+    """Folder of the bundle; relative paths start at the configuration file."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of ``models/model.pt``; weights with another digest are refused."""
+    threshold: float = Field(ge=0.0, le=1.0)
+    """Operating point: probability at or above which the model calls a finding."""
+
+
+class CompletionSettings(Section):
+    """When a study counts as complete."""
+
+    quiet_seconds: float = Field(default=60.0, ge=0)
+    """A study settles when no image has come for so long."""
+    settle_seconds: float = Field(default=5.0, ge=0)
+    """The same, once every expected view is there."""
+    max_wait_seconds: float = Field(default=1800.0, gt=0)
+    """A study settles at the latest so long after its first unsettled image."""
+    expected_views: tuple[str, ...] = ("R CC", "L CC", "R MLO", "L MLO")
+    """Views whose presence lets a study settle early."""
+
+
+class InferenceSettings(Section):
+    """The child process that runs the models."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes a GPU where there is one."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of the child; 0 leaves the choice to torch."""
+    deadline_seconds: float = Field(default=600.0, gt=0)
+    """A study that takes longer fails and the child is restarted."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Attempts at one study before it is reported as failed."""
+
+
+class DeliverySettings(Section):
+    """How results are sent and re-sent."""
+
+    first_retry_seconds: float = Field(default=2.0, gt=0)
+    """Wait before the second attempt; each further wait is twice as long."""
+    max_retry_seconds: float = Field(default=300.0, gt=0)
+    """Longest wait between two attempts."""
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long a destination may be silent."""
+
+
+class ApiSettings(Section):
+    """Access to the HTTP API and pages."""
+
+    tokens: tuple[SecretStr, ...] = ()
+    """Bearer tokens; required when ``http_host`` is not a loopback address."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Defaults serve one machine with no other server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ONCOPIXEL_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+    )
+
+    data_dir: Path = Path("oncopixel-data")
+    """Where images, results and the embedded database lie."""
+    database_url: str | None = None
+    """SQLAlchemy URL; SQLite inside ``data_dir`` when absent. PostgreSQL:
+    ``postgresql+psycopg://user:password@host/database``."""
+    ae_title: AeTitle = "ONCOPIXEL"
+    """Our AE title, as acceptor and as requestor."""
+    dimse_host: str = "127.0.0.1"
+    """Address that the DICOM listener binds."""
+    dimse_port: Port = 11112
+    """Port that the DICOM listener binds; 0 picks a free one."""
+    http_host: str = "127.0.0.1"
+    """Address that the HTTP server binds."""
+    http_port: Port = 8080
+    """Port that the HTTP server binds; 0 picks a free one."""
+    executor: str = "local"
+    """Name of this host among those that share the database."""
+    peers: tuple[PeerSettings, ...] = ()
+    """Known senders. Empty: any sender, allowed only while ``dimse_host`` is loopback."""
+    destinations: tuple[DestinationSettings, ...] = ()
+    """Where results are sent."""
+    models: tuple[ModelSettings, ...] = ()
+    """Models to run; the shipped ones when empty."""
+    completion: CompletionSettings = CompletionSettings()
+    inference: InferenceSettings = InferenceSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    api: ApiSettings = ApiSettings()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
+    log_format: Literal["text", "json"] = "text"
+    """``json`` for log collectors."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file: both are read in `load_settings`."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _require_unique("destination", [item.name for item in self.destinations])
+        _require_unique("model", [item.name for item in self.models])
+        if not self.peers and not _is_loopback(self.dimse_host):
+            raise ValueError(
+                f"dimse_host {self.dimse_host} is reachable from other machines, "
+                "so name the senders you trust in [[peers]]"
+            )
+        if not self.api.tokens and not _is_loopback(self.http_host):
+            raise ValueError(
+                f"http_host {self.http_host} is reachable from other machines, "
+                "so set a token in [api] tokens"
+            )
+        return self
+
+    @property
+    def resolved_database_url(self) -> str:
+        """`database_url`, or the embedded SQLite database."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'oncopixel.sqlite'}"
+
+    @property
+    def active_models(self) -> tuple[ModelSettings, ...]:
+        """The configured models, or the shipped ones."""
+        return self.models or shipped_models()
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Read settings from a TOML file, the environment and keyword overrides.
+
+    Parameters
+    ----------
+    config
+        Configuration file; ``oncopixel.toml`` in the working directory when absent and there.
+        Relative paths in it start at its folder.
+    **overrides
+        Values that win over both.
+
+    Raises
+    ------
+    ConfigurationError
+        When the file is missing or not TOML, or a value is not allowed.
+    """
+    path = config or Path("oncopixel.toml")
+    if config is not None and not path.is_file():
+        raise ConfigurationError(f"There is no configuration file {path}; check --config.")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        settings = FromFile(**overrides)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{path} is not valid TOML: {exc}.") from exc
+    except ValidationError as exc:
+        raise ConfigurationError(_explain(exc)) from exc
+    return _anchor_paths(settings, path.parent)
+
+
+@cache
+def shipped_models() -> tuple[ModelSettings, ...]:
+    """Read the models that come with the product, pinned by ``bundles/models.toml``."""
+    table = tomllib.loads((BUNDLES / "models.toml").read_text(encoding="utf-8"))
+    entries = (ModelSettings.model_validate(entry) for entry in table["models"])
+    return tuple(entry.model_copy(update={"bundle": BUNDLES / entry.bundle}) for entry in entries)
+
+
+def _anchor_paths(settings: Settings, folder: Path) -> Settings:
+    destinations = tuple(
+        item.model_copy(update={"path": folder / item.path})
+        if isinstance(item, FolderDestination)
+        else item
+        for item in settings.destinations
+    )
+    models = tuple(
+        item.model_copy(update={"bundle": folder / item.bundle}) for item in settings.models
+    )
+    return settings.model_copy(
+        update={
+            "data_dir": (folder / settings.data_dir).absolute(),
+            "destinations": destinations,
+            "models": models,
+        }
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        problems.append(f"{where}: {item['msg']}" if where else item["msg"])
+    return "Configuration refused: " + "; ".join(problems) + "."
+
+
+def _require_unique(kind: str, names: list[str]) -> None:
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{kind} name used twice: {', '.join(doubled)}")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Synthetic mammography studies: no patient, a known lesion, real-looking DICOM."""

@@ -1,0 +1,286 @@
+"""The catalogue: what has been received, by study."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, tuple_
+from sqlmodel import Session, col, select
+
+from oncopixel_pacs.domain import (
+    Instance,
+    IntakeOutcome,
+    Job,
+    JobState,
+    Page,
+    Study,
+    StudyHeader,
+    StudyState,
+)
+from oncopixel_pacs.errors import NotFound
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.rows import dump_facts, dump_header, to_job, to_study
+from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
+
+#: Called inside the transaction that makes a job, to hand it to the workflow engine.
+Enqueue = Callable[[Session, Job, int], None]
+
+
+class Catalogue:
+    """Studies and instances in the database.
+
+    Every method that writes is one transaction, committed durably when it returns.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_instance(self, instance: Instance, header: StudyHeader) -> IntakeOutcome:
+        """Record one received instance; its study waits again for what else may come.
+
+        The file must be in its place already: its path holds the digest, so other content
+        under the same UID lies beside the first and is recorded as a conflict.
+
+        Raises
+        ------
+        OutOfResources
+            When the database cannot take it; nothing is recorded then.
+        """
+        with self._database.write() as session:
+            held = session.get(InstanceRow, instance.facts.sop_instance_uid)
+            if held is None:
+                _add_new(session, instance, header)
+                return IntakeOutcome.NEW
+            if held.sha256 == instance.sha256:
+                return IntakeOutcome.DUPLICATE
+            return _add_conflict(session, instance, held)
+
+    def receiving(self) -> tuple[Study, ...]:
+        """Every study that is not settled, oldest first."""
+        with self._database.read() as session:
+            rows = session.exec(
+                select(StudyRow)
+                .where(StudyRow.state == StudyState.RECEIVING)
+                .order_by(col(StudyRow.first_received_at))
+            ).all()
+            return tuple(_with_instances(session, rows))
+
+    def unsettled_since(self, study_instance_uid: str) -> datetime | None:
+        """When the first image arrived that is in no revision yet."""
+        with self._database.read() as session:
+            row = session.get(StudyRow, study_instance_uid)
+            return row.unsettled_since if row else None
+
+    def note_waiting(self, study_instance_uid: str, waiting_for: str) -> None:
+        """Keep in words what a study waits for."""
+        with self._database.write() as session:
+            row = session.get(StudyRow, study_instance_uid)
+            if row is not None and row.waiting_for != waiting_for:
+                row.waiting_for = waiting_for
+
+    def settle(
+        self, study: Study, models_digest: str, job_id: str, now: datetime, enqueue: Enqueue
+    ) -> Job | None:
+        """Close a study for its next revision and hand over its job, in one transaction.
+
+        Returns
+        -------
+        Job or None
+            ``None`` when the study changed since it was read, or someone else settled it.
+        """
+        with self._database.write() as session:
+            row = session.exec(
+                select(StudyRow)
+                .where(StudyRow.study_instance_uid == study.study_instance_uid)
+                .with_for_update()
+            ).one()
+            unchanged = row.last_received_at == study.last_received_at
+            if row.state != StudyState.RECEIVING or not unchanged:
+                return None
+            row.state = StudyState.SETTLED
+            row.revision += 1
+            row.unsettled_since = None
+            row.waiting_for = ""
+            for instance in _instances_of(session, row.study_instance_uid):
+                if instance.revision is None:
+                    instance.revision = row.revision
+            job = _add_job(session, study, row.revision, models_digest, job_id, now)
+            enqueue(session, to_job(job), job.run)
+            return to_job(job)
+
+    def study(self, study_instance_uid: str) -> Study:
+        """Return one study.
+
+        Raises
+        ------
+        NotFound
+            When nothing of it was received.
+        """
+        with self._database.read() as session:
+            row = session.get(StudyRow, study_instance_uid)
+            if row is None:
+                raise NotFound(f"No image of study {study_instance_uid} was received.")
+            return to_study(row, _instances_of(session, study_instance_uid))
+
+    def studies(
+        self, *, limit: int = 50, cursor: str | None = None, state: StudyState | None = None
+    ) -> Page[Study]:
+        """List studies, the one that received an image last first."""
+        query = select(StudyRow).order_by(
+            col(StudyRow.last_received_at).desc(), col(StudyRow.study_instance_uid).desc()
+        )
+        if state is not None:
+            query = query.where(StudyRow.state == state)
+        if cursor is not None:
+            moment, uid = decode_cursor(cursor)
+            query = query.where(
+                tuple_(col(StudyRow.last_received_at), col(StudyRow.study_instance_uid))
+                < tuple_(moment, uid)  # type: ignore[arg-type]
+            )
+        with self._database.read() as session:
+            rows = session.exec(query.limit(limit + 1)).all()
+            items = tuple(_with_instances(session, rows[:limit]))
+        following = None
+        if len(rows) > limit:
+            last = items[-1]
+            following = encode_cursor(last.last_received_at, last.study_instance_uid)
+        return Page(items, following)
+
+    def known_paths(self) -> set[str]:
+        """Relative path of every file that has a row."""
+        with self._database.read() as session:
+            held = session.exec(select(InstanceRow.path)).all()
+            apart = session.exec(select(ConflictRow.path)).all()
+            return {*held, *apart}
+
+    def counts(self) -> dict[StudyState, int]:
+        """Count studies by state."""
+        with self._database.read() as session:
+            rows = session.exec(select(StudyRow.state, func.count()).group_by(StudyRow.state)).all()
+        return {StudyState(state): number for state, number in rows}
+
+
+def _add_new(session: Session, instance: Instance, header: StudyHeader) -> None:
+    uid = instance.facts.study_instance_uid
+    study = session.exec(
+        select(StudyRow).where(StudyRow.study_instance_uid == uid).with_for_update()
+    ).first()
+    if study is None:
+        study = StudyRow(
+            study_instance_uid=uid,
+            state=StudyState.RECEIVING,
+            first_received_at=instance.received_at,
+            last_received_at=instance.received_at,
+            unsettled_since=instance.received_at,
+            header=dump_header(header),
+        )
+        session.add(study)
+        session.flush()
+    else:
+        study.state = StudyState.RECEIVING
+        study.last_received_at = max(study.last_received_at, instance.received_at)
+        study.unsettled_since = study.unsettled_since or instance.received_at
+    session.add(
+        InstanceRow(
+            sop_instance_uid=instance.facts.sop_instance_uid,
+            study_instance_uid=uid,
+            path=instance.path,
+            sha256=instance.sha256,
+            size_bytes=instance.size_bytes,
+            received_at=instance.received_at,
+            calling_ae_title=instance.calling_ae_title,
+            facts=dump_facts(instance.facts),
+        )
+    )
+
+
+def _add_conflict(session: Session, instance: Instance, held: InstanceRow) -> IntakeOutcome:
+    known = session.exec(
+        select(ConflictRow).where(
+            ConflictRow.sop_instance_uid == held.sop_instance_uid,
+            ConflictRow.sha256 == instance.sha256,
+        )
+    ).first()
+    if known is None:
+        session.add(
+            ConflictRow(
+                sop_instance_uid=held.sop_instance_uid,
+                study_instance_uid=held.study_instance_uid,
+                path=instance.path,
+                sha256=instance.sha256,
+                received_at=instance.received_at,
+                calling_ae_title=instance.calling_ae_title,
+            )
+        )
+        study = session.get(StudyRow, held.study_instance_uid)
+        if study is not None:
+            study.conflicts += 1
+    return IntakeOutcome.CONFLICT
+
+
+def _add_job(
+    session: Session,
+    study: Study,
+    revision: int,
+    models_digest: str,
+    job_id: str,
+    now: datetime,
+) -> JobRow:
+    row = JobRow(
+        id=job_id,
+        study_instance_uid=study.study_instance_uid,
+        revision=revision,
+        models_digest=models_digest,
+        state=JobState.QUEUED,
+        sop_instance_uids=[item.facts.sop_instance_uid for item in study.instances],
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _instances_of(session: Session, study_instance_uid: str) -> list[InstanceRow]:
+    return list(
+        session.exec(
+            select(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid)
+        ).all()
+    )
+
+
+def _with_instances(session: Session, rows: Sequence[StudyRow]) -> Iterator[Study]:
+    uids = [row.study_instance_uid for row in rows]
+    instances = session.exec(
+        select(InstanceRow).where(col(InstanceRow.study_instance_uid).in_(uids))
+    ).all()
+    by_study: dict[str, list[InstanceRow]] = {uid: [] for uid in uids}
+    for instance in instances:
+        by_study[instance.study_instance_uid].append(instance)
+    for row in rows:
+        yield to_study(row, by_study[row.study_instance_uid])
+
+
+def encode_cursor(moment: datetime, key: str) -> str:
+    """Opaque cursor for what follows the item with this time and key."""
+    text = json.dumps([moment.isoformat(), key])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, str]:
+    """Time and key of a cursor.
+
+    Raises
+    ------
+    NotFound
+        When the cursor was not made by `encode_cursor`.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, key = json.loads(base64.urlsafe_b64decode(padded))
+        return datetime.fromisoformat(moment), str(key)
+    except (ValueError, TypeError, binascii.Error) as exc:
+        raise NotFound("The cursor is not one of ours; start again without it.") from exc

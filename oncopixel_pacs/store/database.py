@@ -1,0 +1,131 @@
+"""The database: embedded SQLite by default, PostgreSQL by URL alone."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlmodel import Session
+
+from oncopixel_pacs.errors import ConfigurationError, OutOfResources
+
+#: The workflow engine needs ``unixepoch('subsec')``, new in SQLite 3.42.
+SQLITE_NEEDED = (3, 42, 0)
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Database:
+    """An engine with its schema up to date, and transactions on it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction that may write; committed durably when the block ends.
+
+        On SQLite it takes the write lock first, so that what it reads cannot change before
+        it writes.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is locked for too long, full, or gone.
+        """
+        try:
+            with Session(self.engine, expire_on_commit=False) as session:
+                if self.engine.dialect.name == "sqlite":
+                    session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+                yield session
+                session.commit()
+        except (DBAPIError, SQLAlchemyError) as exc:
+            raise OutOfResources(
+                f"The database does not take a write now ({type(exc).__name__}); "
+                "check its disk, its lock and its server, then send again."
+            ) from exc
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """One session that only reads."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Connect, check the server, and bring the schema up to date.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL; ``sqlite:///path`` or ``postgresql+psycopg://…``.
+
+    Raises
+    ------
+    ConfigurationError
+        When the database cannot be reached or is too old.
+    """
+    try:
+        engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
+        _migrate(engine)
+    except SQLAlchemyError as exc:
+        raise ConfigurationError(
+            f"The database cannot be opened ({exc.__class__.__name__}: "
+            f"{str(exc).splitlines()[0]}); check database_url and that its server runs."
+        ) from exc
+    return Database(engine)
+
+
+def _sqlite_engine(url: str) -> Engine:
+    module = _sqlite_module()
+    engine = create_engine(
+        url, module=module, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=20
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # FULL, because WAL with NORMAL may lose the last commits at a power cut.
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine
+
+
+def _sqlite_module() -> ModuleType:
+    if sqlite3.sqlite_version_info >= SQLITE_NEEDED:
+        return sqlite3
+    try:
+        import pysqlite3.dbapi2 as bundled
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"SQLite {sqlite3.sqlite_version} is too old, 3.42 is needed; "
+            "install pysqlite3-binary or set database_url to a PostgreSQL server."
+        ) from exc
+    module: ModuleType = bundled
+    return module
+
+
+def _server_engine(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=20)
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

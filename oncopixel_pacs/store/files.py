@@ -1,0 +1,111 @@
+"""Files on disk: written beside their place, synced, renamed, and the folder synced.
+
+A path is made of hashes alone, so no UID from outside ever reaches the file system. The same
+object has the same path however often it comes; other content under the same UID has another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+Folder = Literal["instances", "results"]
+
+
+class FileStore:
+    """Part 10 files below the data directory.
+
+    Parameters
+    ----------
+    data_dir
+        Folder on one volume; made when missing. `OSError` from any method means that nothing
+        was kept.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.incoming = data_dir / "incoming"
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        (data_dir / "instances").mkdir(exist_ok=True)
+        (data_dir / "results").mkdir(exist_ok=True)
+
+    def absolute(self, relative: str) -> Path:
+        """Absolute path of a stored file."""
+        return self.data_dir / relative
+
+    def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+        """Make a finished temporary file permanent and durable.
+
+        The order is what makes it safe against power loss: the bytes, the name, the folder.
+
+        Parameters
+        ----------
+        temp
+            Complete file inside `incoming`; gone afterwards.
+        sop_instance_uid, sha256
+            What the path is derived from.
+
+        Returns
+        -------
+        str
+            Path relative to the data directory.
+        """
+        relative = _relative_path(folder, sop_instance_uid, sha256)
+        target = self.absolute(relative)
+        _sync(temp)
+        if not target.parent.is_dir():
+            target.parent.mkdir(exist_ok=True)
+            _sync(target.parent.parent)
+        temp.replace(target)
+        _sync(target.parent)
+        return relative
+
+    def write(self, content: bytes, folder: Folder, sop_instance_uid: str) -> tuple[str, str]:
+        """Store bytes durably.
+
+        Returns
+        -------
+        tuple of str
+            Path relative to the data directory, and the SHA-256 of the bytes.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        handle, name = tempfile.mkstemp(dir=self.incoming, suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        return self.keep(Path(name), folder, sop_instance_uid, digest), digest
+
+    def labels_dir(self, job_id: str) -> Path:
+        """Folder for the label maps of one job."""
+        path = self.data_dir / "labels" / hashlib.sha256(job_id.encode()).hexdigest()[:32]
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def stored_paths(self) -> Iterator[str]:
+        """Relative path of every stored instance, those without a row included."""
+        for path in (self.data_dir / "instances").glob("*/*.dcm"):
+            yield str(path.relative_to(self.data_dir))
+
+    def sweep_incoming(self) -> int:
+        """Remove what interrupted transfers left behind; none of it was acknowledged."""
+        count = 0
+        for path in self.incoming.iterdir():
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
+
+def _relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+    name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]
+    return f"{folder}/{name[:2]}/{name}-{sha256[:16]}.dcm"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

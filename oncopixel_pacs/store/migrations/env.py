@@ -1,0 +1,17 @@
+"""Run migrations on the connection that `store.database` hands over."""
+
+from alembic import context
+
+from oncopixel_pacs.store import tables
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=tables.SQLModel.metadata,
+    render_as_batch=True,
+    # The workflow engine keeps its tables in the same database; they are not ours.
+    include_name=lambda name, kind, _parents: (
+        kind != "table" or name in tables.SQLModel.metadata.tables
+    ),
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,176 @@
+"""Rows to domain values and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from oncopixel_pacs.domain import (
+    Delivery,
+    DeliveryState,
+    ImageFacts,
+    Instance,
+    Job,
+    JobState,
+    ObjectKind,
+    ResultObject,
+    Step,
+    StepName,
+    StepState,
+    Study,
+    StudyHeader,
+    StudyResult,
+    StudyState,
+)
+from oncopixel_pacs.store.tables import (
+    DeliveryRow,
+    InstanceRow,
+    JobRow,
+    ObjectRow,
+    StepRow,
+    StudyRow,
+)
+
+_FACTS = TypeAdapter(ImageFacts)
+_HEADER = TypeAdapter(StudyHeader)
+_RESULT = TypeAdapter(StudyResult)
+_STEP_ORDER = {name: position for position, name in enumerate(StepName)}
+
+
+def dump_facts(facts: ImageFacts) -> dict[str, Any]:
+    """Facts as plain JSON values."""
+    values: dict[str, Any] = _FACTS.dump_python(facts, mode="json")
+    return values
+
+
+def dump_header(header: StudyHeader) -> dict[str, Any]:
+    """Study header as plain JSON values."""
+    values: dict[str, Any] = _HEADER.dump_python(header, mode="json")
+    return values
+
+
+def dump_result(result: StudyResult) -> dict[str, Any]:
+    """Result as plain JSON values."""
+    values: dict[str, Any] = _RESULT.dump_python(result, mode="json")
+    return values
+
+
+def to_instance(row: InstanceRow) -> Instance:
+    """Instance of a row."""
+    return Instance(
+        facts=_FACTS.validate_python(row.facts),
+        path=row.path,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        received_at=row.received_at,
+        calling_ae_title=row.calling_ae_title,
+    )
+
+
+def to_study(row: StudyRow, instances: Iterable[InstanceRow]) -> Study:
+    """Study of a row and its instances, sorted by SOP Instance UID."""
+    ordered = sorted(instances, key=lambda item: item.sop_instance_uid)
+    return Study(
+        study_instance_uid=row.study_instance_uid,
+        state=StudyState(row.state),
+        revision=row.revision,
+        instances=tuple(to_instance(item) for item in ordered),
+        first_received_at=row.first_received_at,
+        last_received_at=row.last_received_at,
+        waiting_for=row.waiting_for if row.state == StudyState.RECEIVING else "",
+        conflicts=row.conflicts,
+        header=_HEADER.validate_python(row.header),
+    )
+
+
+def to_step(row: StepRow) -> Step:
+    """Step of a row."""
+    return Step(
+        name=StepName(row.name),
+        state=StepState(row.state),
+        attempts=row.attempts,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        detail=dict(row.detail),
+    )
+
+
+def to_object(row: ObjectRow) -> ResultObject:
+    """Result object of a row."""
+    return ResultObject(
+        kind=ObjectKind(row.kind),
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        series_instance_uid=row.series_instance_uid,
+        series_description=row.series_description,
+        path=row.path,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+    )
+
+
+def to_delivery(row: DeliveryRow) -> Delivery:
+    """Delivery of a row."""
+    return Delivery(
+        destination=row.destination,
+        sop_instance_uid=row.sop_instance_uid,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        status=row.status,
+        error=row.error,
+        next_attempt_at=row.next_attempt_at,
+        finished_at=row.finished_at,
+    )
+
+
+def to_job(
+    row: JobRow,
+    steps: Iterable[StepRow] = (),
+    objects: Iterable[ObjectRow] = (),
+    deliveries: Iterable[DeliveryRow] = (),
+) -> Job:
+    """Job of a row and what hangs on it."""
+    sent = tuple(
+        to_delivery(item)
+        for item in sorted(deliveries, key=lambda item: (item.destination, item.sop_instance_uid))
+    )
+    return Job(
+        id=row.id,
+        study_instance_uid=row.study_instance_uid,
+        revision=row.revision,
+        models_digest=row.models_digest,
+        state=JobState(row.state),
+        sop_instance_uids=tuple(row.sop_instance_uids),
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        waiting_for=_waiting_for(JobState(row.state), sent),
+        error=row.error,
+        steps=tuple(
+            to_step(item) for item in sorted(steps, key=lambda i: _STEP_ORDER[StepName(i.name)])
+        ),
+        result=None if row.result is None else _RESULT.validate_python(row.result),
+        objects=tuple(to_object(item) for item in objects),
+        deliveries=sent,
+    )
+
+
+def _waiting_for(state: JobState, deliveries: Iterable[Delivery]) -> str:
+    if state is JobState.QUEUED:
+        return "a free model process"
+    if state is not JobState.DELIVERING:
+        return ""
+    open_at: Mapping[str, Delivery] = {
+        item.destination: item
+        for item in deliveries
+        if item.state in (DeliveryState.QUEUED, DeliveryState.SENDING)
+    }
+    parts = []
+    for name, item in open_at.items():
+        if item.next_attempt_at is None:
+            parts.append(f"destination {name}")
+        else:
+            parts.append(f"destination {name}, next attempt {item.next_attempt_at:%H:%M:%S} UTC")
+    return "; ".join(parts)

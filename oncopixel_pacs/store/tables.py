@@ -1,0 +1,154 @@
+"""The ledger's tables. Rows never leave `store`; everyone else speaks `domain`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, Dialect, Index, UniqueConstraint
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time, aware and in UTC on both databases."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store as naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Read back as aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _moment(nullable: bool = False, index: bool = False) -> Any:
+    return Field(sa_column=Column(UtcDateTime(), nullable=nullable, index=index))
+
+
+class StudyRow(SQLModel, table=True):
+    """One study. `unsettled_since` is the arrival of its first image not yet in a revision."""
+
+    __tablename__ = "study"
+
+    study_instance_uid: str = Field(primary_key=True, max_length=64)
+    state: str = Field(index=True)
+    revision: int = 0
+    first_received_at: datetime = _moment()
+    last_received_at: datetime = _moment(index=True)
+    unsettled_since: datetime | None = _moment(nullable=True)
+    waiting_for: str = ""
+    conflicts: int = 0
+    header: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class InstanceRow(SQLModel, table=True):
+    """One acknowledged SOP instance; `revision` is the first that includes it."""
+
+    __tablename__ = "instance"
+
+    sop_instance_uid: str = Field(primary_key=True, max_length=64)
+    study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True)
+    path: str = Field(index=True)
+    sha256: str
+    size_bytes: int
+    received_at: datetime = _moment()
+    calling_ae_title: str = ""
+    revision: int | None = None
+    facts: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class ConflictRow(SQLModel, table=True):
+    """Other content under a SOP Instance UID that we hold; kept apart, never overwritten."""
+
+    __tablename__ = "conflict"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    sop_instance_uid: str = Field(index=True)
+    study_instance_uid: str = Field(index=True)
+    path: str
+    sha256: str
+    received_at: datetime = _moment()
+    calling_ae_title: str = ""
+
+
+class JobRow(SQLModel, table=True):
+    """The work on one study revision; `run` counts restarts by a person."""
+
+    __tablename__ = "job"
+    __table_args__ = (Index("ix_job_created", "created_at", "id"),)
+
+    id: str = Field(primary_key=True)
+    study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True)
+    revision: int
+    models_digest: str
+    state: str = Field(index=True)
+    run: int = 1
+    sop_instance_uids: list[str] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
+    created_at: datetime = _moment()
+    finished_at: datetime | None = _moment(nullable=True)
+    error: str = ""
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+
+
+class StepRow(SQLModel, table=True):
+    """One step of a job."""
+
+    __tablename__ = "step"
+
+    job_id: str = Field(primary_key=True, foreign_key="job.id")
+    name: str = Field(primary_key=True)
+    state: str
+    attempts: int = 0
+    started_at: datetime = _moment()
+    finished_at: datetime | None = _moment(nullable=True)
+    error: str = ""
+    detail: dict[str, float] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class ObjectRow(SQLModel, table=True):
+    """One stored result object."""
+
+    __tablename__ = "result_object"
+
+    sop_instance_uid: str = Field(primary_key=True, max_length=64)
+    kind: str
+    sop_class_uid: str
+    series_instance_uid: str
+    series_description: str
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class JobObjectRow(SQLModel, table=True):
+    """Which result objects belong to a job; a later revision reuses unchanged ones."""
+
+    __tablename__ = "job_object"
+
+    job_id: str = Field(primary_key=True, foreign_key="job.id")
+    sop_instance_uid: str = Field(
+        primary_key=True, foreign_key="result_object.sop_instance_uid", index=True
+    )
+    position: int = 0
+
+
+class DeliveryRow(SQLModel, table=True):
+    """One result object on its way to one destination."""
+
+    __tablename__ = "delivery"
+
+    destination: str = Field(primary_key=True)
+    sop_instance_uid: str = Field(primary_key=True, foreign_key="result_object.sop_instance_uid")
+    state: str = Field(index=True)
+    attempts: int = 0
+    status: str = ""
+    error: str = ""
+    next_attempt_at: datetime | None = _moment(nullable=True)
+    finished_at: datetime | None = _moment(nullable=True)

@@ -136,10 +136,9 @@ class Catalogue:
         if state is not None:
             query = query.where(StudyRow.state == state)
         if cursor is not None:
-            moment, uid = decode_cursor(cursor)
             query = query.where(
                 tuple_(col(StudyRow.last_received_at), col(StudyRow.study_instance_uid))
-                < tuple_(moment, uid)  # type: ignore[arg-type]
+                < decode_cursor(cursor)
             )
         with self._database.read() as session:
             rows = session.exec(query.limit(limit + 1)).all()

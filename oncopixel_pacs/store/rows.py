@@ -52,7 +52,7 @@ def dump_header(header: StudyHeader) -> dict[str, Any]:
 
 
 def dump_result(result: StudyResult) -> dict[str, Any]:
-    """Result as plain JSON values."""
+    """Give a result as plain JSON values."""
     values: dict[str, Any] = _RESULT.dump_python(result, mode="json")
     return values
 
@@ -99,7 +99,7 @@ def to_step(row: StepRow) -> Step:
 
 
 def to_object(row: ObjectRow) -> ResultObject:
-    """Result object of a row."""
+    """Make the result object of a row."""
     return ResultObject(
         kind=ObjectKind(row.kind),
         sop_instance_uid=row.sop_instance_uid,

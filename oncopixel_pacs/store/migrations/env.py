@@ -2,16 +2,16 @@
 
 from alembic import context
 
-from oncopixel_pacs.store import tables
+from oncopixel_pacs.store.tables import StudyRow
+
+metadata = StudyRow.metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=tables.SQLModel.metadata,
+    target_metadata=metadata,
     render_as_batch=True,
     # The workflow engine keeps its tables in the same database; they are not ours.
-    include_name=lambda name, kind, _parents: (
-        kind != "table" or name in tables.SQLModel.metadata.tables
-    ),
+    include_name=lambda name, kind, _parents: kind != "table" or name in metadata.tables,
 )
 with context.begin_transaction():
     context.run_migrations()

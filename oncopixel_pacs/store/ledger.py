@@ -1,0 +1,363 @@
+"""The ledger: what was done for each study revision, what came of it, and where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, tuple_
+from sqlmodel import Session, col, select
+
+from oncopixel_pacs.domain import (
+    Delivery,
+    DeliveryState,
+    Job,
+    JobState,
+    ObjectKind,
+    Page,
+    ResultObject,
+    StepName,
+    StepState,
+    StudyResult,
+)
+from oncopixel_pacs.errors import NotFound
+from oncopixel_pacs.store.catalogue import Enqueue, decode_cursor, encode_cursor
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.rows import dump_result, to_delivery, to_job, to_object
+from oncopixel_pacs.store.tables import (
+    DeliveryRow,
+    JobObjectRow,
+    JobRow,
+    ObjectRow,
+    StepRow,
+)
+
+#: Called inside a transaction: hand the delivery of a job to one destination to the engine.
+EnqueueDelivery = Callable[[Session, str, str], None]
+
+_OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
+
+
+class Ledger:
+    """Jobs, steps, result objects and deliveries in the database.
+
+    Every method that writes is one transaction, committed durably when it returns.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def job(self, job_id: str) -> Job:
+        """Return one job with its steps, objects and deliveries.
+
+        Raises
+        ------
+        NotFound
+            When there is no such job.
+        """
+        with self._database.read() as session:
+            return _complete(session, [_row(session, job_id)])[0]
+
+    def jobs(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        study_instance_uid: str | None = None,
+        states: Collection[JobState] = (),
+    ) -> Page[Job]:
+        """List jobs, the newest first."""
+        query = select(JobRow).order_by(col(JobRow.created_at).desc(), col(JobRow.id).desc())
+        if study_instance_uid is not None:
+            query = query.where(JobRow.study_instance_uid == study_instance_uid)
+        if states:
+            query = query.where(col(JobRow.state).in_(states))
+        if cursor is not None:
+            query = query.where(
+                tuple_(col(JobRow.created_at), col(JobRow.id)) < decode_cursor(cursor)
+            )
+        with self._database.read() as session:
+            rows = session.exec(query.limit(limit + 1)).all()
+            items = tuple(_complete(session, rows[:limit]))
+        following = None
+        if len(rows) > limit:
+            following = encode_cursor(items[-1].created_at, items[-1].id)
+        return Page(items, following)
+
+    def unfinished(self) -> tuple[tuple[str, int], ...]:
+        """Id and run of every job that is not in a final state."""
+        final = [state for state in JobState if state.final]
+        with self._database.read() as session:
+            rows = session.exec(select(JobRow).where(col(JobRow.state).not_in(final))).all()
+            return tuple((row.id, row.run) for row in rows)
+
+    def begin_step(self, job_id: str, name: StepName, now: datetime) -> int:
+        """Note that a step starts; returns which attempt it is, from 1."""
+        with self._database.write() as session:
+            row = session.get(StepRow, (job_id, name))
+            if row is None:
+                row = StepRow(job_id=job_id, name=name, state=StepState.RUNNING, started_at=now)
+                session.add(row)
+            row.state = StepState.RUNNING
+            row.attempts += 1
+            row.started_at = now
+            row.finished_at = None
+            return row.attempts
+
+    def end_step(
+        self, job_id: str, name: StepName, now: datetime, detail: Mapping[str, float] | None = None
+    ) -> None:
+        """Note that a step is done, with seconds per part in `detail`."""
+        with self._database.write() as session:
+            _end_step(session, job_id, name, now, StepState.DONE, detail=detail or {})
+
+    def fail_step(self, job_id: str, name: StepName, now: datetime, error: str) -> None:
+        """Note that an attempt at a step failed, and why."""
+        with self._database.write() as session:
+            _end_step(session, job_id, name, now, StepState.FAILED, error=error)
+
+    def set_state(self, job_id: str, state: JobState) -> None:
+        """Move a job to a state that is not final."""
+        with self._database.write() as session:
+            _row(session, job_id).state = state
+
+    def save_result(self, job_id: str, result: StudyResult) -> None:
+        """Keep what the models said."""
+        with self._database.write() as session:
+            _row(session, job_id).result = dump_result(result)
+
+    def finish(self, job_id: str, state: JobState, now: datetime, error: str = "") -> None:
+        """Move a job to a final state."""
+        with self._database.write() as session:
+            row = _row(session, job_id)
+            row.state = state
+            row.error = error
+            row.finished_at = now
+
+    def stored_object(self, sop_instance_uid: str) -> ResultObject | None:
+        """Return the result object with this UID, if one is stored."""
+        with self._database.read() as session:
+            row = session.get(ObjectRow, sop_instance_uid)
+            return None if row is None else to_object(row)
+
+    def add_objects(
+        self,
+        job_id: str,
+        objects: Sequence[ResultObject],
+        destinations: Mapping[str, Collection[ObjectKind]],
+        now: datetime,
+        enqueue: EnqueueDelivery,
+    ) -> None:
+        """Record a job's result objects and queue their deliveries, in one transaction.
+
+        An object that an earlier revision delivered already is not sent twice. A job with
+        nothing to send is done.
+
+        Parameters
+        ----------
+        destinations
+            Kinds of objects that each destination takes, by name.
+        """
+        with self._database.write() as session:
+            for position, item in enumerate(objects):
+                _add_object(session, job_id, item, position)
+            open_at = [
+                name
+                for name, kinds in destinations.items()
+                if _queue_deliveries(session, name, [o for o in objects if o.kind in kinds])
+            ]
+            row = _row(session, job_id)
+            row.state = JobState.DELIVERING if open_at else JobState.DONE
+            row.finished_at = None if open_at else now
+            for name in open_at:
+                enqueue(session, job_id, name)
+
+    def open_deliveries(
+        self, job_id: str, destination: str
+    ) -> tuple[tuple[ResultObject, Delivery], ...]:
+        """List the objects of a job that a destination has not taken yet, in writing order."""
+        with self._database.read() as session:
+            rows = session.exec(
+                select(ObjectRow, DeliveryRow)
+                .join(
+                    JobObjectRow,
+                    col(JobObjectRow.sop_instance_uid) == ObjectRow.sop_instance_uid,
+                )
+                .join(DeliveryRow, col(DeliveryRow.sop_instance_uid) == ObjectRow.sop_instance_uid)
+                .where(
+                    JobObjectRow.job_id == job_id,
+                    DeliveryRow.destination == destination,
+                    col(DeliveryRow.state).in_(_OPEN),
+                )
+                .order_by(col(JobObjectRow.position))
+            ).all()
+            return tuple((to_object(item), to_delivery(sent)) for item, sent in rows)
+
+    def begin_delivery(self, destination: str, sop_instance_uids: Iterable[str]) -> None:
+        """Note that an attempt to send these objects starts."""
+        with self._database.write() as session:
+            for uid in sop_instance_uids:
+                row = session.get_one(DeliveryRow, (destination, uid))
+                row.state = DeliveryState.SENDING
+                row.attempts += 1
+
+    def record_delivery(self, delivery: Delivery) -> None:
+        """Keep the outcome of one attempt to send one object."""
+        with self._database.write() as session:
+            row = session.get_one(DeliveryRow, (delivery.destination, delivery.sop_instance_uid))
+            row.state = delivery.state
+            row.status = delivery.status
+            row.error = delivery.error
+            row.next_attempt_at = delivery.next_attempt_at
+            row.finished_at = delivery.finished_at
+
+    def close_delivery(self, job_id: str, now: datetime) -> bool:
+        """Finish a job whose every delivery has ended; returns whether it has."""
+        with self._database.write() as session:
+            rows = _deliveries_of(session, [job_id]).get(job_id, [])
+            if any(row.state in _OPEN for row in rows):
+                return False
+            failed = sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
+            job = _row(session, job_id)
+            if job.state != JobState.DELIVERING:
+                return True
+            job.state = JobState.FAILED if failed else JobState.DONE
+            job.finished_at = now
+            if failed:
+                job.error = (
+                    f"Not every result was delivered to {', '.join(failed)}; "
+                    "see the deliveries for the reasons, then retry the job."
+                )
+            state = StepState.FAILED if failed else StepState.DONE
+            _end_step(session, job_id, StepName.DELIVER, now, state, error=job.error)
+            return True
+
+    def restart(self, job_id: str, enqueue: Enqueue) -> Job:
+        """Queue a finished job again; failed deliveries start anew with the same bytes."""
+        with self._database.write() as session:
+            row = _row(session, job_id)
+            row.state = JobState.QUEUED
+            row.run += 1
+            row.error = ""
+            row.finished_at = None
+            for delivery in _deliveries_of(session, [job_id]).get(job_id, []):
+                if delivery.state == DeliveryState.FAILED:
+                    delivery.state = DeliveryState.QUEUED
+                    delivery.error = ""
+            job = _complete(session, [row])[0]
+            enqueue(session, job, row.run)
+            return job
+
+    def counts(self) -> dict[JobState, int]:
+        """Count jobs by state."""
+        with self._database.read() as session:
+            rows = session.exec(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
+        return {JobState(state): number for state, number in rows}
+
+    def delivery_counts(self) -> dict[str, dict[DeliveryState, int]]:
+        """Count deliveries by destination and state."""
+        with self._database.read() as session:
+            rows = session.exec(
+                select(DeliveryRow.destination, DeliveryRow.state, func.count()).group_by(
+                    DeliveryRow.destination, DeliveryRow.state
+                )
+            ).all()
+        counts: dict[str, dict[DeliveryState, int]] = {}
+        for destination, state, number in rows:
+            counts.setdefault(destination, {})[DeliveryState(state)] = number
+        return counts
+
+
+def _row(session: Session, job_id: str) -> JobRow:
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return row
+
+
+def _end_step(
+    session: Session,
+    job_id: str,
+    name: StepName,
+    now: datetime,
+    state: StepState,
+    *,
+    error: str = "",
+    detail: Mapping[str, float] | None = None,
+) -> None:
+    row = session.get(StepRow, (job_id, name))
+    if row is None:
+        return
+    row.state = state
+    row.finished_at = now
+    row.error = error
+    row.detail = dict(detail or {})
+
+
+def _add_object(session: Session, job_id: str, item: ResultObject, position: int) -> None:
+    if session.get(ObjectRow, item.sop_instance_uid) is None:
+        session.add(
+            ObjectRow(
+                sop_instance_uid=item.sop_instance_uid,
+                kind=item.kind,
+                sop_class_uid=item.sop_class_uid,
+                series_instance_uid=item.series_instance_uid,
+                series_description=item.series_description,
+                path=item.path,
+                sha256=item.sha256,
+                size_bytes=item.size_bytes,
+            )
+        )
+        session.flush()
+    if session.get(JobObjectRow, (job_id, item.sop_instance_uid)) is None:
+        session.add(
+            JobObjectRow(job_id=job_id, sop_instance_uid=item.sop_instance_uid, position=position)
+        )
+
+
+def _queue_deliveries(session: Session, destination: str, objects: list[ResultObject]) -> bool:
+    waiting = False
+    for item in objects:
+        row = session.get(DeliveryRow, (destination, item.sop_instance_uid))
+        if row is None:
+            row = DeliveryRow(
+                destination=destination,
+                sop_instance_uid=item.sop_instance_uid,
+                state=DeliveryState.QUEUED,
+            )
+            session.add(row)
+        waiting = waiting or row.state in _OPEN
+    return waiting
+
+
+def _deliveries_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[DeliveryRow]]:
+    rows = session.exec(
+        select(JobObjectRow.job_id, DeliveryRow)
+        .join(DeliveryRow, col(DeliveryRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
+        .where(col(JobObjectRow.job_id).in_(job_ids))
+    ).all()
+    found: dict[str, list[DeliveryRow]] = {}
+    for job_id, row in rows:
+        found.setdefault(job_id, []).append(row)
+    return found
+
+
+def _complete(session: Session, rows: Sequence[JobRow]) -> list[Job]:
+    ids = [row.id for row in rows]
+    steps: dict[str, list[StepRow]] = {}
+    for step in session.exec(select(StepRow).where(col(StepRow.job_id).in_(ids))).all():
+        steps.setdefault(step.job_id, []).append(step)
+    objects: dict[str, list[ObjectRow]] = {}
+    found = session.exec(
+        select(JobObjectRow.job_id, ObjectRow)
+        .join(ObjectRow, col(ObjectRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
+        .where(col(JobObjectRow.job_id).in_(ids))
+        .order_by(col(JobObjectRow.position))
+    ).all()
+    for job_id, item in found:
+        objects.setdefault(job_id, []).append(item)
+    deliveries = _deliveries_of(session, ids)
+    return [
+        to_job(row, steps.get(row.id, ()), objects.get(row.id, ()), deliveries.get(row.id, ()))
+        for row in rows
+    ]

@@ -1,0 +1,49 @@
+"""Which images the models read, and why not the others: a table of rules over header facts.
+
+The models read single-frame, monochrome, For Presentation 2D mammograms in CC or MLO view with
+a known breast and a known pixel size. Everything else gets a coded reason, never a silent skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oncopixel_pacs.domain import ImageFacts, Reason, View
+
+_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
+_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+_TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
+
+_Rule = tuple[Reason, Callable[[ImageFacts], bool]]
+
+#: In this order: the first rule that holds is the reason.
+_RULES: tuple[_Rule, ...] = (
+    (Reason.TOMOSYNTHESIS, lambda f: f.sop_class_uid == _TOMOSYNTHESIS),
+    (
+        Reason.FOR_PROCESSING,
+        lambda f: f.sop_class_uid == _FOR_PROCESSING or f.presentation_intent == "FOR PROCESSING",
+    ),
+    (
+        Reason.NOT_MAMMOGRAPHY,
+        lambda f: f.modality != "MG" or f.sop_class_uid != _FOR_PRESENTATION,
+    ),
+    (Reason.NO_PIXEL_DATA, lambda f: not f.has_pixel_data),
+    (Reason.MULTI_FRAME, lambda f: f.frames > 1),
+    (
+        Reason.NOT_MONOCHROME,
+        lambda f: f.samples_per_pixel != 1 or not f.photometric.startswith("MONOCHROME"),
+    ),
+    (Reason.QUALITY_CONTROL, lambda f: f.quality_control),
+    (Reason.NO_LATERALITY, lambda f: f.laterality is None),
+    (Reason.NO_VIEW, lambda f: f.view is None),
+    (Reason.UNSUPPORTED_VIEW, lambda f: f.view is View.OTHER),
+    (Reason.VIEW_MODIFIER, lambda f: bool(f.view_modifiers)),
+    (Reason.PARTIAL_VIEW, lambda f: f.partial_view),
+    (Reason.BREAST_IMPLANT, lambda f: f.implant),
+    (Reason.NO_PIXEL_SPACING, lambda f: f.spacing_mm is None),
+)
+
+
+def why_not(facts: ImageFacts) -> Reason | None:
+    """Return the reason why the models cannot read an image, or ``None`` when they can."""
+    return next((reason for reason, holds in _RULES if holds(facts)), None)

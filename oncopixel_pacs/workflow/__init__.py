@@ -1,0 +1,1 @@
+"""The durable study workflow: settle, analyse, write, deliver."""

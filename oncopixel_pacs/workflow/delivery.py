@@ -1,0 +1,116 @@
+"""The step that sends a job's result objects to one destination, and sends them again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from oncopixel_pacs.deliver import Outcome, OutgoingObject, send
+from oncopixel_pacs.domain import Delivery, DeliveryState, ResultObject
+from oncopixel_pacs.errors import DeliveryFailed
+from oncopixel_pacs.settings import DeliverySettings, DestinationSettings
+from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.ledger import Ledger
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class DeliverySteps:
+    """Sends stored bytes, never re-runs a model. Each object has its own outcome."""
+
+    ledger: Ledger
+    files: FileStore
+    destinations: Mapping[str, DestinationSettings]
+    settings: DeliverySettings
+    calling_ae_title: str
+    now: Callable[[], datetime]
+
+    def deliver(self, job_id: str, destination: str) -> float:
+        """Try once to send what a destination has not taken yet.
+
+        Returns
+        -------
+        float
+            Seconds to wait before the next attempt; 0 when the destination is finished.
+        """
+        waiting = self.ledger.open_deliveries(job_id, destination)
+        if waiting:
+            self._send(destination, waiting)
+        self.ledger.close_delivery(job_id, self.now())
+        still = self.ledger.open_deliveries(job_id, destination)
+        if not still:
+            return 0.0
+        due = min(item.next_attempt_at or self.now() for _, item in still)
+        return max((due - self.now()).total_seconds(), 0.1)
+
+    def _send(self, destination: str, waiting: tuple[tuple[ResultObject, Delivery], ...]) -> None:
+        attempts = {item.sop_instance_uid: sent.attempts + 1 for item, sent in waiting}
+        self.ledger.begin_delivery(destination, attempts)
+        try:
+            settings = self._settings(destination)
+            for outcome in send(
+                [self._outgoing(item) for item, _ in waiting],
+                settings,
+                calling_ae_title=self.calling_ae_title,
+                timeout_seconds=self.settings.timeout_seconds,
+            ):
+                self._record(destination, outcome, attempts.pop(outcome.sop_instance_uid))
+            trouble = DeliveryFailed(
+                f"{destination} gave no answer for the object; it is sent again.",
+                permanent=False,
+            )
+        except DeliveryFailed as exc:
+            trouble = exc
+            log.warning("delivery.failed", destination=destination, error=str(exc))
+        for uid, attempt in attempts.items():
+            missed = Outcome(uid, False, trouble.status, str(trouble), trouble.permanent)
+            self._record(destination, missed, attempt)
+
+    def _settings(self, destination: str) -> DestinationSettings:
+        try:
+            return self.destinations[destination]
+        except KeyError:
+            raise DeliveryFailed(
+                f"Destination {destination} is no longer configured; "
+                "add it again under [[destinations]] and retry the job.",
+                permanent=True,
+            ) from None
+
+    def _outgoing(self, item: ResultObject) -> OutgoingObject:
+        return OutgoingObject(
+            sop_instance_uid=item.sop_instance_uid,
+            sop_class_uid=item.sop_class_uid,
+            path=self.files.absolute(item.path),
+        )
+
+    def _record(self, destination: str, outcome: Outcome, attempts: int) -> None:
+        now = self.now()
+        if outcome.accepted:
+            state, due = DeliveryState.ACCEPTED, None
+        elif outcome.permanent:
+            state, due = DeliveryState.FAILED, None
+        else:
+            state, due = DeliveryState.QUEUED, now + timedelta(seconds=self._wait(attempts))
+        self.ledger.record_delivery(
+            Delivery(
+                destination=destination,
+                sop_instance_uid=outcome.sop_instance_uid,
+                state=state,
+                attempts=attempts,
+                status=outcome.status,
+                error=outcome.error,
+                next_attempt_at=due,
+                finished_at=now if due is None else None,
+            )
+        )
+
+    def _wait(self, attempts: int) -> float:
+        first, longest = self.settings.first_retry_seconds, self.settings.max_retry_seconds
+        doubled = first * 2.0 ** min(attempts - 1, 30)
+        # Jitter, so that many jobs do not knock at a returning PACS in the same second.
+        return min(doubled, longest) * random.uniform(0.8, 1.2)  # noqa: S311

@@ -1,0 +1,169 @@
+"""The workflow engine (DBOS) behind the few words that this product needs of it.
+
+Nothing outside `workflow` knows which engine runs. It keeps its tables beside the ledger in the
+same database, so that a job and its place in the queue commit together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+#: Recovery and dequeuing match on it: pinned, so that an upgrade takes over work in flight.
+ENGINE_VERSION = "1"
+_APPLICATION = "oncopixel"
+_STUDY_QUEUE = "study"
+_POLL_SECONDS = 0.25
+#: Deliveries of one destination that may run at a time.
+_DELIVERIES_AT_A_TIME = 4
+#: Starts of one workflow after which it counts as the one that kills the server.
+_MAX_STARTS = 100
+#: Attempts at a step that fails for want of disk or database, a second apart and then longer.
+_STEP_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the engine runs; every function survives being run twice.
+
+    Attributes
+    ----------
+    analyse, write
+        Take a job id and its run.
+    deliver
+        Takes job id and destination; returns the seconds to wait before calling it again, or 0
+        when the destination is finished.
+    """
+
+    analyse: Callable[[str], None]
+    write: Callable[[str, int], None]
+    deliver: Callable[[str, str], float]
+
+
+class WorkQueue:
+    """Hands work to the engine, inside the caller's own transaction. Any process may."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._client = DBOSClient(
+            system_database_engine=engine, serializer=DBOSPortableJSONSerializer()
+        )
+
+    def enqueue_study(self, session: Session, job_id: str, run: int) -> None:
+        """Queue the work on a job; a second call for the same run changes nothing."""
+        self._client.enqueue_in_transaction(
+            session,
+            {
+                "workflow_name": "study",
+                "queue_name": _STUDY_QUEUE,
+                "workflow_id": f"{job_id}-{run}",
+                "app_version": ENGINE_VERSION,
+            },
+            job_id,
+            run,
+        )
+
+    def enqueue_delivery(self, session: Session, job_id: str, run: int, destination: str) -> None:
+        """Queue the delivery of a job to one destination; idempotent like `enqueue_study`."""
+        self._client.enqueue_in_transaction(
+            session,
+            {
+                "workflow_name": "delivery",
+                "queue_name": _delivery_queue(destination),
+                "workflow_id": f"{job_id}-{run}-{destination}",
+                "app_version": ENGINE_VERSION,
+            },
+            job_id,
+            destination,
+        )
+
+    def states(self, job_ids: list[str]) -> dict[str, str]:
+        """State of every workflow of these jobs, by workflow id."""
+        found: dict[str, str] = {}
+        for job_id in job_ids:
+            for item in self._client.list_workflows(
+                workflow_id_prefix=f"{job_id}-", load_input=False, load_output=False
+            ):
+                found[item.workflow_id] = item.status
+        return found
+
+    def close(self) -> None:
+        """Let go of the engine's client."""
+        self._client.destroy()
+
+
+class Executor:
+    """Runs workflows in this process: one per host, named after it."""
+
+    def __init__(self, engine: Engine, name: str, destinations: list[str], steps: Steps) -> None:
+        self._destinations = destinations
+        config: DBOSConfig = {
+            "name": _APPLICATION,
+            "system_database_engine": engine,
+            "application_version": ENGINE_VERSION,
+            "executor_id": name,
+            # The default serializer is pickle, which no database row should decide about.
+            "serializer": DBOSPortableJSONSerializer(),
+            "enable_otlp": False,
+            "log_level": "WARNING",
+        }
+        DBOS(config=config)
+        _register(steps)
+
+    def start(self, studies_at_a_time: int = 1) -> None:
+        """Take up what an earlier process left, then new work."""
+        DBOS.launch()
+        DBOS.register_queue(
+            _STUDY_QUEUE,
+            worker_concurrency=studies_at_a_time,
+            polling_interval_sec=_POLL_SECONDS,
+            on_conflict="always_update",
+        )
+        for name in self._destinations:
+            DBOS.register_queue(
+                _delivery_queue(name),
+                worker_concurrency=_DELIVERIES_AT_A_TIME,
+                polling_interval_sec=_POLL_SECONDS,
+                on_conflict="always_update",
+            )
+
+    def stop(self) -> None:
+        """Stop taking work; what runs is taken up again at the next start."""
+        DBOS.destroy(destroy_registry=True)
+
+
+def _register(steps: Steps) -> None:
+    """Tell the engine what its workflows are. This is the whole flow."""
+    retried: dict[str, Any] = {"retries_allowed": True, "max_attempts": _STEP_ATTEMPTS}
+    analyse = DBOS.step(name="analyse", **retried)(steps.analyse)
+    write = DBOS.step(name="write", **retried)(steps.write)
+    deliver = DBOS.step(name="deliver", **retried)(steps.deliver)
+
+    @DBOS.workflow(name="study", max_recovery_attempts=_MAX_STARTS)
+    def study(job_id: str, run: int) -> None:
+        analyse(job_id)
+        write(job_id, run)
+
+    @DBOS.workflow(name="delivery", max_recovery_attempts=_MAX_STARTS)
+    def delivery(job_id: str, destination: str) -> None:
+        while wait := deliver(job_id, destination):
+            DBOS.sleep(wait)
+
+
+def _delivery_queue(destination: str) -> str:
+    return f"deliver:{destination}"
+
+
+@contextlib.contextmanager
+def work_queue(engine: Engine) -> Iterator[WorkQueue]:
+    """Open a `WorkQueue` and close it at the end."""
+    queue = WorkQueue(engine)
+    try:
+        yield queue
+    finally:
+        queue.close()

@@ -1,0 +1,142 @@
+"""The watch: settles studies that are complete, and mends jobs that the engine lost."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from oncopixel_pacs.complete import judge
+from oncopixel_pacs.domain import Job, JobState, Study
+from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.settings import CompletionSettings
+from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.workflow.engine import WorkQueue
+
+log = structlog.get_logger()
+
+#: The engine gives a workflow up when it was started too often or cancelled by hand.
+_GIVEN_UP = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
+#: A workflow ends in an error when disk or database were away for longer than its retries.
+_ENDED_IN_ERROR = "ERROR"
+_TICK_SECONDS = 0.5
+_RECONCILE_EVERY = 120  # ticks
+
+
+def job_id_for(study_instance_uid: str, revision: int, models_digest: str) -> str:
+    """Id of the work on one revision of a study with these models."""
+    text = f"{study_instance_uid}\x1f{revision}\x1f{models_digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Settler:
+    """Closes studies that are complete; any number of hosts may run one."""
+
+    catalogue: Catalogue
+    queue: WorkQueue
+    settings: CompletionSettings
+    models_digest: str
+    now: Callable[[], datetime]
+
+    def settle_complete(self) -> list[Job]:
+        """Judge every open study once; returns the jobs that were queued."""
+        jobs = (self._judge(study) for study in self.catalogue.receiving())
+        return [job for job in jobs if job is not None]
+
+    def _judge(self, study: Study) -> Job | None:
+        since = self.catalogue.unsettled_since(study.study_instance_uid)
+        verdict = judge(study, since or study.last_received_at, self.now(), self.settings)
+        if not verdict.complete:
+            if verdict.waiting_for != study.waiting_for:
+                self.catalogue.note_waiting(study.study_instance_uid, verdict.waiting_for)
+            return None
+        job = self.catalogue.settle(
+            study,
+            self.models_digest,
+            job_id_for(study.study_instance_uid, study.revision + 1, self.models_digest),
+            self.now(),
+            lambda session, job, run: self.queue.enqueue_study(session, job.id, run),
+        )
+        if job is not None:
+            log.info("study.settled", job_id=job.id, revision=job.revision)
+        return job
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Compares ledger and engine: no job may wait for work that the engine does not have."""
+
+    database: Database
+    ledger: Ledger
+    queue: WorkQueue
+    now: Callable[[], datetime]
+
+    def reconcile(self) -> int:
+        """Queue lost jobs again and fail those that the engine gave up; returns how many."""
+        unfinished = self.ledger.unfinished()
+        known = self.queue.states([job_id for job_id, _ in unfinished])
+        return sum(self._mend(job_id, run, known) for job_id, run in unfinished)
+
+    def _mend(self, job_id: str, run: int, known: Mapping[str, str]) -> bool:
+        name = f"{job_id}-{run}"
+        states = {
+            state for key, state in known.items() if key == name or key.startswith(f"{name}-")
+        }
+        if not states:
+            with self.database.write() as session:
+                self.queue.enqueue_study(session, job_id, run)
+        elif states & _GIVEN_UP:
+            self.ledger.finish(
+                job_id,
+                JobState.FAILED,
+                self.now(),
+                "The work was given up after repeated stops of the server; retry the job.",
+            )
+        elif _ENDED_IN_ERROR in states:
+            self.ledger.restart(
+                job_id, lambda session, job, again: self.queue.enqueue_study(session, job.id, again)
+            )
+        else:
+            return False
+        log.warning("job.mended", job_id=job_id, engine=sorted(states))
+        return True
+
+
+class Watch:
+    """A thread that settles and reconciles until it is stopped."""
+
+    def __init__(self, settler: Settler, reconciler: Reconciler) -> None:
+        self._settler = settler
+        self._reconciler = reconciler
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the study at hand."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        ticks = 0
+        while not self._stop.wait(_TICK_SECONDS):
+            try:
+                if ticks % _RECONCILE_EVERY == 0:
+                    self._reconciler.reconcile()
+                self._settler.settle_complete()
+            except OncoPixelError as exc:
+                log.error("watch.failed", error=str(exc))
+            except Exception:
+                # The watch must outlive any defect: without it every study waits for ever.
+                log.exception("watch.defect")
+            ticks += 1

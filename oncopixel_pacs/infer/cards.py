@@ -1,0 +1,249 @@
+"""What the configured models say of themselves, read without torch.
+
+A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
+``configs/inference.json`` or ``.yaml``, ``models/model.pt``). Beyond MONAI's own keys,
+``metadata.json`` must hold a table ``oncopixel``::
+
+    "oncopixel": {
+        "task": "segment",                     what it answers: "classify" or "segment"
+        "activation": "sigmoid",               from the network's output to a probability:
+                                               "sigmoid" (1 channel) or "softmax" (2 channels,
+                                               of which the second is malignancy)
+        "preprocessing_sha256": "9f2c…",       digest of the preprocessing it was trained with
+        "pixel_size_mm": 0.5,                  size of a pixel on the model's grid
+        "manufacturer": "OncoPixel"            who answers for the model
+    }
+
+and ``network_data_format`` must state one input ``image`` of one channel and two whole-number
+spatial sizes, and one output whose ``num_channels`` agrees with the activation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.settings import ModelSettings
+
+Activation = Literal["sigmoid", "softmax"]
+CHANNELS: dict[Activation, int] = {"sigmoid": 1, "softmax": 2}
+"""Output channels that go with each activation."""
+
+_MAX_METADATA_BYTES = 1_000_000
+_Side = Annotated[int, Field(ge=16, le=8192)]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What ``metadata.json`` states, as far as the server needs it.
+
+    Attributes
+    ----------
+    input_shape
+        ``(height, width)`` in pixels of the model's grid.
+    """
+
+    version: str
+    task: ModelTask
+    activation: Activation
+    preprocessing_sha256: str
+    pixel_size_mm: float
+    manufacturer: str
+    input_shape: tuple[int, int]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    task: ModelTask
+    activation: Activation
+    preprocessing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    pixel_size_mm: float = Field(gt=0.01, le=10)
+    manufacturer: str = Field(min_length=1, max_length=64)
+
+
+class _Image(BaseModel):
+    num_channels: Literal[1]
+    spatial_shape: tuple[_Side, _Side]
+
+
+class _Inputs(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    image: _Image
+
+
+class _Output(BaseModel):
+    num_channels: int
+
+
+class _DataFormat(BaseModel):
+    inputs: _Inputs
+    outputs: dict[str, _Output] = Field(min_length=1, max_length=1)
+
+
+class _Metadata(BaseModel):
+    version: str = Field(min_length=1, max_length=64)
+    network_data_format: _DataFormat
+    oncopixel: _Table
+
+
+def read_card(model: ModelSettings) -> Card:
+    """Read and check ``configs/metadata.json`` of one bundle.
+
+    Raises
+    ------
+    ModelRefused
+        When the file is missing, is not JSON, lacks something or contradicts itself.
+    """
+    path = model.bundle / "configs" / "metadata.json"
+    try:
+        if path.stat().st_size > _MAX_METADATA_BYTES:
+            raise ModelRefused(f"Model {model.name}: {path} is too large to be metadata.")
+        metadata = _Metadata.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise ModelRefused(
+            f"Model {model.name}: {path} cannot be read ({exc.strerror}); "
+            "check the model's bundle setting."
+        ) from exc
+    except ValidationError as exc:
+        raise ModelRefused(
+            f"Model {model.name}: metadata.json is refused ({_problems(exc)}); "
+            "correct it or export the bundle again."
+        ) from exc
+    table = metadata.oncopixel
+    (output,) = metadata.network_data_format.outputs.values()
+    if output.num_channels != CHANNELS[table.activation]:
+        raise ModelRefused(
+            f"Model {model.name}: metadata.json states {output.num_channels} output channels, but "
+            f"activation {table.activation} needs {CHANNELS[table.activation]}; correct it."
+        )
+    return Card(
+        version=metadata.version,
+        task=table.task,
+        activation=table.activation,
+        preprocessing_sha256=table.preprocessing_sha256,
+        pixel_size_mm=table.pixel_size_mm,
+        manufacturer=table.manufacturer,
+        input_shape=metadata.network_data_format.inputs.image.spatial_shape,
+    )
+
+
+def read_algorithms(models: Sequence[ModelSettings]) -> tuple[Algorithm, ...]:
+    """Read the cards of the configured models and check their weights against the pins.
+
+    Parameters
+    ----------
+    models
+        At most one classifier and at most one segmenter, at least one of them.
+
+    Returns
+    -------
+    tuple of Algorithm
+        In the order of `models`.
+
+    Raises
+    ------
+    ModelRefused
+        When the set of models cannot be run, weights are missing or not the pinned ones, or a
+        card does not fit the configuration or the server's preprocessing.
+    """
+    _require_runnable_set(models)
+    return tuple(_read_algorithm(model) for model in models)
+
+
+def models_digest(algorithms: Sequence[Algorithm], software_version: str) -> str:
+    """Digest of everything a result depends on beside the images.
+
+    Changes with any weight, threshold, preprocessing, name or version of a model, and with the
+    version of the software; does not depend on the order of the models.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hex digits.
+    """
+    entries = sorted(json.dumps(asdict(item), sort_keys=True) for item in algorithms)
+    return hashlib.sha256(json.dumps([software_version, *entries]).encode()).hexdigest()
+
+
+def weights_path(model: ModelSettings) -> Path:
+    """File with the state dict of the network."""
+    return model.bundle / "models" / "model.pt"
+
+
+def require_pinned(model: ModelSettings, sha256: str) -> None:
+    """Compare a digest of the weights with the pinned one.
+
+    Raises
+    ------
+    ModelRefused
+        When they differ.
+    """
+    if sha256 != model.sha256:
+        raise ModelRefused(
+            f"Model {model.name}: models/model.pt has SHA-256 {sha256}, but {model.sha256} is "
+            "pinned; restore the file, or pin the new digest if you trust it."
+        )
+
+
+def _require_runnable_set(models: Sequence[ModelSettings]) -> None:
+    if not models:
+        raise ModelRefused(
+            "No model is configured; name a classifier, a segmenter or both in [[models]]."
+        )
+    for task in ModelTask:
+        names = [model.name for model in models if model.task is task]
+        if len(names) > 1:
+            raise ModelRefused(
+                f"Models {', '.join(names)} all have the task {task}, and the server runs at most "
+                f"one model per task; keep one of them in [[models]]."
+            )
+
+
+def _read_algorithm(model: ModelSettings) -> Algorithm:
+    card = read_card(model)
+    if card.task is not model.task:
+        raise ModelRefused(
+            f"Model {model.name}: the configuration says task {model.task}, its metadata.json "
+            f"{card.task}; correct the model's task setting."
+        )
+    ours = Preprocessing().digest()
+    if card.preprocessing_sha256 != ours:
+        raise ModelRefused(
+            f"Model {model.name} was trained with preprocessing {card.preprocessing_sha256[:12]}…, "
+            f"but this server prepares images with {ours[:12]}…; use the server version that the "
+            "model was exported for, or train and export it again."
+        )
+    path = weights_path(model)
+    try:
+        with path.open("rb") as weights:
+            sha256 = hashlib.file_digest(weights, "sha256").hexdigest()
+    except OSError as exc:
+        raise ModelRefused(
+            f"Model {model.name}: {path} cannot be read ({exc.strerror}); restore the file."
+        ) from exc
+    require_pinned(model, sha256)
+    return Algorithm(
+        name=model.name,
+        version=card.version,
+        task=card.task,
+        weights_sha256=sha256,
+        preprocessing_sha256=card.preprocessing_sha256,
+        threshold=model.threshold,
+        manufacturer=card.manufacturer,
+    )
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in found
+    )

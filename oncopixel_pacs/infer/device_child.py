@@ -1,0 +1,131 @@
+"""What runs in the child process: load the models once, then answer one request at a time.
+
+Requests come pickled from our parent; answers go back as JSON, since the child handles foreign
+images and models and the parent must not unpickle what such a process says. torch is imported
+only here, after the process has started.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import structlog
+from pydantic import TypeAdapter
+
+from oncopixel_pacs.domain import StudyResult
+from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, ModelRefused
+from oncopixel_pacs.infer.reading import AnalysisRequest, read_study
+from oncopixel_pacs.settings import InferenceSettings, ModelSettings
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The child's word on a request, or on loading the models.
+
+    Attributes
+    ----------
+    error
+        Name of the exception, one of `ERRORS`; empty when all went well.
+    device
+        Where the models run; in the first answer only.
+    """
+
+    error: str = ""
+    message: str = ""
+    permanent: bool = False
+    device: str = ""
+    result: StudyResult | None = None
+
+    def raise_error(self) -> None:
+        """Raise what the child raised, if it did."""
+        if self.error == AnalysisFailed.__name__:
+            raise AnalysisFailed(self.message, permanent=self.permanent)
+        if self.error:
+            raise ERRORS[self.error](self.message)
+
+
+ERRORS: dict[str, type[ModelRefused | ConfigurationError]] = {
+    "ModelRefused": ModelRefused,
+    "ConfigurationError": ConfigurationError,
+}
+ANSWERS = TypeAdapter(Answer)
+
+
+def serve(
+    connection: Connection,
+    parent_pid: int,
+    models: Sequence[ModelSettings],
+    inference: InferenceSettings,
+) -> None:
+    """Run in the child until the parent closes its end or dies.
+
+    The first answer says whether the models are loaded; when they are not, the child ends.
+    """
+    _isolate(parent_pid)
+    from oncopixel_pacs.infer.loaded_models import load_models
+
+    try:
+        loaded = load_models(models, inference)
+    except (ModelRefused, ConfigurationError) as exc:
+        _send(connection, Answer(error=type(exc).__name__, message=str(exc)))
+        return
+    _send(connection, Answer(device=loaded.device))
+    while (request := _receive(connection)) is not None:
+        try:
+            answer = Answer(result=read_study(request, loaded))
+        except AnalysisFailed as exc:
+            answer = Answer("AnalysisFailed", str(exc), permanent=exc.permanent)
+        except Exception as exc:  # the top of the worker loop: one study must not end the child
+            answer = _unexpected(exc, request)
+        _send(connection, answer)
+
+
+def _isolate(parent_pid: int) -> None:
+    """Leave the parent's terminal and standard output alone, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:  # the parent died before the call
+            os._exit(1)
+
+
+def _receive(connection: Connection) -> AnalysisRequest | None:
+    try:
+        request: AnalysisRequest = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return request
+
+
+def _send(connection: Connection, answer: Answer) -> None:
+    try:
+        connection.send_bytes(ANSWERS.dump_json(answer))
+    except OSError:  # the parent is gone
+        os._exit(1)
+
+
+def _unexpected(error: Exception, request: AnalysisRequest) -> Answer:
+    # The text of foreign exceptions may quote the data set, so only type and place are told.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+    structlog.get_logger().error(
+        "analysis.unexpected_error",
+        study=request.study_instance_uid,
+        error=type(error).__name__,
+        where=where,
+    )
+    return Answer(
+        "AnalysisFailed",
+        f"The analysis stopped with an unexpected {type(error).__name__} at {where}; "
+        "report it with the log of this server.",
+    )

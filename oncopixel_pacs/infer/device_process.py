@@ -1,0 +1,255 @@
+"""The models in a process of their own, with a deadline and a restart. No torch in this process.
+
+A decoder or a driver that crashes, hangs or eats the memory takes down the child, fails one
+attempt at one study, and the next study finds a fresh child.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from multiprocessing.connection import wait
+from types import TracebackType
+from typing import Self, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from oncopixel_pacs.domain import StudyResult
+from oncopixel_pacs.errors import AnalysisFailed, OncoPixelError
+from oncopixel_pacs.infer.device_child import ANSWERS, Answer, serve
+from oncopixel_pacs.infer.reading import AnalysisRequest
+from oncopixel_pacs.settings import InferenceSettings, ModelSettings
+
+Item = TypeVar("Item")
+
+_LOAD_SECONDS = 300.0  # includes importing torch from a cold, busy disk
+_REAP_SECONDS = 10.0
+_STOPPED = "The server was stopped before the analysis was done; it is done after the next start."
+
+
+class DeviceProcess:
+    """Runs studies in one child process; any thread may call any method.
+
+    Parameters
+    ----------
+    models
+        The configured models; see `cards.read_algorithms` for which sets can be run.
+    inference
+        Device, threads and deadline.
+    """
+
+    def __init__(self, models: Sequence[ModelSettings], inference: InferenceSettings) -> None:
+        self._models = tuple(models)
+        self._inference = inference
+        # One thread owns the child. It makes calls take turns, and since Linux's parent-death
+        # signal follows the thread that started the child, that thread must live as long.
+        self._owner = ThreadPoolExecutor(1, thread_name_prefix="oncopixel-device")
+        self._guard = threading.Lock()
+        self._child: _Child | None = None
+        self._closed = False
+        self._device = ""
+        self._problem = ""
+
+    def start(self) -> None:
+        """Begin to load the models and return at once; `ready` tells when they are there."""
+        self._owner.submit(self._preload)
+
+    def wait_until_ready(self) -> None:
+        """Load the models, unless they are, and return when `analyse` can begin at once.
+
+        Raises
+        ------
+        ModelRefused, ConfigurationError
+            When a model is not loaded or the device is not there.
+        AnalysisFailed
+            When the child ended or took too long.
+        """
+        self._in_turn(self._loaded_child)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the models are loaded in a living child."""
+        child = self._child
+        return bool(self._device) and child is not None and child.alive
+
+    @property
+    def problem(self) -> str:
+        """Why the models could not be loaded the last time, one sentence; empty if they were."""
+        return self._problem
+
+    @property
+    def device(self) -> str:
+        """Where the models run, such as ``cpu``; empty until they are loaded."""
+        return self._device
+
+    def analyse(self, request: AnalysisRequest) -> StudyResult:
+        """Read one study, after those that were asked for earlier. Blocks.
+
+        The deadline runs from the moment the child has the study, without loading and waiting.
+
+        Raises
+        ------
+        AnalysisFailed
+            When a model gave no usable answer, the deadline passed or the child ended.
+        ModelRefused, ConfigurationError
+            When a model is not loaded or the device is not there.
+        """
+        return self._in_turn(self._analyse, request)
+
+    def close(self) -> None:
+        """End the child; analyses under way fail and can be repeated after the next start."""
+        with self._guard:
+            self._closed = True
+            if self._child is not None:
+                self._child.kill()
+        self._owner.shutdown(wait=True, cancel_futures=True)
+        if self._child is not None:
+            self._child.reap()
+        self._device = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _in_turn(self, work: Callable[..., Item], *arguments: object) -> Item:
+        try:
+            return self._owner.submit(work, *arguments).result()
+        except (CancelledError, RuntimeError) as exc:
+            if not self._closed:
+                raise
+            raise AnalysisFailed(_STOPPED) from exc
+
+    def _preload(self) -> None:
+        try:
+            self._loaded_child()
+        except OncoPixelError as exc:
+            structlog.get_logger().error("models.not_loaded", problem=str(exc))
+
+    def _analyse(self, request: AnalysisRequest) -> StudyResult:
+        child = self._loaded_child()
+        answer = child.exchange(request, self._inference.deadline_seconds)
+        if answer is None:
+            raise self._lost(child, "the study", self._inference.deadline_seconds)
+        answer.raise_error()
+        if answer.result is None:
+            raise AnalysisFailed("The process that runs the models gave no result; try again.")
+        return answer.result
+
+    def _loaded_child(self) -> _Child:
+        if self._child is not None and self._child.alive:
+            return self._child
+        try:
+            return self._load()
+        except OncoPixelError as exc:
+            self._problem = str(exc)
+            raise
+
+    def _load(self) -> _Child:
+        self._device = ""
+        if self._child is not None:
+            structlog.get_logger().warning("models.child_ended", exit=self._child.reap())
+        with self._guard:
+            if self._closed:
+                raise AnalysisFailed(_STOPPED)
+            self._child = child = _Child(self._models, self._inference)
+        answer = child.exchange(None, _LOAD_SECONDS)
+        if answer is None:
+            raise self._lost(child, "loading the models", _LOAD_SECONDS)
+        if answer.error:
+            self._child = None
+            child.reap()
+            answer.raise_error()
+        self._device, self._problem = answer.device, ""
+        return child
+
+    def _lost(self, child: _Child, work: str, limit_seconds: float) -> AnalysisFailed:
+        """Reap the child, start another in the background, and say what happened."""
+        code = child.reap()
+        self._child, self._device = None, ""
+        if self._closed:
+            return AnalysisFailed(_STOPPED)
+        if work == "the study":
+            self.start()
+        if child.expired:
+            return AnalysisFailed(
+                f"The process that runs the models took more than {limit_seconds:g} s for {work} "
+                "and was ended; raise inference.deadline_seconds if the machine is slow."
+            )
+        return AnalysisFailed(
+            f"The process that runs the models {_how_it_ended(code)} during {work}; "
+            "try again, and look at memory and the log of this server if it happens again."
+        )
+
+
+class _Child:
+    """One child process and our end of its pipe."""
+
+    def __init__(self, models: Sequence[ModelSettings], inference: InferenceSettings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=serve,
+            args=(theirs, os.getpid(), tuple(models), inference),
+            name="oncopixel-device",
+            daemon=True,
+        )
+        self._process.start()
+        theirs.close()  # so that the end of the child is the end of the pipe
+        self.expired = False
+
+    @property
+    def alive(self) -> bool:
+        # Unlike is_alive(), this does not reap, which only the owning thread may do.
+        return not wait([self._process.sentinel], timeout=0)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def exchange(self, request: AnalysisRequest | None, limit_seconds: float) -> Answer | None:
+        """Send a request, if any, and wait for the answer; ``None`` when the child is lost."""
+        deadline = threading.Timer(limit_seconds, self._expire)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            if request is not None:
+                self._pipe.send(request)
+            return ANSWERS.validate_json(self._pipe.recv_bytes())
+        except (OSError, EOFError, ValidationError):
+            return None
+        finally:
+            deadline.cancel()
+
+    def reap(self) -> int | None:
+        """See that the process is gone; its exit code, negative for a signal."""
+        self._pipe.close()  # a living child takes this as the order to end
+        self._process.join(_REAP_SECONDS)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join(_REAP_SECONDS)
+        return self._process.exitcode
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._process.kill()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "could not be ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    cause = " (often a lack of memory)" if -code == signal.SIGKILL else ""
+    return f"was ended by {name}{cause}"

@@ -1,0 +1,222 @@
+"""Reading one study: decode, prepare, ask the models, gather one result. No torch here."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oncopixel_pacs import __version__
+from oncopixel_pacs.domain import (
+    Finding,
+    ImageFacts,
+    ImageResult,
+    Laterality,
+    Reason,
+    StudyResult,
+)
+from oncopixel_pacs.errors import AnalysisFailed, UnreadableImage
+from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.preprocess import Prepared, Preprocessing, prepare
+from oncopixel_pacs.infer.cards import models_digest
+from oncopixel_pacs.infer.findings import Naming, find_lesions
+from oncopixel_pacs.infer.label_maps import remove_label_map, write_label_map
+from oncopixel_pacs.uids import derive_uid
+
+if TYPE_CHECKING:
+    from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
+
+_BATCH = 4  # images at once: the views of a screening study
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedImage:
+    """One image of the study: its facts, its file, and the reason to leave it out, if any."""
+
+    facts: ImageFacts
+    path: Path
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRequest:
+    """What is to be read.
+
+    Attributes
+    ----------
+    labels_dir
+        Folder for the label maps of images with findings; see `label_maps`.
+    """
+
+    study_instance_uid: str
+    revision: int
+    images: tuple[RequestedImage, ...]
+    labels_dir: Path
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """An image that is ready for the models; `prepared` is on their grid."""
+
+    facts: ImageFacts
+    spacing_mm: tuple[float, float]
+    prepared: Prepared
+
+
+def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
+    """Read every image of a study that has no reason against it.
+
+    Images are taken in the order of their SOP Instance UIDs, in batches of equal shape, so the
+    same study gives the same result. An image that cannot be decoded or shows no breast gets
+    that reason, and the others go on. Without a classifier no image has a probability, without
+    a segmenter none has findings.
+
+    Returns
+    -------
+    StudyResult
+        With ``timings_seconds`` for ``decode``, ``prepare``, ``classify``, ``segment`` and
+        ``findings``.
+
+    Raises
+    ------
+    AnalysisFailed
+        When a file is not the image it should be, or a model gives no usable answer.
+    """
+    watch = _Stopwatch()
+    images = sorted(request.images, key=lambda image: image.facts.sop_instance_uid)
+    results: dict[str, ImageResult] = {}
+    readable: list[_Readable] = []
+    for image in images:
+        outcome = _open(image, watch)
+        if isinstance(outcome, _Readable):
+            readable.append(outcome)
+        else:
+            results[image.facts.sop_instance_uid] = outcome
+    for batch in _batches(readable):
+        for result in _read_batch(batch, request.labels_dir, models, watch):
+            results[result.facts.sop_instance_uid] = result
+    ordered = tuple(results[image.facts.sop_instance_uid] for image in images)
+    breasts = _breast_probabilities(ordered)
+    return StudyResult(
+        study_instance_uid=request.study_instance_uid,
+        revision=request.revision,
+        algorithms=models.algorithms,
+        images=ordered,
+        breasts=breasts,
+        probability=max(breasts.values(), default=None),
+        device=models.device,
+        timings_seconds=dict(watch.seconds),
+    )
+
+
+def _open(image: RequestedImage, watch: _Stopwatch) -> _Readable | ImageResult:
+    facts = image.facts
+    if image.reason is not None:
+        return ImageResult(facts, reason=image.reason)
+    if facts.spacing_mm is None:
+        return ImageResult(facts, reason=Reason.NO_PIXEL_SPACING)
+    try:
+        with watch.stage("decode"):
+            mammogram = read_mammogram(image.path)
+        if mammogram.facts.sop_instance_uid != facts.sop_instance_uid:
+            raise AnalysisFailed(
+                f"The file kept for image {facts.sop_instance_uid} holds another image; "
+                "send the image again.",
+                permanent=True,
+            )
+        with watch.stage("prepare"):
+            prepared = prepare(mammogram.pixels, facts.spacing_mm, Preprocessing())
+    except UnreadableImage as exc:
+        return ImageResult(facts, reason=exc.reason, reason_detail=exc.detail)
+    except FileNotFoundError as exc:
+        raise AnalysisFailed(
+            f"The file of image {facts.sop_instance_uid} is gone; send the image again."
+        ) from exc
+    return _Readable(facts, facts.spacing_mm, prepared)
+
+
+def _batches(images: list[_Readable]) -> Iterator[list[_Readable]]:
+    by_shape: dict[tuple[int, ...], list[_Readable]] = defaultdict(list)
+    for image in images:
+        by_shape[image.prepared.image.shape].append(image)
+    for group in by_shape.values():
+        for start in range(0, len(group), _BATCH):
+            yield group[start : start + _BATCH]
+
+
+def _read_batch(
+    batch: list[_Readable], labels_dir: Path, models: LoadedModels, watch: _Stopwatch
+) -> Iterator[ImageResult]:
+    pixels = np.stack([image.prepared.image for image in batch])
+    scores: list[float | None] = [None] * len(batch)
+    if models.classifier is not None:
+        with watch.stage("classify"):
+            scores = [float(score) for score in models.classifier.probabilities(pixels)]
+    if models.segmenter is None:
+        for image, score in zip(batch, scores, strict=True):
+            yield ImageResult(image.facts, probability=score)
+        return
+    with watch.stage("segment"):
+        maps = models.segmenter.probabilities(pixels)
+    digest = models_digest(models.algorithms, __version__)
+    for image, score, probability in zip(batch, scores, maps, strict=True):
+        with watch.stage("findings"):
+            findings = _findings(image, probability, models.segmenter, digest, labels_dir)
+        yield ImageResult(image.facts, probability=score, findings=findings)
+
+
+def _findings(
+    image: _Readable,
+    probability: NDArray[np.float32],
+    segmenter: LoadedModel,
+    digest: str,
+    labels_dir: Path,
+) -> tuple[Finding, ...]:
+    sop_uid = image.facts.sop_instance_uid
+    findings, labels = find_lesions(
+        probability,
+        image.prepared.breast,
+        image.prepared.geometry,
+        threshold=segmenter.algorithm.threshold,
+        pixel_size_mm=segmenter.card.pixel_size_mm,
+        spacing_mm=image.spacing_mm,
+        naming=Naming(
+            image.facts.name,
+            lambda number: derive_uid("tracking", digest, sop_uid, str(number)),
+        ),
+    )
+    if findings:
+        write_label_map(labels_dir, sop_uid, labels)
+    else:
+        remove_label_map(labels_dir, sop_uid)
+    return findings
+
+
+def _breast_probabilities(images: tuple[ImageResult, ...]) -> Mapping[Laterality, float]:
+    """Mean over the analysed images of each breast."""
+    scores: dict[Laterality, list[float]] = defaultdict(list)
+    for image in images:
+        if image.probability is not None and image.facts.laterality is not None:
+            scores[image.facts.laterality].append(image.probability)
+    return {side: fmean(scores[side]) for side in Laterality if side in scores}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, tuple_
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -21,7 +22,7 @@ from oncopixel_pacs.domain import (
     StudyHeader,
     StudyState,
 )
-from oncopixel_pacs.errors import NotFound
+from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.rows import dump_facts, dump_header, to_job, to_study
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
@@ -50,6 +51,15 @@ class Catalogue:
         OutOfResources
             When the database cannot take it; nothing is recorded then.
         """
+        try:
+            return self._add(instance, header)
+        except OutOfResources as exc:
+            if not isinstance(exc.__cause__, IntegrityError):
+                raise
+            # Another association committed the same study or instance first.
+            return self._add(instance, header)
+
+    def _add(self, instance: Instance, header: StudyHeader) -> IntakeOutcome:
         with self._database.write() as session:
             held = session.get(InstanceRow, instance.facts.sop_instance_uid)
             if held is None:

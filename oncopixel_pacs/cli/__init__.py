@@ -1,0 +1,38 @@
+"""The command line: ``oncopixel …``. Exit status 0 success, 1 failure, 2 wrong usage."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.cli import demo, operate, run, samples, send, serve, status
+from oncopixel_pacs.errors import OncoPixelError
+
+app = typer.Typer(
+    name="oncopixel",
+    help=f"Open mammography AI server for the PACS. {RESEARCH_NOTICE}",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("run")(run.run)
+app.command("send")(send.send)
+app.command("demo")(demo.demo)
+app.command("samples")(samples.samples)
+app.command("doctor")(operate.doctor)
+app.command("studies")(status.studies)
+app.add_typer(status.jobs, name="jobs")
+app.add_typer(operate.models, name="models")
+app.add_typer(operate.destinations, name="destinations")
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence on standard error."""
+    try:
+        app()
+    except OncoPixelError as exc:
+        typer.echo(f"oncopixel: {exc}", err=True)
+        sys.exit(1)

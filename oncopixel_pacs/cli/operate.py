@@ -1,0 +1,171 @@
+"""``oncopixel models``, ``destinations`` and ``doctor``: what an admin checks."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from oncopixel_pacs.bootstrap import open_store
+from oncopixel_pacs.cli.options import ConfigOption
+from oncopixel_pacs.deliver import echo
+from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.infer.cards import read_algorithms
+from oncopixel_pacs.settings import Settings, load_settings
+
+_LEAST_FREE_BYTES = 5 * 1024**3
+
+models = typer.Typer(help="List and check the models.", no_args_is_help=True)
+destinations = typer.Typer(help="List and echo the destinations.", no_args_is_help=True)
+
+
+@models.command("list")
+def list_models(config: ConfigOption = None) -> None:
+    """List the configured models with version, weights digest and operating point."""
+    settings = load_settings(config)
+    table = Table("Name", "Task", "Version", "Weights (SHA-256)", "Threshold")
+    for item in read_algorithms(settings.active_models):
+        digest = f"{item.weights_sha256[:16]}…"
+        table.add_row(item.name, item.task, item.version, digest, f"{item.threshold:.3f}")
+    Console().print(table)
+
+
+@models.command("check")
+def check_models(config: ConfigOption = None) -> None:
+    """Load every model as the server would, and run it once on an empty image."""
+    settings = load_settings(config)
+    from oncopixel_pacs.infer.loaded_models import load_models
+
+    read_algorithms(settings.active_models)
+    load_models(settings.active_models, settings.inference)
+    typer.echo(f"{len(settings.active_models)} models load and run.")
+
+
+@destinations.command("list")
+def list_destinations(config: ConfigOption = None) -> None:
+    """List the configured destinations."""
+    table = Table("Name", "Type", "Objects")
+    for item in load_settings(config).destinations:
+        table.add_row(item.name, item.type, ", ".join(item.objects))
+    Console().print(table)
+
+
+@destinations.command("echo")
+def echo_destination(
+    config: ConfigOption = None,
+    name: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+) -> None:
+    """Ask each destination whether it would take results (C-ECHO, or what its type has)."""
+    settings = load_settings(config)
+    failed = False
+    for item in settings.destinations:
+        if name is not None and item.name != name:
+            continue
+        check = _destination_check(settings, item.name)
+        typer.echo(f"{item.name}: {check.said}")
+        failed = failed or not check.good
+    if failed:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, and what was found or what to do."""
+
+    subject: str
+    good: bool
+    said: str
+
+
+def doctor(config: ConfigOption = None) -> None:
+    """Check configuration, disk, database, models, ports and destinations; say what to do."""
+    settings = load_settings(config)
+    console = Console()
+    table = Table("Check", "", "Found")
+    checks = list(_checks(settings))
+    for item in checks:
+        table.add_row(item.subject, "ok" if item.good else "NOT OK", item.said)
+    console.print(table)
+    if not all(item.good for item in checks):
+        raise typer.Exit(1)
+
+
+def _checks(settings: Settings) -> Iterator[Check]:
+    yield _attempt("database", lambda: _check_store(settings))
+    yield _check_disk(settings)
+    yield _attempt("models", lambda: _check_models(settings))
+    yield _check_device()
+    for subject, host, port in (
+        ("DICOM port", settings.dimse_host, settings.dimse_port),
+        ("HTTP port", settings.http_host, settings.http_port),
+    ):
+        yield _check_port(subject, host, port)
+    for item in settings.destinations:
+        yield _destination_check(settings, item.name)
+
+
+def _attempt(subject: str, work: Callable[[], str]) -> Check:
+    try:
+        return Check(subject, True, work())
+    except OncoPixelError as exc:
+        return Check(subject, False, str(exc))
+
+
+def _check_store(settings: Settings) -> str:
+    store = open_store(settings)
+    try:
+        return f"open, schema up to date ({store.database.engine.dialect.name})"
+    finally:
+        store.database.close()
+
+
+def _check_disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(settings.data_dir).free
+    good = free >= _LEAST_FREE_BYTES
+    advice = "" if good else "; free some, or move data_dir to a larger volume"
+    return Check("disk", good, f"{free / 1024**3:.1f} GiB free in {settings.data_dir}{advice}")
+
+
+def _check_models(settings: Settings) -> str:
+    names = [item.name for item in read_algorithms(settings.active_models)]
+    return f"{', '.join(names)}: weights are the pinned ones"
+
+
+def _check_device() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("device", False, "torch is not installed; install it and try again")
+    driver = shutil.which("nvidia-smi")
+    said = "an NVIDIA driver is here; the models use it" if driver else "no GPU; the CPU is used"
+    return Check("device", True, said)
+
+
+def _check_port(subject: str, host: str, port: int) -> Check:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            advice = "stop the other program, or is the server running already?"
+            return Check(
+                subject, False, f"{host}:{port} cannot be bound ({exc.strerror}); {advice}"
+            )
+    return Check(subject, True, f"{host}:{port} is free")
+
+
+def _destination_check(settings: Settings, name: str) -> Check:
+    item = next(one for one in settings.destinations if one.name == name)
+    return _attempt(
+        f"destination {name}",
+        lambda: echo(
+            item,
+            calling_ae_title=settings.ae_title,
+            timeout_seconds=settings.delivery.timeout_seconds,
+        ),
+    )

@@ -1,0 +1,91 @@
+"""``oncopixel run``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.logs import configure_logging
+from oncopixel_pacs.settings import Settings, load_settings
+
+
+def run(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders.", exists=True)],
+    out: Annotated[Path, typer.Option(help="Folder to write results to, one per study.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these models, by name; every configured one when absent."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Analyse DICOM files in this process, without network or database.
+
+    Writes the result objects (SEG, SR), a picture of each view and results.json.
+    """
+    settings = _choose(load_settings(config), model)
+    configure_logging(settings.log_level, settings.log_format)
+    # Loading torch takes seconds; --help and mistakes should not.
+    from oncopixel_pacs.infer.cards import read_algorithms
+    from oncopixel_pacs.infer.loaded_models import load_models
+    from oncopixel_pacs.offline import analyse_study, find_sources
+    from oncopixel_pacs.report.external_validation import validate_with_tools
+
+    sources, foreign = find_sources(paths)
+    for path in foreign:
+        typer.echo(f"not DICOM, left out: {path}", err=True)
+    if not sources:
+        typer.echo("There is no DICOM file to analyse.", err=True)
+        raise typer.Exit(1)
+    algorithms = read_algorithms(settings.active_models)
+    models = load_models(settings.active_models, settings.inference)
+    studies = [
+        analyse_study(uid, files, models, algorithms, out)
+        for uid, files in track(
+            sources.items(), description="Analysing", transient=True, disable=as_json
+        )
+    ]
+    reports = [validate_with_tools(study.objects, study.sources) for study in studies]
+    if as_json:
+        typer.echo(json.dumps([str(path) for study in studies for path in study.objects]))
+    else:
+        _show([study for study in studies], out)
+    problems = [problem for report in reports for problem in report.problems]
+    for problem in problems:
+        typer.echo(f"validator: {problem}", err=True)
+    if problems or not any(study.objects for study in studies):
+        raise typer.Exit(1)
+
+
+def _choose(settings: Settings, names: list[str] | None) -> Settings:
+    if not names:
+        return settings
+    known = {item.name: item for item in settings.active_models}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ConfigurationError(
+            f"There is no model {', '.join(unknown)}; the models are {', '.join(known)}."
+        )
+    return settings.model_copy(update={"models": tuple(known[name] for name in names)})
+
+
+def _show(studies: list, out: Path) -> None:  # type: ignore[type-arg]
+    table = Table("Image", "Probability", "Findings", "Not analysed because")
+    for study in studies:
+        for image in study.result.images:
+            score = "" if image.probability is None else f"{image.probability:.0%}"
+            reason = "" if image.reason is None else image.reason.sentence
+            table.add_row(image.facts.name, score, str(len(image.findings)), reason)
+    console = Console()
+    console.print(table)
+    count = sum(len(study.objects) for study in studies)
+    console.print(f"{count} result objects in {out}. {RESEARCH_NOTICE}")

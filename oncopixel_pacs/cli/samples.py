@@ -1,0 +1,27 @@
+"""``oncopixel samples``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+from sample_dicom.study import write_studies
+
+
+def samples(
+    out: Annotated[Path, typer.Option(help="Folder to write to; one folder per study.")],
+    studies: Annotated[int, typer.Option(min=1, help="Number of studies.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first study.")] = 1,
+    lesion: Annotated[
+        bool, typer.Option("--lesion/--no-lesion", help="Whether a breast has a lesion.")
+    ] = True,
+    rows: Annotated[int, typer.Option(min=128, max=4096, help="Rows of each image.")] = 1024,
+    columns: Annotated[int, typer.Option(min=104, max=4096, help="Columns of each image.")] = 832,
+) -> None:
+    """Write synthetic four-view mammography studies: no patient, a lesion you can count on."""
+    written = write_studies(out, studies, seed, lesion=lesion, rows=rows, columns=columns)
+    count = sum(1 for _ in track(written, description="Writing", total=4 * studies))
+    typer.echo(f"{count} images of {studies} studies in {out}")

@@ -1,0 +1,104 @@
+"""``oncopixel studies`` and ``oncopixel jobs``: the status from the shell."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from oncopixel_pacs.bootstrap import Store, open_store, retry_job
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.domain import Job, JobState, Study
+from oncopixel_pacs.settings import load_settings
+
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
+JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
+jobs = typer.Typer(help="List, show and retry jobs.", no_args_is_help=True)
+
+
+def studies(
+    config: ConfigOption = None, limit: LimitOption = 20, as_json: JsonOption = False
+) -> None:
+    """List the studies received, newest first."""
+    with _opened(config) as store:
+        page = store.catalogue.studies(limit=limit)
+    if as_json:
+        _print_json(tuple[Study, ...], page.items)
+        return
+    table = Table("Study Instance UID", "State", "Images", "Revision", "Waiting for")
+    for study in page.items:
+        table.add_row(
+            study.study_instance_uid,
+            study.state,
+            str(len(study.instances)),
+            str(study.revision),
+            study.waiting_for,
+        )
+    Console().print(table)
+
+
+@jobs.command("list")
+def list_jobs(
+    config: ConfigOption = None,
+    limit: LimitOption = 20,
+    state: Annotated[list[JobState] | None, typer.Option(help="Only these states.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    with _opened(config) as store:
+        page = store.ledger.jobs(limit=limit, states=state or ())
+    if as_json:
+        _print_json(tuple[Job, ...], page.items)
+        return
+    table = Table("Job", "State", "Created", "Findings", "Error or waiting for")
+    for job in page.items:
+        findings = "" if job.result is None else str(len(job.result.findings))
+        created = f"{job.created_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(job.id, job.state, created, findings, job.error or job.waiting_for)
+    Console().print(table)
+
+
+@jobs.command("show")
+def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show one job: steps, findings, result objects and deliveries."""
+    with _opened(config) as store:
+        job = store.ledger.job(job_id)
+    if as_json:
+        _print_json(Job, job)
+        return
+    console = Console()
+    console.print(f"Job {job.id}  [bold]{job.state}[/bold]  {job.error or job.waiting_for}")
+    for step in job.steps:
+        end = step.finished_at
+        seconds = f"{(end - step.started_at).total_seconds():.1f} s" if end else "running"
+        console.print(f"  {step.name:<8} {step.state:<8} {seconds}, attempt {step.attempts}")
+    for item in job.objects:
+        sent = [d for d in job.deliveries if d.sop_instance_uid == item.sop_instance_uid]
+        where = ", ".join(f"{d.destination} {d.state} {d.status}" for d in sent) or "kept here"
+        console.print(f"  {item.kind:<4} {item.series_description}  {where}")
+
+
+@jobs.command("retry")
+def retry(job_id: JobArgument, config: ConfigOption = None) -> None:
+    """Queue a failed job again; results that exist are sent, not computed again."""
+    with _opened(config) as store:
+        job = retry_job(store, job_id)
+    typer.echo(f"Job {job.id} is queued again.")
+
+
+@contextlib.contextmanager
+def _opened(config: Any) -> Iterator[Store]:
+    store = open_store(load_settings(config))
+    try:
+        yield store
+    finally:
+        store.database.close()
+
+
+def _print_json(kind: Any, value: Any) -> None:
+    typer.echo(TypeAdapter(kind).dump_json(value, indent=2).decode())

@@ -1,0 +1,118 @@
+"""Associations that we open: requested with our limits, refused in words."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import _config, evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from oncopixel_pacs.errors import DeliveryFailed
+
+MAX_PDU_BYTES = 128 << 10
+#: Verification SOP Class (PS3.4 A.4), C-ECHO.
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom we call, and as whom. `name` stands for it in messages."""
+
+    name: str
+    host: str
+    port: int
+    called_ae_title: str
+    calling_ae_title: str
+
+    @property
+    def place(self) -> str:
+        """AE title and address, for messages."""
+        return f"{self.called_ae_title} at {self.host} port {self.port}"
+
+
+@contextmanager
+def opened(
+    peer: Peer, contexts: Sequence[PresentationContext], timeout_seconds: float
+) -> Iterator[Association]:
+    """Open an association, and release it when the block ends.
+
+    It is yielded even if the peer took none of the contexts: `takes_nothing` tells.
+
+    Parameters
+    ----------
+    timeout_seconds
+        How long the peer may be silent, at any point.
+
+    Raises
+    ------
+    DeliveryFailed
+        When there is no association; passing, for peers come back.
+    """
+    # Identifiers of patients have no place in logs.
+    _config.LOG_HANDLER_LEVEL = "none"
+    entity = ApplicationEntity(peer.calling_ae_title)
+    entity.connection_timeout = timeout_seconds
+    entity.acse_timeout = timeout_seconds
+    entity.dimse_timeout = timeout_seconds
+    entity.network_timeout = timeout_seconds
+    connection = _Connection(timeout_seconds)
+    try:
+        assoc = entity.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.called_ae_title,
+            max_pdu=MAX_PDU_BYTES,
+            evt_handlers=[(evt.EVT_CONN_OPEN, connection.on_open)],
+        )
+    except OSError as exc:
+        raise _failed(peer, f"its address cannot be used ({exc}); check host and port") from exc
+    if not assoc.is_established and not takes_nothing(assoc):
+        raise _failed(peer, _why(assoc, connection.open))
+    try:
+        yield assoc
+    finally:
+        if assoc.is_established:
+            assoc.release()
+
+
+def takes_nothing(assoc: Association) -> bool:
+    """Whether the peer accepted the association but none of its presentation contexts."""
+    answer = assoc.acceptor.primitive
+    return answer is not None and answer.result == 0x00 and not assoc.accepted_contexts
+
+
+class _Connection:
+    """Prepares the socket once it is connected, and remembers that it was."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self.open = False
+
+    def on_open(self, event: evt.Event) -> None:
+        self.open = True
+        transport: Any = event.assoc.dul.socket
+        sock = transport.socket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A peer that stops reading would hold us for ever.
+        sock.settimeout(self._timeout_seconds)
+
+
+def _why(assoc: Association, connected: bool) -> str:
+    if not connected:
+        return "nothing listens there; check that it runs, and host, port and firewall"
+    if assoc.is_rejected:
+        answer: Any = assoc.acceptor.primitive
+        reason = str(answer.reason_str).lower()
+        return f"it rejected the association ({reason}); check the AE titles on both sides"
+    return "it did not answer the association request; check that a DICOM server listens there"
+
+
+def _failed(peer: Peer, reason: str) -> DeliveryFailed:
+    return DeliveryFailed(f"{peer.name} ({peer.place}): {reason}.", permanent=False)

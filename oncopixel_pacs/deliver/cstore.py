@@ -1,0 +1,220 @@
+"""C-STORE: to a PACS that takes results, and as a modality that sends images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pynetdicom import _config
+from pynetdicom.association import Association
+from pynetdicom.dsutils import split_dataset
+from pynetdicom.presentation import PresentationContext, build_context
+
+from oncopixel_pacs.deliver.association import VERIFICATION, Peer, opened
+from oncopixel_pacs.deliver.dimse_status import meaning_of
+from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
+from oncopixel_pacs.errors import DeliveryFailed
+from oncopixel_pacs.settings import CStoreDestination
+
+#: Context identifiers are the odd numbers up to 255 (PS3.8 9.3.2.2).
+MAX_CONTEXTS = 128
+#: The library starts the clock for the answer when it queues an object: what the wire takes
+#: is allowed on top, down to this rate.
+SLOWEST_BYTES_PER_SECOND = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """One Part 10 file and what its file meta information says of it."""
+
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """What the peer must take for this object."""
+        return self.sop_class_uid, self.transfer_syntax_uid
+
+
+def send(
+    objects: Sequence[OutgoingObject],
+    destination: CStoreDestination,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+) -> Iterator[Outcome]:
+    """Send result objects over one association; see `oncopixel_pacs.deliver.send`."""
+    peer = Peer(
+        destination.name,
+        destination.host,
+        destination.port,
+        destination.ae_title,
+        calling_ae_title,
+    )
+    yield from _send([item.path for item in objects], peer, timeout_seconds)
+
+
+def send_files(
+    paths: Sequence[Path],
+    host: str,
+    port: int,
+    *,
+    called_ae_title: str,
+    calling_ae_title: str,
+    timeout_seconds: float = 30.0,
+) -> Iterator[Outcome]:
+    """Act as a modality: C-STORE Part 10 files as they are.
+
+    Files are read while they are sent, never decoded, and never re-encoded.
+
+    Yields
+    ------
+    Outcome
+        One per file, in their order, with `Outcome.path`; a file that is no Part 10 file is a
+        permanent failure of its own.
+
+    Raises
+    ------
+    DeliveryFailed
+        When there is no association.
+    """
+    peer = Peer(called_ae_title, host, port, called_ae_title, calling_ae_title)
+    yield from _send(paths, peer, timeout_seconds)
+
+
+def echo(destination: CStoreDestination, *, calling_ae_title: str, timeout_seconds: float) -> str:
+    """C-ECHO (PS3.7 9.1.5); see `oncopixel_pacs.deliver.echo`."""
+    peer = Peer(
+        destination.name,
+        destination.host,
+        destination.port,
+        destination.ae_title,
+        calling_ae_title,
+    )
+    with opened(peer, [build_context(VERIFICATION)], timeout_seconds) as assoc:
+        if not assoc.is_established:
+            raise DeliveryFailed(
+                f"{peer.name} ({peer.place}) does not take C-ECHO; it may take objects all the "
+                "same, so send one.",
+                permanent=False,
+            )
+        answer = assoc.send_c_echo()
+    if answer.get("Status") != 0x0000:
+        raise DeliveryFailed(
+            f"{peer.name} ({peer.place}) did not answer C-ECHO with success; look at its log.",
+            permanent=False,
+            status=_code(answer),
+        )
+    return f"C-ECHO answered 0x0000 by {peer.place}"
+
+
+def _send(paths: Sequence[Path], peer: Peer, timeout_seconds: float) -> Iterator[Outcome]:
+    batch: list[_Parcel | Outcome] = []
+    contexts: set[tuple[str, str]] = set()
+    for path in paths:
+        item = _read(path)
+        if isinstance(item, _Parcel):
+            if len(contexts | {item.context}) > MAX_CONTEXTS:
+                yield from _send_batch(batch, peer, timeout_seconds)
+                batch, contexts = [], set()
+            contexts.add(item.context)
+        batch.append(item)
+    yield from _send_batch(batch, peer, timeout_seconds)
+
+
+def _send_batch(
+    batch: Sequence[_Parcel | Outcome], peer: Peer, timeout_seconds: float
+) -> Iterator[Outcome]:
+    wanted = dict.fromkeys(item.context for item in batch if isinstance(item, _Parcel))
+    if not wanted:
+        yield from (item for item in batch if isinstance(item, Outcome))
+        return
+    contexts = [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+    with opened(peer, contexts, timeout_seconds) as assoc:
+        taken = {_pair(context) for context in assoc.accepted_contexts}
+        for item in batch:
+            if isinstance(item, Outcome):
+                yield item
+            elif item.context not in taken:
+                yield _not_taken(item, peer)
+            else:
+                yield _store(assoc, item, peer, timeout_seconds)
+
+
+def _store(assoc: Association, item: _Parcel, peer: Peer, timeout_seconds: float) -> Outcome:
+    if not assoc.is_established:
+        return _failure(item, f"{peer.name} ended the association before this object was sent.")
+    # Send the file's bytes, not what a parser makes of them.
+    _config.STORE_SEND_CHUNKED_DATASET = True
+    try:
+        size = item.path.stat().st_size
+        assoc.dimse_timeout = timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
+        answer = assoc.send_c_store(item.path)
+    except (OSError, ValueError, AttributeError, RuntimeError) as exc:
+        return _failure(item, f"The object could not be sent to {peer.name} ({exc}).")
+    if "Status" not in answer:
+        return _failure(
+            item,
+            f"{peer.name} gave no answer for this object, so it may or may not have it; "
+            "it is sent again under the same UID.",
+        )
+    meaning = meaning_of(int(answer.Status))
+    return Outcome(
+        item.sop_instance_uid,
+        meaning.accepted,
+        _code(answer),
+        _sentence(peer, meaning.sentence, answer),
+        meaning.permanent,
+        item.path,
+    )
+
+
+def _read(path: Path) -> _Parcel | Outcome:
+    try:
+        meta, _ = split_dataset(path)
+        return _Parcel(
+            path,
+            str(meta.MediaStorageSOPInstanceUID),
+            str(meta.MediaStorageSOPClassUID),
+            str(meta.TransferSyntaxUID),
+        )
+    except (OSError, InvalidDicomError, AttributeError, ValueError, EOFError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no DICOM Part 10 file"
+        return Outcome("", False, "", f"{path.name} cannot be sent: {reason}.", True, path)
+
+
+def _pair(context: PresentationContext) -> tuple[str, str]:
+    return str(context.abstract_syntax), str(context.transfer_syntax[0])
+
+
+def _not_taken(item: _Parcel, peer: Peer) -> Outcome:
+    return Outcome(
+        item.sop_instance_uid,
+        False,
+        "",
+        f"{peer.name} does not take SOP class {item.sop_class_uid} in transfer syntax "
+        f"{item.transfer_syntax_uid}; allow it there, or leave this kind of object out.",
+        True,
+        item.path,
+    )
+
+
+def _failure(item: _Parcel, error: str) -> Outcome:
+    return Outcome(item.sop_instance_uid, False, "", error, False, item.path)
+
+
+def _code(answer: Dataset) -> str:
+    return f"0x{int(answer.Status):04X}" if "Status" in answer else ""
+
+
+def _sentence(peer: Peer, sentence: str, answer: Dataset) -> str:
+    if not sentence:
+        return ""
+    comment = str(answer.get("ErrorComment") or "").strip()
+    text = f"{peer.name} answered {_code(answer)}: {sentence[0].lower()}{sentence[1:]}"
+    return f"{text} Its comment: {comment}" if comment else text

@@ -1,0 +1,44 @@
+"""What a C-STORE status means for us (PS3.4 B.2.3, PS3.7 Annex C): a table of ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Judgement over a range of status codes, both ends included."""
+
+    first: int
+    last: int
+    accepted: bool
+    permanent: bool
+    sentence: str
+
+
+MEANINGS: tuple[Meaning, ...] = (
+    Meaning(0x0000, 0x0000, True, False, ""),
+    Meaning(0x0001, 0x0001, True, False, "It was stored with a warning."),
+    Meaning(0x0107, 0x0107, True, False, "It was stored with a warning."),
+    Meaning(0x0116, 0x0116, True, False, "It was stored with a warning."),
+    Meaning(0x0111, 0x0111, False, True, "It holds an object with this UID already."),
+    Meaning(0x0117, 0x0117, False, True, "It says that the object is not valid."),
+    Meaning(0x0122, 0x0122, False, True, "It does not take this SOP class."),
+    Meaning(0x0124, 0x0124, False, True, "It does not let us store; ask its administrator."),
+    Meaning(0x0211, 0x0212, False, True, "It does not understand the request."),
+    Meaning(0xA700, 0xA7FF, False, False, "It is out of resources now."),
+    Meaning(0xA800, 0xA8FF, False, True, "It does not take this SOP class."),
+    Meaning(0xA900, 0xA9FF, False, True, "It finds that the object does not match its SOP class."),
+    Meaning(0xB000, 0xBFFF, True, False, "It was stored with a warning."),
+    Meaning(0xC000, 0xCFFF, False, True, "It cannot understand the object."),
+)
+
+UNKNOWN = Meaning(0x0000, 0xFFFF, False, False, "It failed in a way that may pass.")
+
+
+def meaning_of(status: int) -> Meaning:
+    """Judge a status; one that is not in the table counts as a passing failure."""
+    for meaning in MEANINGS:
+        if meaning.first <= status <= meaning.last:
+            return meaning
+    return UNKNOWN

@@ -1,0 +1,117 @@
+"""Orthanc's REST API, through its Python client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import requests
+from orthanc_api_client import OrthancApiClient, exceptions
+
+from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
+from oncopixel_pacs.errors import DeliveryFailed
+from oncopixel_pacs.settings import OrthancDestination
+
+#: The client tries this often before it gives up.
+CLIENT_ATTEMPTS = 4
+
+#: Values of Status in the answer to an upload that mean that Orthanc has the object.
+ACCEPTED = frozenset({"Success", "AlreadyStored"})
+
+#: HTTP statuses after which the same bytes may well be taken later.
+PASSING = frozenset({401, 403, 404, 408, 409, 423, 425, 429, 500, 502, 503, 504, 507})
+
+
+def send(
+    objects: Sequence[OutgoingObject],
+    destination: OrthancDestination,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+) -> Iterator[Outcome]:
+    """Upload objects one by one; see `oncopixel_pacs.deliver.send`."""
+    del calling_ae_title
+    seconds = timeout_seconds / CLIENT_ATTEMPTS
+    with closing(_client(destination)) as client:
+        _system(client, destination, seconds)
+        for item in objects:
+            yield _upload(client, item, destination, seconds)
+
+
+def echo(destination: OrthancDestination, *, calling_ae_title: str, timeout_seconds: float) -> str:
+    """Read the system page; see `oncopixel_pacs.deliver.echo`."""
+    del calling_ae_title
+    with closing(_client(destination)) as client:
+        system = _system(client, destination, timeout_seconds / CLIENT_ATTEMPTS)
+    return f"Orthanc {system.get('Version', '?')} answered at {destination.url}"
+
+
+def _client(destination: OrthancDestination) -> OrthancApiClient:
+    password = destination.password.get_secret_value() if destination.password else None
+    return OrthancApiClient(destination.url, user=destination.user, pwd=password)
+
+
+def _system(
+    client: OrthancApiClient, destination: OrthancDestination, seconds: float
+) -> dict[str, Any]:
+    try:
+        answer = client.get("system", timeout=seconds)
+        if answer is None:
+            raise _unusable(destination, "its address cannot be used; check url")
+        system: dict[str, Any] = answer.json()
+    except exceptions.NotAuthorized as exc:
+        raise _unusable(destination, "it refuses our login; check user and password") from exc
+    except exceptions.HttpError as exc:
+        raise _unusable(
+            destination,
+            f"it answered HTTP {exc.http_status_code}; check that url is that of an Orthanc",
+        ) from exc
+    except exceptions.OrthancApiException as exc:
+        raise _unusable(
+            destination, "nothing answers there; check that it runs, and url and firewall"
+        ) from exc
+    except ValueError as exc:
+        raise _unusable(destination, "what answers there is no Orthanc; check url") from exc
+    return system
+
+
+def _upload(
+    client: OrthancApiClient,
+    item: OutgoingObject,
+    destination: OrthancDestination,
+    seconds: float,
+) -> Outcome:
+    uid = item.sop_instance_uid
+    try:
+        answer = client.post("instances", data=item.path.read_bytes(), timeout=seconds)
+        said = str(answer.json()["Status"])
+    except exceptions.HttpError as exc:
+        code = int(exc.http_status_code)
+        return Outcome(
+            uid,
+            False,
+            f"HTTP {code}",
+            f"{destination.name} refused the object with HTTP {code}.",
+            code not in PASSING,
+        )
+    except OSError as exc:
+        return Outcome(uid, False, "", f"The object cannot be read ({exc.strerror}).", False)
+    except (
+        exceptions.OrthancApiException,
+        requests.RequestException,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):
+        return Outcome(uid, False, "", f"{destination.name} gave no usable answer.", False)
+    if said in ACCEPTED:
+        return Outcome(uid, True, f"HTTP 200 {said}", "", False)
+    return Outcome(
+        uid, False, f"HTTP 200 {said}", f"{destination.name} did not store the object.", True
+    )
+
+
+def _unusable(destination: OrthancDestination, reason: str) -> DeliveryFailed:
+    return DeliveryFailed(f"{destination.name} ({destination.url}): {reason}.", permanent=False)

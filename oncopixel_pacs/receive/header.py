@@ -1,0 +1,155 @@
+"""Reads the header of a Part 10 file: never the pixels, never more than its share of memory."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pynetdicom.dsutils import split_dataset
+
+from oncopixel_pacs.domain import StudyHeader
+from oncopixel_pacs.errors import CannotUnderstand
+
+#: Pixel Data and its float and double forms (7FE0,0008-0010).
+PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+UNDEFINED_LENGTH = 0xFFFFFFFF
+MAX_HEADER_BYTES = 64 << 20
+
+#: PS3.5 9.1. Zeros that lead a component are against it but stored all the same: such UIDs
+#: exist in the field, and nothing here depends on the difference.
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+#: What pydicom raises on data sets that are not DICOM, or not any more.
+PARSE_ERRORS: tuple[type[Exception], ...] = (
+    AssertionError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the pixels.
+
+    Attributes
+    ----------
+    dataset
+        Every element before Pixel Data, with the file meta information.
+    offset
+        Position of the first byte of the data set in the file.
+    has_pixel_data
+        Whether Pixel Data follows; its length is not checked.
+    """
+
+    dataset: Dataset
+    transfer_syntax_uid: str
+    offset: int
+    has_pixel_data: bool
+
+    def uid(self, keyword: str) -> str:
+        """Return a UID of the header.
+
+        Raises
+        ------
+        CannotUnderstand
+            When it is missing or not a UID.
+        """
+        value = str(self.dataset.get(keyword) or "")
+        if not value:
+            raise CannotUnderstand(f"{keyword} is missing; the sender must fill it in.")
+        if not is_uid(value):
+            raise CannotUnderstand(f"{keyword} is not a UID (PS3.5 9.1); correct it at the sender.")
+        return value
+
+
+def is_uid(value: str) -> bool:
+    """Whether a text is a UID of at most 64 characters."""
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a Part 10 file.
+
+    Raises
+    ------
+    CannotUnderstand
+        When it is not a Part 10 file, cannot be parsed, is deflated, or ends in its header.
+    OSError
+        When it cannot be read.
+    """
+    try:
+        meta, offset = split_dataset(path)
+        syntax = UID(str(meta.TransferSyntaxUID))
+        if syntax == DeflatedExplicitVRLittleEndian:
+            raise CannotUnderstand("Deflated data sets are not taken; send it uncompressed.")
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            dataset, at_pixels = _read_until_pixels(stream, syntax, path.stat().st_size)
+    except PARSE_ERRORS as exc:
+        raise CannotUnderstand(
+            "The data set cannot be parsed; check the object at the sender."
+        ) from exc
+    dataset.file_meta = FileMetaDataset(meta)
+    return Header(dataset, str(syntax), offset, at_pixels)
+
+
+def study_header(dataset: Dataset) -> StudyHeader:
+    """Patient and study attributes; what cannot be decoded is left empty."""
+    return StudyHeader(
+        patient_name=_text(dataset, "PatientName"),
+        patient_id=_text(dataset, "PatientID"),
+        description=_text(dataset, "StudyDescription"),
+        accession_number=_text(dataset, "AccessionNumber"),
+        study_date=_text(dataset, "StudyDate"),
+    )
+
+
+def _read_until_pixels(stream: BinaryIO, syntax: UID, size: int) -> tuple[Dataset, bool]:
+    begin = stream.tell()
+    announced: set[int] = set()
+    at_pixels = False
+
+    def stop(tag: int, _vr: str | None, length: int) -> bool:
+        nonlocal at_pixels
+        if tag in PIXEL_TAGS:
+            at_pixels = True
+            return True
+        end = stream.tell() + (0 if length == UNDEFINED_LENGTH else length)
+        if end > size:
+            raise CannotUnderstand("The data set ends inside its header; send it again.")
+        if end - begin > MAX_HEADER_BYTES:
+            raise CannotUnderstand(f"The header is longer than {MAX_HEADER_BYTES >> 20} MiB.")
+        announced.add(int(tag))
+        return False
+
+    dataset = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
+    # A sequence of undefined length that never ends is dropped in silence by the parser.
+    if any(tag not in dataset for tag in announced):
+        raise CannotUnderstand("The data set ends inside its header; send it again.")
+    return dataset, at_pixels
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    try:
+        value = dataset.get(keyword)
+        text = "" if value is None else str(value)
+    except PARSE_ERRORS:
+        return ""
+    # Neither JSON nor PostgreSQL takes these.
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8").strip()

@@ -1,0 +1,214 @@
+"""The one way in: check the header, make the bytes durable, record them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from oncopixel_pacs.domain import ImageFacts, Instance, IntakeOutcome
+from oncopixel_pacs.errors import (
+    CannotUnderstand,
+    DatasetMismatch,
+    IntakeRefused,
+    OutOfResources,
+)
+from oncopixel_pacs.imaging.facts import read_facts
+from oncopixel_pacs.receive.header import (
+    PARSE_ERRORS,
+    Header,
+    is_uid,
+    read_header,
+    study_header,
+)
+from oncopixel_pacs.receive.privacy import quieten_libraries
+from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.files import FileStore
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """Takes objects in, from the network or from disk.
+
+    An object is safe when a method returns: file synced and renamed, folder synced, row
+    committed. When it raises, nothing was recorded; a file without a row may remain, and
+    counts for nothing until the object is sent again or `adopt_orphans` finds it.
+
+    Parameters
+    ----------
+    now
+        Clock, timezone-aware UTC.
+    """
+
+    def __init__(self, files: FileStore, catalogue: Catalogue, now: Callable[[], datetime]) -> None:
+        self._files = files
+        self._catalogue = catalogue
+        self._now = now
+        quieten_libraries()
+
+    @property
+    def incoming(self) -> Path:
+        """Where a file must lie before `accept` takes it."""
+        return self._files.incoming
+
+    def accept(
+        self,
+        dataset_file: Path,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax: str,
+        calling_ae_title: str,
+    ) -> IntakeOutcome:
+        """Take in the data set of a C-STORE request.
+
+        Parameters
+        ----------
+        dataset_file
+            Complete Part 10 file inside `incoming`; it is moved to its place.
+        sop_class_uid, sop_instance_uid
+            Affected SOP Class and Instance UID of the command set (PS3.7 9.3.1.1).
+        transfer_syntax
+            Negotiated transfer syntax.
+
+        Raises
+        ------
+        CannotUnderstand
+            The data set cannot be parsed, ends in its header, or lacks a UID.
+        DatasetMismatch
+            The data set is not the object that the command names.
+        OutOfResources
+            Disk or database cannot take it now.
+        """
+        if not is_uid(sop_instance_uid):
+            raise CannotUnderstand("Affected SOP Instance UID is not a UID (PS3.5 9.1).")
+        with _disk_errors():
+            header = read_header(dataset_file)
+            _require_same(header, "SOPClassUID", sop_class_uid)
+            _require_same(header, "SOPInstanceUID", sop_instance_uid)
+            if header.transfer_syntax_uid != transfer_syntax:
+                raise DatasetMismatch("The transfer syntax is not the negotiated one.")
+            return self._keep(dataset_file, header, calling_ae_title)
+
+    def accept_file(self, path: Path, calling_ae_title: str = "") -> IntakeOutcome:
+        """Take in a copy of a Part 10 file (PS3.10) that lies somewhere on disk.
+
+        Raises
+        ------
+        CannotUnderstand
+            It is no Part 10 file, cannot be parsed, ends in its header, or lacks a UID.
+        OutOfResources
+            Disk or database cannot take it now.
+        """
+        with _disk_errors():
+            handle, name = tempfile.mkstemp(dir=self._files.incoming, suffix=".part")
+            temp = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as target, path.open("rb") as source:
+                    shutil.copyfileobj(source, target, 1 << 20)
+                return self._keep(temp, read_header(temp), calling_ae_title)
+            finally:
+                temp.unlink(missing_ok=True)
+
+    def adopt_orphans(self) -> int:
+        """Record files that were kept but have no row: the process died between the two.
+
+        They were never acknowledged, so the sender will send them again; until then they
+        count as received. Files that do not pass the checks stay where they are, without a
+        row, and are named in the log. Idempotent.
+
+        Returns
+        -------
+        int
+            Number of files that got their row.
+        """
+        known = self._catalogue.known_paths()
+        orphans = [path for path in self._files.stored_paths() if path not in known]
+        adopted = 0
+        for orphan in orphans:
+            try:
+                adopted += self._adopt(orphan)
+            except IntakeRefused as exc:
+                log.warning("orphan not adopted", path=orphan, reason=str(exc))
+        return adopted
+
+    def _adopt(self, orphan: str) -> bool:
+        path = self._files.absolute(orphan)
+        # A second name in `incoming`: from there it takes the same way as any other object.
+        temp = self._files.incoming / f"{path.stem}.orphan"
+        with _disk_errors():
+            temp.unlink(missing_ok=True)
+            os.link(path, temp)
+            try:
+                outcome = self._keep(temp, read_header(temp), "")
+            finally:
+                temp.unlink(missing_ok=True)
+            if orphan not in self._catalogue.known_paths():
+                # Its bytes are not those its name was made from; they lie under theirs now.
+                path.unlink(missing_ok=True)
+        log.info("orphan adopted", path=orphan, outcome=outcome.value)
+        return True
+
+    def _keep(self, temp: Path, header: Header, calling_ae_title: str) -> IntakeOutcome:
+        facts = _facts(header)
+        digest = dataset_digest(temp, header.offset)
+        size = temp.stat().st_size
+        path = self._files.keep(temp, "instances", facts.sop_instance_uid, digest)
+        instance = Instance(facts, path, digest, size, self._now(), calling_ae_title)
+        return self._catalogue.add_instance(instance, study_header(header.dataset))
+
+
+def dataset_digest(path: Path, offset: int) -> str:
+    """SHA-256 of the data set as received: the bytes after the file meta information.
+
+    The file meta information is left out because each sender and each path writes its own,
+    so a re-sent object stays the same object.
+
+    Parameters
+    ----------
+    offset
+        Position of the data set in the file.
+
+    Returns
+    -------
+    str
+        Hex digest.
+    """
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _facts(header: Header) -> ImageFacts:
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        header.uid(keyword)
+    try:
+        facts = read_facts(header.dataset)
+    except PARSE_ERRORS as exc:
+        raise CannotUnderstand(
+            "An attribute of the header cannot be read; check the object at the sender."
+        ) from exc
+    return replace(facts, has_pixel_data=header.has_pixel_data)
+
+
+def _require_same(header: Header, keyword: str, affected: str) -> None:
+    if header.uid(keyword) != affected:
+        raise DatasetMismatch(f"{keyword} of data set and command differ.")
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise OutOfResources(
+            f"The disk does not take the object ({exc.strerror or exc}); free space, send again."
+        ) from exc

@@ -1,0 +1,187 @@
+"""The acceptor: association, C-ECHO, C-STORE. 0x0000 means safe."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+
+from oncopixel_pacs.errors import ConfigurationError, DatasetMismatch, IntakeRefused
+from oncopixel_pacs.receive.contexts import supported_contexts
+from oncopixel_pacs.receive.guards import (
+    DEFAULT_LIMITS,
+    Limits,
+    SpoolingServer,
+    make_server,
+    received_file,
+)
+from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.privacy import quieten_libraries
+from oncopixel_pacs.receive.status import SUCCESS, refusal
+from oncopixel_pacs.settings import PeerSettings, Settings
+
+log = structlog.get_logger()
+
+#: A-ASSOCIATE-RJ (PS3.8 9.3.4): rejected permanent, by the service user, calling AE unknown.
+REJECT_CALLING_AE_TITLE = (0x01, 0x01, 0x03)
+
+
+class StorageScp:
+    """Verification and storage SCP.
+
+    Parameters
+    ----------
+    settings
+        AE title, address and known peers.
+    intake
+        Where each object goes; its answer decides the status.
+    """
+
+    def __init__(self, settings: Settings, intake: Intake, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._limits = limits
+        self._server: SpoolingServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> int:
+        """Bind the address and accept associations until `stop`.
+
+        Returns
+        -------
+        int
+            The port, of interest when the configured one is 0.
+
+        Raises
+        ------
+        ConfigurationError
+            When the address cannot be bound.
+        """
+        quieten_libraries()
+        entity = ApplicationEntity(self._settings.ae_title)
+        entity.supported_contexts = supported_contexts()
+        entity.require_called_aet = True
+        entity.require_calling_aet = [peer.ae_title for peer in self._settings.peers]
+        address = (self._settings.dimse_host, self._settings.dimse_port)
+        handlers = [
+            (evt.EVT_REQUESTED, self._on_request),
+            (evt.EVT_REJECTED, self._on_rejected),
+            (evt.EVT_C_STORE, self._on_store),
+        ]
+        try:
+            server = make_server(entity, address, handlers, self._intake.incoming, self._limits)
+        except OSError as exc:
+            raise ConfigurationError(
+                f"DICOM cannot listen on {address[0]} port {address[1]} ({exc.strerror}); "
+                "free the port or set dimse_host and dimse_port."
+            ) from exc
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, name="dicom", daemon=True)
+        self._thread.start()
+        return int(server.server_address[1])
+
+    def stop(self, grace_seconds: float = 10.0) -> None:
+        """Stop accepting, end what is open, and wait for objects that are being stored.
+
+        Safe to call when not started.
+        """
+        server, self._server = self._server, None
+        if server is None or self._thread is None:
+            return
+        server.shutdown()
+        self._thread.join()
+        open_associations = list(server.associations)
+        for assoc in open_associations:
+            assoc.abort()
+        for assoc in open_associations:
+            assoc.join(grace_seconds)
+        server.service_actions()
+
+    def _on_request(self, event: evt.Event) -> None:
+        assoc = event.assoc
+        request: Any = assoc.requestor.primitive
+        calling = str(request.calling_ae_title).strip()
+        if not is_known(self._settings.peers, calling, assoc.requestor.address):
+            assoc.acse.send_reject(*REJECT_CALLING_AE_TITLE)
+            assoc.is_rejected = True
+            self._on_rejected(event)
+            assoc.kill()
+
+    def _on_rejected(self, event: evt.Event) -> None:
+        request: Any = event.assoc.requestor.primitive
+        answer: Any = event.assoc.acceptor.primitive
+        log.warning(
+            "association rejected",
+            calling_ae_title=str(request.calling_ae_title).strip(),
+            called_ae_title=str(request.called_ae_title).strip(),
+            address=event.assoc.requestor.address,
+            reason=answer.reason_str,
+        )
+
+    def _on_store(self, event: evt.Event) -> Dataset | int:
+        """Answer one C-STORE. The only broad except of the package: no object ends a server."""
+        request: Any = event.request
+        calling = str(event.assoc.requestor.ae_title).strip()
+        try:
+            with received_file(event) as path:
+                if event.context.abstract_syntax != request.AffectedSOPClassUID:
+                    raise DatasetMismatch("The command names another SOP class than its context.")
+                outcome = self._intake.accept(
+                    path,
+                    str(request.AffectedSOPClassUID),
+                    str(request.AffectedSOPInstanceUID),
+                    str(event.context.transfer_syntax),
+                    calling,
+                )
+        except IntakeRefused as exc:
+            log.warning("object refused", calling_ae_title=calling, reason=str(exc))
+            return refusal(exc)
+        except Exception as exc:
+            # Neither the message nor the traceback's values: both may quote the data set.
+            place = traceback.extract_tb(exc.__traceback__)[-1]
+            log.error(
+                "object failed",
+                calling_ae_title=calling,
+                error=type(exc).__name__,
+                place=f"{place.filename}:{place.lineno}",
+            )
+            return refusal(exc)
+        log.info(
+            "object stored",
+            calling_ae_title=calling,
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            outcome=outcome.value,
+        )
+        return SUCCESS
+
+
+def is_known(peers: Iterable[PeerSettings], calling_ae_title: str, address: str) -> bool:
+    """Whether a caller may open associations; anyone may when no peer is configured.
+
+    Parameters
+    ----------
+    address
+        IP address it calls from.
+    """
+    known = tuple(peers)
+    if not known:
+        return True
+    return any(
+        peer.ae_title.strip() == calling_ae_title
+        and (peer.address is None or _same_address(peer.address, address))
+        for peer in known
+    )
+
+
+def _same_address(configured: str, actual: str) -> bool:
+    try:
+        return ipaddress.ip_address(configured) == ipaddress.ip_address(actual)
+    except ValueError:
+        return configured == actual

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import socket
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 
 import structlog
 
 from oncopixel_pacs import __version__
-from oncopixel_pacs.domain import Algorithm, ImageResult, Job
+from oncopixel_pacs.api.application import create_app
+from oncopixel_pacs.api.http_server import HttpServer
+from oncopixel_pacs.api.parts import ApiParts
+from oncopixel_pacs.domain import Algorithm, ImageResult, Job, JobState
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.infer.label_maps import read_label_map
+from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
@@ -86,6 +88,24 @@ def open_store(settings: Settings) -> Store:
     return Store(database, files, Catalogue(database), Ledger(database))
 
 
+def retry_job(ledger: Ledger, queue: WorkQueue, job_id: str) -> Job:
+    """Queue a job again that ended without success.
+
+    Raises
+    ------
+    NotFound
+        When there is no such job.
+    ConfigurationError
+        When the job is still running or succeeded.
+    """
+    job = ledger.job(job_id)
+    if job.state not in (JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED):
+        raise ConfigurationError(f"Job {job_id} is {job.state}; only failed jobs can be retried.")
+    return ledger.restart(
+        job_id, lambda session, again, run: queue.enqueue_study(session, again.id, run)
+    )
+
+
 def overlay_png(store: Store, job: Job, image: ImageResult) -> bytes:
     """Picture of one image of a job with its findings outlined."""
     uid = image.facts.sop_instance_uid
@@ -95,3 +115,136 @@ def overlay_png(store: Store, job: Job, image: ImageResult) -> bytes:
     score = "" if image.probability is None else f"  {image.probability:.0%}"
     mammogram = read_mammogram(store.files.absolute(instance.path))
     return render_overlay(mammogram, labels, f"{image.facts.name}{score}")
+
+
+@dataclass
+class Server:
+    """A server with some or all roles. `start` brings everything up, `stop` takes it down."""
+
+    settings: Settings
+    roles: Collection[Role] = tuple(Role)
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _device: DeviceProcess | None = None
+
+    def start(self) -> Addresses:
+        """Start the parts that the roles need.
+
+        Raises
+        ------
+        ConfigurationError
+            When a port is taken, the database is away, or a setting is wrong.
+        ModelRefused
+            When a model is not the one that the settings pin.
+        """
+        try:
+            return self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop in the reverse order; work in flight is taken up at the next start."""
+        self._stopping.set()
+        self._closing.close()
+
+    def _start(self) -> Addresses:
+        store = open_store(self.settings)
+        self._closing.callback(store.database.close)
+        algorithms = read_algorithms(self.settings.active_models)
+        queue = self._closing.enter_context(contextlib.closing(WorkQueue(store.database.engine)))
+        if Role.WORK in self.roles:
+            self._start_work(store, queue, algorithms)
+        dimse_port = self._start_receive(store) if Role.RECEIVE in self.roles else None
+        http_port = None
+        if Role.API in self.roles:
+            http_port = self._start_api(store, queue, algorithms)
+        log.info(
+            "server.started",
+            roles=[str(role) for role in self.roles],
+            dimse_port=dimse_port,
+            http_port=http_port,
+            version=__version__,
+        )
+        return Addresses(dimse_port, http_port)
+
+    def _start_work(
+        self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
+    ) -> None:
+        settings = self.settings
+        self._device = DeviceProcess(settings.active_models, settings.inference)
+        self._closing.callback(self._device.close)
+        study = StudySteps(
+            catalogue=store.catalogue,
+            ledger=store.ledger,
+            files=store.files,
+            analyser=self._device,
+            algorithms=algorithms,
+            software_version=__version__,
+            max_attempts=settings.inference.max_attempts,
+            destinations={item.name: item.objects for item in settings.destinations},
+            queue=queue,
+            now=utc_now,
+            stopping=self._stopping,
+        )
+        delivery = DeliverySteps(
+            ledger=store.ledger,
+            files=store.files,
+            destinations={item.name: item for item in settings.destinations},
+            settings=settings.delivery,
+            calling_ae_title=settings.ae_title,
+            now=utc_now,
+        )
+        executor = Executor(
+            store.database.engine,
+            settings.executor,
+            [item.name for item in settings.destinations],
+            Steps(study.analyse, study.write, delivery.deliver),
+        )
+        self._closing.callback(executor.stop)
+        self._device.start()
+        executor.start()
+        watch = Watch(
+            Settler(
+                store.catalogue,
+                queue,
+                settings.completion,
+                models_digest(algorithms, __version__),
+                utc_now,
+            ),
+            Reconciler(store.database, store.ledger, queue, utc_now),
+        )
+        watch.start()
+        self._closing.callback(watch.stop)
+
+    def _start_receive(self, store: Store) -> int:
+        swept = store.files.sweep_incoming()
+        intake = Intake(store.files, store.catalogue, utc_now)
+        adopted = intake.adopt_orphans()
+        if swept or adopted:
+            log.info("intake.recovered", swept=swept, adopted=adopted)
+        scp = StorageScp(self.settings, intake)
+        port = scp.start()
+        self._closing.callback(scp.stop)
+        return port
+
+    def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
+        settings = self.settings
+        device = self._device
+        parts = ApiParts(
+            catalogue=store.catalogue,
+            ledger=store.ledger,
+            files=store.files,
+            settings=settings,
+            algorithms=algorithms,
+            models_ready=lambda: None if device is None else device.ready,
+            retry=lambda job_id: retry_job(store.ledger, queue, job_id),
+            render_overlay=lambda job, image: overlay_png(store, job, image),
+            started_at=utc_now(),
+            version=__version__,
+            now=utc_now,
+        )
+        http = HttpServer(create_app(parts), settings.http_host, settings.http_port)
+        port = http.start()
+        self._closing.callback(http.stop)
+        return port

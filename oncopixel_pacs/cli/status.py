@@ -15,6 +15,7 @@ from oncopixel_pacs.bootstrap import Store, open_store, retry_job
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.workflow.engine import WorkQueue
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
@@ -86,8 +87,8 @@ def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOpti
 @jobs.command("retry")
 def retry(job_id: JobArgument, config: ConfigOption = None) -> None:
     """Queue a failed job again; results that exist are sent, not computed again."""
-    with _opened(config) as store:
-        job = retry_job(store, job_id)
+    with _opened(config) as store, contextlib.closing(WorkQueue(store.database.engine)) as queue:
+        job = retry_job(store.ledger, queue, job_id)
     typer.echo(f"Job {job.id} is queued again.")
 
 

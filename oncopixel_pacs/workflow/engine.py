@@ -6,8 +6,7 @@ same database, so that a job and its place in the queue commit together.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,13 +156,3 @@ def _register(steps: Steps) -> None:
 
 def _delivery_queue(destination: str) -> str:
     return f"deliver:{destination}"
-
-
-@contextlib.contextmanager
-def work_queue(engine: Engine) -> Iterator[WorkQueue]:
-    """Open a `WorkQueue` and close it at the end."""
-    queue = WorkQueue(engine)
-    try:
-        yield queue
-    finally:
-        queue.close()

@@ -1,0 +1,61 @@
+# OncoPixel PACS. `make demo` and `make test` do all set-up themselves.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch comes first and alone: a CPU build, or the CUDA build that your index serves.
+TORCH ?= torch==2.13.0
+DEMO_FLAGS ?=
+
+.PHONY: demo test check lint types layers docs clean help
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/ready ## The whole loop on this machine, with a synthetic study
+	@$(BIN)/oncopixel demo $(DEMO_FLAGS)
+
+test: $(VENV)/ready-dev ## Every test
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: lint types layers ## Style, types and import rules
+
+lint: $(VENV)/ready-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(VENV)/ready-dev
+	@$(BIN)/mypy
+
+layers: $(VENV)/ready-dev
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/ready-docs ## Build the documentation into site/
+	@$(BIN)/mkdocs build --strict --quiet
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "The virtual environment cannot be made; on Debian: apt install python3-venv"; exit 1; }
+
+# Each stamp is newer than what it was made from, so set-up is done once.
+$(VENV)/ready: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) (once; a few minutes) ..."
+	@$(BIN)/pip install --quiet "$(TORCH)" || \
+		{ echo "torch could not be installed; check the network, or set TORCH to a wheel"; exit 1; }
+	@$(BIN)/pip install --quiet -r requirements.lock || \
+		{ echo "The locked dependencies could not be installed; check the network and try again"; exit 1; }
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready
+	@$(BIN)/pip install --quiet -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/ready-docs: requirements-docs.lock $(VENV)/ready
+	@$(BIN)/pip install --quiet -r requirements-docs.lock
+	@touch $@
+
+clean: ## Remove the environment and everything a demonstration made
+	rm -rf $(VENV) oncopixel-demo site

@@ -38,8 +38,8 @@ def send(
             files,
             host=address["host"],
             port=int(address["port"]),
-            called=address["ae"],
-            calling=calling,
+            called_ae_title=address["ae"],
+            calling_ae_title=calling,
             timeout_seconds=timeout,
         ):
             outcomes.append(outcome)

@@ -49,27 +49,28 @@ class DeliverySteps:
         return max((due - self.now()).total_seconds(), 0.1)
 
     def _send(self, destination: str, waiting: tuple[tuple[ResultObject, Delivery], ...]) -> None:
-        attempts = {item.sop_instance_uid: sent.attempts + 1 for item, sent in waiting}
-        self.ledger.begin_delivery(destination, attempts)
+        unanswered = {item.sop_instance_uid: sent.attempts + 1 for item, sent in waiting}
+        self.ledger.begin_delivery(destination, unanswered)
+        trouble = DeliveryFailed(
+            f"{destination} gave no answer for the object; it is sent again.", permanent=False
+        )
         try:
-            settings = self._settings(destination)
-            for outcome in send(
+            outcomes = send(
                 [self._outgoing(item) for item, _ in waiting],
-                settings,
+                self._settings(destination),
                 calling_ae_title=self.calling_ae_title,
                 timeout_seconds=self.settings.timeout_seconds,
-            ):
-                self._record(destination, outcome, attempts.pop(outcome.sop_instance_uid))
-            trouble = DeliveryFailed(
-                f"{destination} gave no answer for the object; it is sent again.",
-                permanent=False,
             )
+            # Outcomes come in the order of the objects; one may lack its UID.
+            for (item, _), outcome in zip(waiting, outcomes, strict=False):
+                uid = item.sop_instance_uid
+                self._record(destination, uid, outcome, unanswered.pop(uid))
         except DeliveryFailed as exc:
             trouble = exc
             log.warning("delivery.failed", destination=destination, error=str(exc))
-        for uid, attempt in attempts.items():
+        for uid, attempt in unanswered.items():
             missed = Outcome(uid, False, trouble.status, str(trouble), trouble.permanent)
-            self._record(destination, missed, attempt)
+            self._record(destination, uid, missed, attempt)
 
     def _settings(self, destination: str) -> DestinationSettings:
         try:
@@ -88,7 +89,9 @@ class DeliverySteps:
             path=self.files.absolute(item.path),
         )
 
-    def _record(self, destination: str, outcome: Outcome, attempts: int) -> None:
+    def _record(
+        self, destination: str, sop_instance_uid: str, outcome: Outcome, attempts: int
+    ) -> None:
         now = self.now()
         if outcome.accepted:
             state, due = DeliveryState.ACCEPTED, None
@@ -99,7 +102,7 @@ class DeliverySteps:
         self.ledger.record_delivery(
             Delivery(
                 destination=destination,
-                sop_instance_uid=outcome.sop_instance_uid,
+                sop_instance_uid=sop_instance_uid,
                 state=state,
                 attempts=attempts,
                 status=outcome.status,

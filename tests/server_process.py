@@ -1,0 +1,147 @@
+"""A real server in a process of its own, as an admin would start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(
+    condition: Callable[[], Found], seconds: float, what: str, interval: float = 0.1
+) -> Found:
+    """Wait for a condition to hold and return what it gave; fail with `what` otherwise."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(interval)
+    return found
+
+
+@dataclass
+class ServerProcess:
+    """``oncopixel serve`` below a folder; killed and started as often as a test likes."""
+
+    folder: Path
+    destinations: str = ""
+    completion: str = "settle_seconds = 0.5\nquiet_seconds = 5.0"
+    extra: str = ""
+    dimse_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(
+            f"""data_dir = "data"
+dimse_port = {self.dimse_port}
+http_port = {self.http_port}
+{self.extra}
+[completion]
+{self.completion}
+[delivery]
+first_retry_seconds = 0.5
+max_retry_seconds = 2.0
+{self.destinations}
+""",
+            encoding="utf-8",
+        )
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "oncopixel.toml"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def address(self) -> str:
+        return f"ONCOPIXEL@127.0.0.1:{self.dimse_port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def start(self, *, ready: bool = True) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "oncopixel_pacs", "serve", "--config", str(self.config)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self.listening, 90, f"the server does not listen:\n{self.log[-2000:]}")
+        if ready:
+            wait_until(self.ready, 120, f"the server is not ready:\n{self.log[-2000:]}")
+
+    def listening(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the server stopped:\n{self.log[-3000:]}"
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.dimse_port)) == 0
+
+    def ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200
+        return False
+
+    def kill(self) -> None:
+        """``kill -9``: nothing is flushed, closed or said."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=30)
+            finally:
+                self._process.kill()
+            self._process = None
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = httpx.get(f"{self.url}{path}", params=params, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+    def jobs_of(self, study_instance_uid: str) -> list[dict[str, Any]]:
+        listed = self.get("/api/v1/jobs", study_instance_uid=study_instance_uid)["items"]
+        return [self.get(f"/api/v1/jobs/{item['id']}") for item in listed]
+
+    def finished_job(self, study_instance_uid: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until the study's latest job has ended, well or not."""
+
+        def ended() -> dict[str, Any] | None:
+            final = {"done", "failed", "not-analysed", "cancelled"}
+            jobs = self.jobs_of(study_instance_uid)
+            return jobs[0] if jobs and jobs[0]["state"] in final else None
+
+        job = wait_until(ended, seconds, f"study {study_instance_uid} has no finished job")
+        assert job is not None
+        return job

@@ -1,1 +1,1 @@
-"""Training: real datasets in, measured MONAI bundles out. The server never imports it."""
+"""Training of the models that the server runs: data sets, fitting, evaluation, export."""

@@ -1,0 +1,164 @@
+"""What a step of training sees: which images, which crops, which labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import DataLoader
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, WeightedRandomSampler
+
+from oncopixel_pacs.domain import ModelTask
+from training.datasets import DataSetFault
+from training.prepared import Sample
+from training.task import Phase
+from training.transforms import crop_augmentation, image_augmentation
+
+Item = dict[str, torch.Tensor]
+LEAST_LESION_PX = 20
+"""A crop with fewer malignant pixels (5 mm² at 0.5 mm) does not count as malignant."""
+
+
+class Crops(Dataset[Item]):
+    """Random crops; the classifier's label says whether malignant tissue is in the crop."""
+
+    def __init__(self, samples: Sequence[Sample], phase: Phase, task: ModelTask) -> None:
+        self._samples = samples
+        self._task = task
+        self._augment = crop_augmentation(phase.size, phase.positive_share)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Item:
+        """Image and mask ``(1, height, width)``, and whether the crop is malignant."""
+        sample = self._samples[index]
+        item = self._augment(
+            {
+                "image": sample.image[None],
+                "label": self._target(sample)[None].astype(np.float32),
+                "breast": sample.breast[None].astype(np.float32),
+            }
+        )
+        label = item["label"].as_tensor()
+        return {
+            "image": item["image"].as_tensor(),
+            "label": label,
+            "malignant": (label.sum() >= LEAST_LESION_PX).float(),
+        }
+
+    def _target(self, sample: Sample) -> NDArray[np.bool_]:
+        lesions = lesions_of(sample)
+        if self._task is ModelTask.CLASSIFY and sample.malignant is False:
+            return np.zeros_like(lesions)
+        return lesions
+
+
+class Images(Dataset[Item]):
+    """Whole images, augmented to one size, or as they are when there is no `phase`."""
+
+    def __init__(self, samples: Sequence[Sample], phase: Phase | None) -> None:
+        self._samples = samples
+        self._augment: Callable[[Any], Any] | None = (
+            image_augmentation(phase.size) if phase is not None else None
+        )
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Item:
+        """Image ``(1, height, width)``, mask where known, and whether it is malignant."""
+        sample = self._samples[index]
+        item: Item = {"malignant": torch.tensor(float(sample.malignant is True))}
+        if self._augment is not None:
+            item["image"] = self._augment({"image": sample.image[None]})["image"].as_tensor()
+            return item
+        item["image"] = torch.from_numpy(sample.image[None])
+        if sample.lesions is not None:
+            item["label"] = torch.from_numpy(sample.lesions[None].astype(np.float32))
+        return item
+
+
+def lesions_of(sample: Sample) -> NDArray[np.bool_]:
+    """Mask of the lesions of an image whose lesions are known."""
+    if sample.lesions is None:
+        raise DataSetFault(
+            f"{sample.source} {sample.key} has no known lesion places; leave it out."
+        )
+    return sample.lesions
+
+
+def usable(samples: Sequence[Sample], kind: str) -> list[Sample]:
+    """Images that can train: with known places for crops, with a known label for images."""
+    if kind == "crops":
+        return [sample for sample in samples if sample.lesions is not None]
+    return [sample for sample in samples if sample.malignant is not None]
+
+
+def draw_weights(samples: Sequence[Sample], shares: Mapping[str, float], kind: str) -> list[float]:
+    """Weight of each image so that sets come by their shares, and classes evenly within a set.
+
+    Parameters
+    ----------
+    samples
+        Images to draw from.
+    shares
+        Share per set; sets that are not named are not drawn.
+    kind
+        ``crops`` balances images with and without lesion, ``images`` the label.
+    """
+    groups = [(sample.source, _positive(sample, kind)) for sample in samples]
+    sizes = Counter(groups)
+    classes = Counter(source for source, _ in sizes)
+    return [
+        shares.get(source, 0.0) / classes[source] / sizes[source, positive]
+        for source, positive in groups
+    ]
+
+
+def _positive(sample: Sample, kind: str) -> bool:
+    if kind == "crops":
+        return bool(lesions_of(sample).any())
+    return sample.malignant is True
+
+
+def training_batches(
+    samples: Sequence[Sample],
+    shares: Mapping[str, float],
+    phase: Phase,
+    task: ModelTask,
+    *,
+    workers: int,
+    seed: int,
+) -> Any:
+    """Loader of exactly the batches of one phase.
+
+    Raises
+    ------
+    DataSetFault
+        When no image can be drawn.
+    """
+    chosen = usable(samples, phase.kind)
+    weights = draw_weights(chosen, shares, phase.kind)
+    if sum(weights) <= 0:
+        raise DataSetFault("No training image is left; check the shares of the task and --data.")
+    generator = torch.Generator().manual_seed(seed)
+    sampler = WeightedRandomSampler(
+        weights, num_samples=phase.steps * phase.batch, replacement=True, generator=generator
+    )
+    dataset: Dataset[Item] = (
+        Crops(chosen, phase, task) if phase.kind == "crops" else Images(chosen, phase)
+    )
+    return DataLoader(
+        dataset, batch_size=phase.batch, sampler=sampler, num_workers=workers, drop_last=True
+    )
+
+
+def validation_batches(samples: Sequence[Sample], task: ModelTask) -> Any:
+    """Loader of whole images, one at a time, as the server would see them."""
+    kind = "crops" if task is ModelTask.SEGMENT else "images"
+    return DataLoader(Images(usable(samples, kind), None), batch_size=1, num_workers=0)

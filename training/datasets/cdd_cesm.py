@@ -1,0 +1,92 @@
+"""CDD-CESM: digital mammograms (low-energy images) with hand-drawn lesions, at 512 x 512.
+
+Khaled et al., "Categorized contrast enhanced mammography dataset", Scientific Data 9, 122
+(2022), doi 10.7937/29kw-ae92. Nearly every image is malignant, so the set trains the segmenter
+only: `malignant` is ``None``, lest a classifier learn to tell the sets apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets.record import Split
+from training.datasets.tables import (
+    DataSetFault,
+    number,
+    read_grey,
+    read_mask,
+    read_splits,
+    read_table,
+    split_of,
+)
+
+SOURCE = "cdd_cesm"
+# The tables give no pixel size. Machine 1 is a GE flat panel (0.094 mm), machine 2 a Hologic one
+# (0.070 mm); with `scale` these give picture heights that match the two detectors.
+_DETECTOR_MM = {"1": 0.094, "2": 0.070}
+_TYPICAL_SCALE = 0.23
+
+
+@dataclass(frozen=True, slots=True)
+class CesmRecord:
+    """One low-energy image with the union of its outlines; the pixel size is an estimate."""
+
+    image_path: Path
+    mask_path: Path
+    key: str
+    patient: str
+    split: Split
+    spacing_mm: tuple[float, float]
+    malignant: None = None
+    source: str = SOURCE
+
+    def pixels(self) -> NDArray[np.float32]:
+        """Image, ``(rows, columns)``, in [0, 1]."""
+        return read_grey(self.image_path)
+
+    def lesions(self) -> NDArray[np.bool_]:
+        """Everything that the radiologist outlined, ``(rows, columns)``."""
+        return read_mask(self.mask_path)
+
+
+def read_cdd_cesm(folder: Path) -> list[CesmRecord]:
+    """List the low-energy (``DM``) images of ``folder``; contrast images are left out.
+
+    Raises
+    ------
+    DataSetFault
+        When a table is missing or a label cannot be understood.
+    """
+    table = folder / "labels.csv"
+    splits = read_splits(folder / "splits.csv")
+    records = []
+    for row in read_table(table, ("image", "mask", "patient", "type", "machine", "scale")):
+        if row["type"] not in ("DM", "CM"):
+            raise DataSetFault(
+                f"{table}: type of {row['image']} is {row['type']!r}; expected DM or CM."
+            )
+        if row["type"] == "CM":
+            continue
+        pixel_mm = _pixel_mm(row, table)
+        records.append(
+            CesmRecord(
+                image_path=folder / "images" / row["image"],
+                mask_path=folder / "masks" / row["mask"],
+                key=Path(row["image"]).stem,
+                patient=row["patient"],
+                split=split_of(row["patient"], splits, folder / "splits.csv"),
+                spacing_mm=(pixel_mm, pixel_mm),
+            )
+        )
+    return sorted(records, key=lambda record: record.key)
+
+
+def _pixel_mm(row: dict[str, str], table: Path) -> float:
+    scale = number(row, "scale", table) if row["scale"] else _TYPICAL_SCALE
+    if scale <= 0:
+        raise DataSetFault(f"{table}: scale of {row['image']} is {scale}; it must be positive.")
+    return _DETECTOR_MM.get(row["machine"], _DETECTOR_MM["1"]) / scale

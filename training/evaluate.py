@@ -1,0 +1,268 @@
+"""Scoring a trained network per set, and comparing two of them on the same images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.errors import ConfigurationError
+from training.datasets import Split
+from training.datasets.phantoms import SOURCE as PHANTOMS
+from training.figures import (
+    Figure,
+    ImageOutcome,
+    classifier_figures,
+    classifier_outcome,
+    marks_of,
+    segmenter_figures,
+    segmenter_outcome,
+)
+from training.fit import load_fitted
+from training.gather import gather
+from training.metrics import DRAWS, Estimate, auc, bootstrap, froc_curve
+from training.operating_point import classifier_threshold, segmenter_threshold
+from training.plots import line_plot
+from training.predict import Classified, Network, Segmented, classify, segment
+from training.prepared import Sample
+from training.task import Task
+
+POOLED = "all film sets"
+
+Scored = TypeVar("Scored", Classified, Segmented)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured of one trained network.
+
+    Attributes
+    ----------
+    threshold
+        Operating point, chosen on validation images.
+    """
+
+    task: str
+    threshold: float
+    figures: tuple[Figure, ...]
+    outcomes: tuple[ImageOutcome, ...]
+
+
+def evaluate(
+    task: Task,
+    checkpoint: Path,
+    data: Path | None,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    split: Split = Split.VAL,
+    workers: int = 1,
+    draws: int = DRAWS,
+) -> Report:
+    """Choose the operating point on ``val`` and score the network.
+
+    Real sets are scored on `split`; phantoms always on seeds used for nothing else.
+
+    Parameters
+    ----------
+    out
+        Folder for ``report.json``, ``images.csv`` and, for a segmenter, ``froc.svg``.
+
+    Raises
+    ------
+    DataSetFault
+        When a set cannot be read.
+    ConfigurationError
+        When there is no checkpoint.
+    """
+    network = load_fitted(task, checkpoint)
+    folder = cache or out / "cache"
+    val = gather(task.data, data, folder, (Split.VAL,), workers=workers)
+    other = gather(task.data, data, folder, tuple({split, Split.TEST}), workers=workers)
+    test = [s for s in other if s.split is (Split.TEST if s.source == PHANTOMS else split)]
+    if task.task is ModelTask.SEGMENT:
+        report = _evaluate_segmenter(task, network, val, test, out, draws)
+    else:
+        report = _evaluate_classifier(task, network, val, test, draws)
+    write_report(report, out)
+    return report
+
+
+def _evaluate_segmenter(
+    task: Task,
+    network: Network,
+    val: Sequence[Sample],
+    test: Sequence[Sample],
+    out: Path,
+    draws: int,
+) -> Report:
+    known = [sample for sample in val if sample.lesions is not None]
+    chosen_on = _by_source(segment(network, known))
+    threshold = segmenter_threshold(
+        chosen_on.get(PHANTOMS, []),
+        {name: items for name, items in chosen_on.items() if name != PHANTOMS},
+    )
+    found = segment(network, [sample for sample in test if sample.lesions is not None])
+    groups = _by_subset(found)
+    figures = [
+        figure
+        for subset, items in groups.items()
+        for figure in segmenter_figures(items, subset, threshold, draws)
+    ]
+    outcomes = [
+        segmenter_outcome(item, subset, threshold)
+        for subset, items in groups.items()
+        for item in items
+    ]
+    curves = {
+        subset: froc_curve([marks_of(item.sample, item.probability) for item in items])
+        for subset, items in groups.items()
+    }
+    line_plot(
+        out / "froc.svg",
+        {name: (rates[rates <= 6], found[rates <= 6]) for name, (rates, found) in curves.items()},
+        x_label="false marks per image",
+        y_label="lesion sensitivity",
+    )
+    return Report(task.name, threshold, tuple(figures), tuple(outcomes))
+
+
+def _evaluate_classifier(
+    task: Task,
+    network: Network,
+    val: Sequence[Sample],
+    test: Sequence[Sample],
+    draws: int,
+) -> Report:
+    threshold = classifier_threshold(
+        _by_source(classify(network, [s for s in val if s.malignant is not None]))
+    )
+    scored = classify(network, [sample for sample in test if sample.malignant is not None])
+    groups = _by_subset(scored)
+    film = [item for item in scored if item.sample.source != PHANTOMS]
+    pooled = {POOLED: film} if len(groups) > 2 else {}
+    figures = [
+        figure
+        for subset, items in {**groups, **pooled}.items()
+        for figure in classifier_figures(items, subset, threshold, draws)
+    ]
+    outcomes = [
+        classifier_outcome(item, subset) for subset, items in groups.items() for item in items
+    ]
+    return Report(task.name, threshold, tuple(figures), tuple(outcomes))
+
+
+def write_report(report: Report, out: Path) -> None:
+    """Write ``report.json`` and ``images.csv`` into a folder, created when missing."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "task": report.task,
+        "threshold": report.threshold,
+        "figures": [asdict(figure) for figure in report.figures],
+    }
+    (out / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with (out / "images.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ImageOutcome.__slots__)
+        writer.writeheader()
+        writer.writerows(asdict(outcome) for outcome in report.outcomes)
+
+
+def read_report(folder: Path) -> Report:
+    """Read what `write_report` wrote.
+
+    Raises
+    ------
+    ConfigurationError
+        When the folder holds no evaluation.
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        raise ConfigurationError(f"There is no {path}; run evaluate first.")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    figures = tuple(
+        Figure(
+            item["subset"],
+            item["name"],
+            Estimate(**item["estimate"]),
+            Estimate(**item["baseline"]) if item["baseline"] else None,
+        )
+        for item in content["figures"]
+    )
+    with (folder / "images.csv").open(newline="", encoding="utf-8") as stream:
+        outcomes = tuple(_outcome(row) for row in csv.DictReader(stream))
+    return Report(content["task"], content["threshold"], figures, outcomes)
+
+
+def compare(one: Report, other: Report, *, draws: int = DRAWS) -> list[Figure]:
+    """Difference of two models on the images that both were scored on, `other` minus `one`.
+
+    Classifiers differ in AUC, segmenters in mean Dice; intervals draw patients, paired.
+
+    Raises
+    ------
+    ConfigurationError
+        When the two share no image.
+    """
+    theirs = {(outcome.subset, outcome.key): outcome for outcome in other.outcomes}
+    pairs: dict[str, list[tuple[ImageOutcome, ImageOutcome]]] = {}
+    for outcome in one.outcomes:
+        match = theirs.get((outcome.subset, outcome.key))
+        if match is not None:
+            pairs.setdefault(outcome.subset, []).append((outcome, match))
+    if not pairs:
+        raise ConfigurationError(
+            "The two evaluations share no image; evaluate both on the same sets and split."
+        )
+    return [_difference(subset, items, draws) for subset, items in pairs.items()]
+
+
+def _difference(
+    subset: str, items: Sequence[tuple[ImageOutcome, ImageOutcome]], draws: int
+) -> Figure:
+    with_dice = [(a, b) for a, b in items if a.dice is not None and b.dice is not None]
+    if with_dice:
+        change = np.array([(b.dice or 0.0) - (a.dice or 0.0) for a, b in with_dice])
+        patients = [a.patient for a, _ in with_dice]
+        estimate = bootstrap(lambda index: float(change[index].mean()), patients, draws=draws)
+        return Figure(subset, "change of mean Dice", estimate)
+    positive = np.array([a.positive is True for a, _ in items])
+    before = np.array([a.score for a, _ in items])
+    after = np.array([b.score for _, b in items])
+    estimate = bootstrap(
+        lambda index: auc(after[index], positive[index]) - auc(before[index], positive[index]),
+        [a.patient for a, _ in items],
+        draws=draws,
+    )
+    return Figure(subset, "change of AUC", estimate)
+
+
+def _outcome(row: Mapping[str, str]) -> ImageOutcome:
+    return ImageOutcome(
+        subset=row["subset"],
+        key=row["key"],
+        patient=row["patient"],
+        positive={"True": True, "False": False}.get(row["positive"]),
+        score=float(row["score"]),
+        dice=float(row["dice"]) if row["dice"] else None,
+        findings=int(row["findings"]),
+    )
+
+
+def _by_source(items: Sequence[Scored]) -> dict[str, list[Scored]]:
+    groups: dict[str, list[Scored]] = {}
+    for item in items:
+        groups.setdefault(item.sample.source, []).append(item)
+    return groups
+
+
+def _by_subset(items: Sequence[Scored]) -> dict[str, list[Scored]]:
+    groups: dict[str, list[Scored]] = {}
+    for item in items:
+        groups.setdefault(f"{item.sample.source} {item.sample.split.value}", []).append(item)
+    return groups

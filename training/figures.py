@@ -1,0 +1,236 @@
+"""The figures of a trained model per set, each beside a detector that learned nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.infer.findings import MIN_AREA_MM2
+from training.batches import lesions_of
+from training.candidates import blobness, components, judge, peaks
+from training.metrics import (
+    Estimate,
+    Floats,
+    Marks,
+    auc_with_interval,
+    dice,
+    mean_with_interval,
+    sensitivity_with_interval,
+)
+from training.predict import Classified, Segmented
+from training.prepared import Sample
+
+PIXEL_SIZE_MM = Preprocessing().pixel_size_mm
+_BRIGHTEST_SHARE = 0.02
+_RATES = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of a table of results.
+
+    Attributes
+    ----------
+    subset
+        Set and split, such as ``mias val``.
+    baseline
+        The same figure of the trivial detector (`candidates.blobness`), where there is one.
+    """
+
+    subset: str
+    name: str
+    estimate: Estimate
+    baseline: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """What a model made of one image, for paired comparisons.
+
+    Attributes
+    ----------
+    score
+        Classifier: its probability. Segmenter: the highest probability in the breast.
+    dice
+        At the operating point; ``None`` without lesion or for a classifier.
+    findings
+        Number of findings at the operating point; 0 for a classifier.
+    """
+
+    subset: str
+    key: str
+    patient: str
+    positive: bool | None
+    score: float
+    dice: float | None
+    findings: int
+
+
+def blob_map(sample: Sample) -> NDArray[np.float32]:
+    """Map of the trivial detector, ``(height, width)``."""
+    return blobness(sample.image, sample.breast, PIXEL_SIZE_MM)
+
+
+def predicted_mask(probability: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """Union of the findings that the server would report, ``(height, width)``."""
+    mask = np.zeros(probability.shape, dtype=np.bool_)
+    for component in components(probability, threshold, PIXEL_SIZE_MM, MIN_AREA_MM2):
+        mask |= component.mask
+    return mask
+
+
+def marks_of(sample: Sample, score: NDArray[np.float32]) -> Marks:
+    """Mark the peaks of a score map; a mark has to lie inside an outline to hit it."""
+    return judge(peaks(score, sample.breast, PIXEL_SIZE_MM), lesions_of(sample), PIXEL_SIZE_MM)
+
+
+def segmenter_outcome(found: Segmented, subset: str, threshold: float) -> ImageOutcome:
+    """Score one image at the operating point."""
+    lesions = lesions_of(found.sample)
+    mask = predicted_mask(found.probability, threshold)
+    regions = components(found.probability, threshold, PIXEL_SIZE_MM, MIN_AREA_MM2)
+    return ImageOutcome(
+        subset=subset,
+        key=found.sample.key,
+        patient=found.sample.patient,
+        positive=bool(lesions.any()),
+        score=float(found.probability.max()),
+        dice=dice(mask, lesions) if lesions.any() else None,
+        findings=len(regions),
+    )
+
+
+def segmenter_figures(
+    found: Sequence[Segmented], subset: str, threshold: float, draws: int
+) -> list[Figure]:
+    """Sensitivity by false marks, Dice, and figures at the operating point, for one subset.
+
+    Parameters
+    ----------
+    found
+        Images whose lesion places are known, all of one subset.
+    """
+    patients = [item.sample.patient for item in found]
+    marks = [marks_of(item.sample, item.probability) for item in found]
+    blobs = [marks_of(item.sample, blob_map(item.sample)) for item in found]
+    figures = [
+        Figure(
+            subset,
+            f"lesion sensitivity at {rate:g} false marks per image",
+            sensitivity_with_interval(marks, patients, rate, draws=draws),
+            sensitivity_with_interval(blobs, patients, rate, draws=draws),
+        )
+        for rate in _RATES
+    ]
+    outcomes = [segmenter_outcome(item, subset, threshold) for item in found]
+    figures += _overlap_figures(found, outcomes, subset, draws)
+    figures += _operating_figures(outcomes, subset, draws)
+    return figures
+
+
+def _overlap_figures(
+    found: Sequence[Segmented], outcomes: Sequence[ImageOutcome], subset: str, draws: int
+) -> list[Figure]:
+    pairs = [
+        (item, outcome.dice)
+        for item, outcome in zip(found, outcomes, strict=True)
+        if outcome.dice is not None
+    ]
+    patients = [item.sample.patient for item, _ in pairs]
+    ours = np.array([value for _, value in pairs], dtype=np.float64)
+    blobs = np.array([_blob_dice(item.sample) for item, _ in pairs], dtype=np.float64)
+
+    def figure(name: str, values: Floats, baseline: Floats) -> Figure:
+        return Figure(
+            subset,
+            name,
+            mean_with_interval(values, patients, draws=draws),
+            mean_with_interval(baseline, patients, draws=draws),
+        )
+
+    return [
+        figure("Dice, images with a lesion", ours, blobs),
+        figure(
+            "share of these with Dice zero",
+            (ours == 0).astype(np.float64),
+            (blobs == 0).astype(np.float64),
+        ),
+    ]
+
+
+def _operating_figures(outcomes: Sequence[ImageOutcome], subset: str, draws: int) -> list[Figure]:
+    patients = [outcome.patient for outcome in outcomes]
+    count = np.array([outcome.findings for outcome in outcomes], dtype=np.float64)
+    figures = [
+        Figure(subset, "findings per image", mean_with_interval(count, patients, draws=draws))
+    ]
+    free = [index for index, outcome in enumerate(outcomes) if not outcome.positive]
+    if free:
+        clean = (count[free] == 0).astype(np.float64)
+        figures.append(
+            Figure(
+                subset,
+                "lesion-free images without finding",
+                mean_with_interval(clean, [patients[index] for index in free], draws=draws),
+            )
+        )
+    return figures
+
+
+def _blob_dice(sample: Sample) -> float:
+    # The brightest 2 % of the breast: about the share that a lesion takes up.
+    blobs = blob_map(sample)
+    cut = np.quantile(blobs[sample.breast], 1.0 - _BRIGHTEST_SHARE)
+    return dice((blobs >= cut) & sample.breast, lesions_of(sample))
+
+
+def classifier_outcome(item: Classified, subset: str) -> ImageOutcome:
+    """Score one image."""
+    sample = item.sample
+    return ImageOutcome(
+        subset, sample.key, sample.patient, sample.malignant, item.probability, None, 0
+    )
+
+
+def classifier_figures(
+    scored: Sequence[Classified], subset: str, threshold: float, draws: int
+) -> list[Figure]:
+    """AUC, sensitivity and specificity at the operating point, for one subset.
+
+    Parameters
+    ----------
+    scored
+        Images with a known label, all of one subset.
+    """
+    patients = [item.sample.patient for item in scored]
+    positive = np.array([item.sample.malignant is True for item in scored])
+    scores = np.array([item.probability for item in scored])
+    blobs = np.array([float(blob_map(item.sample).max()) for item in scored])
+    figures = [
+        Figure(
+            subset,
+            "AUC, malignant against all others",
+            auc_with_interval(scores, positive, patients, draws=draws),
+            auc_with_interval(blobs, positive, patients, draws=draws),
+        )
+    ]
+    called = scores >= threshold
+    for name, group, right in (
+        ("sensitivity at the operating point", positive, called),
+        ("specificity at the operating point", ~positive, ~called),
+    ):
+        chosen = np.flatnonzero(group)
+        figures.append(
+            Figure(
+                subset,
+                name,
+                mean_with_interval(
+                    right[chosen].astype(np.float64), [patients[i] for i in chosen], draws=draws
+                ),
+            )
+        )
+    return figures

@@ -1,0 +1,119 @@
+"""What is trained, on what, for how long: one TOML file per task."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.errors import ConfigurationError
+
+TASKS = Path(__file__).parent / "tasks"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class NetworkConfig(_Part):
+    """A network of ``monai.networks.nets``, as it will stand in the bundle."""
+
+    target: Literal["UNet", "DenseNet"]
+    """Class name."""
+    arguments: dict[str, Any]
+    """Literal keyword arguments."""
+
+
+class Seeds(_Part):
+    """Seeds of generated phantom studies, ``first`` to ``first + count - 1``.
+
+    Seeds below 10000 are for demonstrations and tests and never trained on.
+    """
+
+    first: int = Field(ge=10_000)
+    count: int = Field(ge=1)
+
+
+class DataConfig(_Part):
+    """Which images train the model, and how often each set is drawn."""
+
+    shares: dict[str, float]
+    """Share of the training images per set; ``phantoms`` are the generated ones."""
+    phantom_train: Seeds
+    """Phantom studies to train on; every other one has a lesion."""
+    phantom_val: Seeds
+    """Phantom studies that choose the threshold."""
+    phantom_test: Seeds
+    """Phantom studies that are only ever scored."""
+
+
+class Phase(_Part):
+    """One stretch of training; a later one starts from the weights of the one before."""
+
+    kind: Literal["crops", "images"]
+    """Crops around lesions and elsewhere, or whole images."""
+    size: tuple[int, int]
+    """``(height, width)`` of the network's input in pixels of the model's grid."""
+    steps: int = Field(ge=1)
+    """Optimiser steps."""
+    batch: int = Field(ge=1)
+    """Images per step."""
+    learning_rate: float = Field(gt=0)
+    """Highest rate of the one-cycle schedule."""
+    weight_decay: float = Field(default=1e-3, ge=0)
+    """Of AdamW."""
+    positive_share: float = Field(default=0.5, ge=0, le=1)
+    """Crops: probability that one is centred on a lesion where there is one."""
+    ema_decay: float = Field(default=0.999, gt=0, lt=1)
+    """Decay of the exponential moving average of the weights, which is what is kept."""
+
+
+class Task(_Part):
+    """A model to be trained."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    """Name of the model."""
+    version: str
+    """Version of the model, raised with every release of its weights."""
+    task: ModelTask
+    """What the model answers."""
+    description: str
+    """One sentence for the model card."""
+    seed: int
+    """Of weights, sampling and augmentation."""
+    network: NetworkConfig
+    data: DataConfig
+    phases: tuple[Phase, ...] = Field(min_length=1)
+
+
+def task_names() -> list[str]:
+    """Names of the tasks that come with the product."""
+    return sorted(path.stem for path in TASKS.glob("*.toml"))
+
+
+def load_task(name: str) -> Task:
+    """Read a task by name, or from a TOML file of one's own.
+
+    Parameters
+    ----------
+    name
+        A name of `task_names`, or the path of a ``.toml`` file.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no such task or its file is not valid.
+    """
+    path = Path(name) if name.endswith(".toml") else TASKS / f"{name}.toml"
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no task {name}; choose among {', '.join(task_names())} "
+            "or give the path of a TOML file."
+        )
+    try:
+        return Task.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as exc:
+        raise ConfigurationError(f"{path} is not a valid task: {exc}") from exc

@@ -1,0 +1,104 @@
+"""Augmentation, MONAI dictionary transforms; images ``(1, height, width)`` in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai import transforms as mt
+
+_IMAGE = "image"
+_BOTH = ("image", "label")
+
+
+def crop_augmentation(crop: Sequence[int], positive_share: float) -> Any:
+    """Random crops around lesions and elsewhere in the breast, with augmentation.
+
+    Parameters
+    ----------
+    crop
+        ``(height, width)`` of a crop in pixels of the model's grid.
+    positive_share
+        Probability that a crop is centred on a lesion, where there is one.
+
+    Returns
+    -------
+    callable
+        From ``{"image", "label", "breast"}`` to ``{"image", "label"}`` of the crop's size.
+    """
+    # Cropping wider than wanted keeps rotation and zoom from dragging in made-up borders.
+    wide = [side * 5 // 4 for side in crop]
+    return mt.Compose(
+        [
+            mt.SpatialPadd(("image", "label", "breast"), wide),
+            mt.RandCropByPosNegLabeld(
+                _BOTH,
+                label_key="label",
+                spatial_size=wide,
+                pos=positive_share,
+                neg=1.0 - positive_share,
+                image_key="breast",
+                image_threshold=0.5,
+                allow_smaller=False,
+            ),
+            mt.Lambda(_only),
+            _affine(("image", "label"), ("bilinear", "nearest")),
+            mt.CenterSpatialCropd(_BOTH, crop),
+            *_flips(_BOTH),
+            *_tone(),
+        ]
+    )
+
+
+def image_augmentation(size: Sequence[int]) -> Any:
+    """Whole images, padded or cropped to one size, with augmentation.
+
+    Parameters
+    ----------
+    size
+        ``(height, width)`` that every image is brought to.
+
+    Returns
+    -------
+    callable
+        From ``{"image"}`` to ``{"image"}`` of `size`.
+    """
+    return mt.Compose(
+        [
+            _affine(("image",), ("bilinear",)),
+            mt.ResizeWithPadOrCropd((_IMAGE,), size),
+            *_flips((_IMAGE,)),
+            *_tone(),
+        ]
+    )
+
+
+def _only(crops: Any) -> Any:
+    (crop,) = crops
+    return {key: crop[key] for key in _BOTH}
+
+
+def _affine(keys: Sequence[str], modes: Sequence[str]) -> Any:
+    return mt.RandAffined(
+        keys,
+        prob=0.5,
+        rotate_range=(0.26,),
+        scale_range=(0.15, 0.15),
+        shear_range=(0.08, 0.08),
+        mode=modes,
+        padding_mode="zeros",
+    )
+
+
+def _flips(keys: Sequence[str]) -> list[Any]:
+    return [mt.RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
+
+
+def _tone() -> list[Any]:
+    return [
+        mt.RandAdjustContrastd((_IMAGE,), prob=0.4, gamma=(0.7, 1.45)),
+        mt.RandScaleIntensityd((_IMAGE,), factors=0.15, prob=0.3),
+        mt.RandShiftIntensityd((_IMAGE,), offsets=0.06, prob=0.3),
+        mt.RandGaussianNoised((_IMAGE,), prob=0.25, std=0.03),
+        mt.RandGaussianSmoothd((_IMAGE,), prob=0.15, sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0)),
+    ]

@@ -65,7 +65,7 @@ def read_label_map(labels_dir: Path, sop_uid: str) -> Labels | None:
     """
     path = label_map_path(labels_dir, sop_uid)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             labels: Labels = archive["labels"]
     except FileNotFoundError:
         return None

@@ -1,0 +1,266 @@
+"""The child that runs the models: it answers, and when it dies or hangs only one attempt fails."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bundle_builder import write_bundle
+from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.errors import AnalysisFailed, ModelRefused
+from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.infer.device_process import DeviceProcess
+from oncopixel_pacs.infer.loaded_models import load_models
+from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
+from oncopixel_pacs.settings import InferenceSettings, ModelSettings
+
+CPU = InferenceSettings(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSettings, ...]:
+    folder = tmp_path_factory.mktemp("bundles")
+    return tuple(write_bundle(folder / task, task) for task in ModelTask)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> AnalysisRequest:
+    folder = tmp_path_factory.mktemp("study")
+    paths = [write_mammogram(folder, view) for view in SCREENING]
+    images = tuple(RequestedImage(read_mammogram(path).facts, path) for path in paths)
+    return AnalysisRequest(STUDY_UID, 1, images, folder / "labels")
+
+
+@pytest.fixture(scope="module")
+def device(models: tuple[ModelSettings, ...]) -> Iterator[DeviceProcess]:
+    with DeviceProcess(models, CPU) as process:
+        process.wait_until_ready()
+        yield process
+
+
+class EndlessImage:
+    """An image file whose reader waits for ever: a pipe into which nothing is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "image.dcm"
+        os.mkfifo(self.path)
+        self._write_end: int | None = None
+
+    def being_read(self) -> bool:
+        """Whether a process has opened the file."""
+        if self._write_end is None:
+            with contextlib.suppress(OSError):  # no reader yet
+                self._write_end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        return self._write_end is not None
+
+    def close(self) -> None:
+        if self._write_end is not None:
+            os.close(self._write_end)
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[EndlessImage]:
+    image = EndlessImage(tmp_path)
+    yield image
+    image.close()
+
+
+def with_image(study: AnalysisRequest, path: Path) -> AnalysisRequest:
+    return replace(study, images=(replace(study.images[0], path=path),))
+
+
+def child_pid() -> int:
+    (child,) = (c for c in multiprocessing.active_children() if c.name == "oncopixel-device")
+    assert child.pid is not None
+    return child.pid
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < limit, "the condition did not come true in time"
+        pause.wait(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def test_child_and_one_process_give_the_same_result(
+    device: DeviceProcess, models: tuple[ModelSettings, ...], study: AnalysisRequest
+) -> None:
+    assert device.ready
+    assert device.device == "cpu"
+    here = read_study(study, load_models(models, CPU))
+    there = device.analyse(study)
+    assert there.timings_seconds.keys() == here.timings_seconds.keys()
+    assert replace(there, timings_seconds={}) == replace(here, timings_seconds={})
+
+
+def test_calls_from_many_threads_take_turns(device: DeviceProcess, study: AnalysisRequest) -> None:
+    requests = [replace(study, revision=number) for number in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        results = list(threads.map(device.analyse, requests))
+    assert [result.revision for result in results] == list(range(6))
+    assert len({result.probability for result in results}) == 1
+
+
+def test_a_failure_that_will_recur_is_said_to_be_permanent(
+    device: DeviceProcess, study: AnalysisRequest
+) -> None:
+    with pytest.raises(AnalysisFailed, match="holds another image") as failure:
+        device.analyse(with_image(study, study.images[1].path))
+    assert failure.value.permanent
+    assert device.ready, "the child goes on"
+
+
+def test_an_unexpected_error_fails_the_study_and_not_the_child(
+    device: DeviceProcess, study: AnalysisRequest, tmp_path: Path
+) -> None:
+    pid = child_pid()
+    with pytest.raises(AnalysisFailed, match="unexpected IsADirectoryError at") as failure:
+        device.analyse(with_image(study, tmp_path))
+    assert not failure.value.permanent
+    assert str(tmp_path) not in str(failure.value)
+    assert child_pid() == pid
+
+
+def test_interrupt_at_the_terminal_leaves_the_child_alone(
+    device: DeviceProcess, study: AnalysisRequest
+) -> None:
+    os.kill(child_pid(), signal.SIGINT)
+    assert device.analyse(study).probability is not None
+
+
+def test_a_child_that_died_idle_is_replaced_unnoticed(
+    device: DeviceProcess, study: AnalysisRequest
+) -> None:
+    pid = child_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not device.ready)
+    assert device.analyse(study).probability is not None
+    assert child_pid() != pid
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGKILL, r"SIGKILL \(often a lack of memory\)"), (signal.SIGSEGV, "SIGSEGV")],
+)
+def test_a_crash_fails_one_attempt_and_the_next_study_is_read(
+    number: signal.Signals,
+    words: str,
+    device: DeviceProcess,
+    study: AnalysisRequest,
+    endless: EndlessImage,
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        analysis = thread.submit(device.analyse, with_image(study, endless.path))
+        wait_for(endless.being_read)
+        os.kill(child_pid(), number)
+        with pytest.raises(AnalysisFailed, match=f"was ended by {words}") as failure:
+            analysis.result()
+    assert not failure.value.permanent
+    assert device.analyse(study).probability is not None
+
+
+def test_a_study_past_the_deadline_fails_and_the_child_is_restarted(
+    models: tuple[ModelSettings, ...], study: AnalysisRequest, endless: EndlessImage
+) -> None:
+    limits = InferenceSettings(device="cpu", threads=1, deadline_seconds=3)
+    with DeviceProcess(models, limits) as device:
+        device.wait_until_ready()
+        pid = child_pid()
+        with pytest.raises(AnalysisFailed, match="took more than 3 s") as failure:
+            device.analyse(with_image(study, endless.path))
+        assert not failure.value.permanent
+        wait_for(lambda: device.ready)
+        assert child_pid() != pid
+        assert device.analyse(study).probability is not None
+
+
+def test_closing_ends_a_running_analysis(
+    models: tuple[ModelSettings, ...], study: AnalysisRequest, endless: EndlessImage
+) -> None:
+    device = DeviceProcess(models, CPU)
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(device.analyse, with_image(study, endless.path))
+        wait_for(endless.being_read)
+        waiting = threads.submit(device.analyse, study)
+        pid = child_pid()
+        device.close()
+        for analysis in (running, waiting):
+            with pytest.raises(AnalysisFailed, match="server was stopped"):
+                analysis.result()
+    assert gone(pid)
+    assert not device.ready
+    with pytest.raises(AnalysisFailed, match="server was stopped"):
+        device.analyse(study)
+    device.close()
+
+
+def test_a_refused_model_is_reported_as_refused(
+    models: tuple[ModelSettings, ...], study: AnalysisRequest
+) -> None:
+    wrong = models[0].model_copy(update={"sha256": "0" * 64})
+    with DeviceProcess((wrong,), CPU) as device:
+        device.start()
+        wait_for(lambda: device.problem)
+        assert "is pinned" in device.problem
+        assert not device.ready
+        with pytest.raises(ModelRefused, match="is pinned"):
+            device.analyse(study)
+        with pytest.raises(ModelRefused, match="is pinned"):
+            device.wait_until_ready()
+
+
+PARENT = """
+import multiprocessing, sys
+from pathlib import Path
+from oncopixel_pacs.infer.device_process import DeviceProcess
+from oncopixel_pacs.settings import InferenceSettings, ModelSettings
+
+if __name__ == "__main__":
+    models = [ModelSettings.model_validate_json(text) for text in sys.argv[1:]]
+    device = DeviceProcess(models, InferenceSettings(device="cpu", threads=1))
+    device.wait_until_ready()
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    assert "torch" not in sys.modules
+    sys.stdin.read()
+"""
+
+
+def test_the_child_dies_with_its_parent_and_leaves_standard_output_alone(
+    models: tuple[ModelSettings, ...], tmp_path: Path
+) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(PARENT))
+    command = [sys.executable, str(script), *(model.model_dump_json() for model in models)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert not gone(pid)
+        assert os.readlink(f"/proc/{pid}/fd/1") == os.readlink(f"/proc/{pid}/fd/2")
+        parent.send_signal(signal.SIGKILL)
+        wait_for(lambda: gone(pid), seconds=10)
+        assert parent.stdout.read() == ""

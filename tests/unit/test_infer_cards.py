@@ -1,0 +1,161 @@
+"""What a model says of itself is checked against the configuration and the server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundle_builder import tiny_metadata, write_bundle
+
+from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.infer.cards import models_digest, read_algorithms
+from oncopixel_pacs.settings import ModelSettings
+
+ALGORITHM = Algorithm("m", "1", ModelTask.SEGMENT, "a" * 64, "b" * 64, 0.5, "Test")
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "s", threshold=0.25)
+
+
+def test_algorithm_states_weights_preprocessing_and_threshold(segmenter: ModelSettings) -> None:
+    (algorithm,) = read_algorithms([segmenter])
+    assert algorithm == Algorithm(
+        name="tiny-segment",
+        version="1.2.3",
+        task=ModelTask.SEGMENT,
+        weights_sha256=segmenter.sha256,
+        preprocessing_sha256=tiny_metadata()["oncopixel"]["preprocessing_sha256"],
+        threshold=0.25,
+        manufacturer="Test",
+    )
+
+
+def test_one_model_of_each_task_or_one_alone_can_be_run(
+    segmenter: ModelSettings, tmp_path: Path
+) -> None:
+    classifier = write_bundle(tmp_path / "c", ModelTask.CLASSIFY)
+    for models in ([segmenter], [classifier], [classifier, segmenter]):
+        assert [item.name for item in read_algorithms(models)] == [item.name for item in models]
+
+
+def test_two_models_of_a_task_are_refused(segmenter: ModelSettings) -> None:
+    second = segmenter.model_copy(update={"name": "second"})
+    with pytest.raises(ModelRefused, match=r"tiny-segment, second .* one model per task"):
+        read_algorithms([segmenter, second])
+
+
+def test_no_model_is_refused() -> None:
+    with pytest.raises(ModelRefused, match="No model is configured"):
+        read_algorithms([])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sha256": "0" * 64}, "is pinned; restore the file, or pin the new digest"),
+        ({"task": ModelTask.CLASSIFY}, "the configuration says task classify, .* segment"),
+        ({"bundle": Path("nowhere")}, "metadata.json cannot be read .* check the model's bundle"),
+    ],
+    ids=["digest", "task", "folder"],
+)
+def test_a_wrong_setting_is_refused(
+    change: dict[str, Any], sentence: str, segmenter: ModelSettings
+) -> None:
+    with pytest.raises(ModelRefused, match=f"^Model tiny-segment: .*{sentence}"):
+        read_algorithms([segmenter.model_copy(update=change)])
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    model = write_bundle(tmp_path / "b")
+    (model.bundle / "models" / "model.pt").unlink()
+    with pytest.raises(ModelRefused, match=r"model\.pt cannot be read .* restore the file"):
+        read_algorithms([model])
+
+
+def test_another_preprocessing_is_refused(tmp_path: Path) -> None:
+    metadata = tiny_metadata()
+    metadata["oncopixel"]["preprocessing_sha256"] = "1" * 64
+    with pytest.raises(ModelRefused, match="trained with preprocessing 111111111111…, but"):
+        read_algorithms([write_bundle(tmp_path / "b", metadata=metadata)])
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    metadata = tiny_metadata()
+    *way, last = path.split(".")
+    table = metadata
+    for key in way:
+        table = table[key]
+    table[last] = value
+    return metadata
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({"version": "1"}, "oncopixel: Field required"),
+        (changed("oncopixel.activation", "relu"), "oncopixel.activation"),
+        (changed("oncopixel.url", "http://x"), "oncopixel.url: Extra inputs"),
+        (changed("oncopixel.pixel_size_mm", 0), "oncopixel.pixel_size_mm"),
+        (changed("network_data_format.inputs.clicks", {}), "inputs.clicks"),
+        (changed("network_data_format.inputs.image.num_channels", 3), "num_channels"),
+        (changed("network_data_format.inputs.image.spatial_shape", [64]), "spatial_shape"),
+        (changed("network_data_format.inputs.image.spatial_shape", [64, 99999]), "spatial_shape"),
+        (changed("network_data_format.inputs.image.spatial_shape", ["*", "*"]), "spatial_shape"),
+        (changed("network_data_format.outputs.pred.num_channels", 2), "2 output channels, but"),
+        (changed("network_data_format.outputs", {}), "outputs"),
+    ],
+)
+def test_incomplete_or_contradictory_metadata_is_refused(
+    metadata: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelRefused, match=sentence):
+        read_algorithms([write_bundle(tmp_path / "b", metadata=metadata)])
+
+
+def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    model = write_bundle(tmp_path / "b")
+    for content in ("{", "a" * 1_000_001):
+        (model.bundle / "configs" / "metadata.json").write_text(content)
+        with pytest.raises(ModelRefused, match=r"metadata\.json is"):
+            read_algorithms([model])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ALGORITHM, weights_sha256="c" * 64),
+        replace(ALGORITHM, threshold=0.5000001),
+        replace(ALGORITHM, preprocessing_sha256="c" * 64),
+        replace(ALGORITHM, name="n"),
+        replace(ALGORITHM, version="2"),
+    ],
+)
+def test_digest_changes_with_the_model(other: Algorithm) -> None:
+    assert models_digest([other], "0.1.0") != models_digest([ALGORITHM], "0.1.0")
+
+
+def test_digest_changes_with_software_and_number_of_models_not_with_order() -> None:
+    second = replace(ALGORITHM, name="n", task=ModelTask.CLASSIFY)
+    both = models_digest([ALGORITHM, second], "0.1.0")
+    assert both == models_digest([second, ALGORITHM], "0.1.0")
+    assert (
+        len({both, models_digest([ALGORITHM], "0.1.0"), models_digest([ALGORITHM], "0.1.1")}) == 3
+    )
+    assert len(both) == 64
+
+
+def test_serving_process_never_imports_torch() -> None:
+    code = (
+        "import sys; import oncopixel_pacs.infer.cards, oncopixel_pacs.infer.device_process, "
+        "oncopixel_pacs.infer.label_maps, oncopixel_pacs.infer.reading; "
+        "sys.exit(str(sorted({'torch', 'monai'} & sys.modules.keys())) if "
+        "{'torch', 'monai'} & sys.modules.keys() else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,99 @@
+"""Label maps come back as they were written; what is no label map is said to be none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.infer.label_maps import (
+    label_map_path,
+    read_label_map,
+    remove_label_map,
+    write_label_map,
+)
+
+UID = "1.2.840.1"
+
+
+def some_labels() -> np.ndarray:
+    labels = np.zeros((30, 20), dtype=np.uint8)
+    labels[3:7, 4:9] = 2
+    return labels
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = write_label_map(tmp_path / "new" / "labels", UID, some_labels())
+    assert path == label_map_path(tmp_path / "new" / "labels", UID)
+    read = read_label_map(tmp_path / "new" / "labels", UID)
+    assert read is not None
+    np.testing.assert_array_equal(read, some_labels())
+
+
+def test_an_image_without_findings_has_none(tmp_path: Path) -> None:
+    assert read_label_map(tmp_path, UID) is None
+    write_label_map(tmp_path, UID, some_labels())
+    remove_label_map(tmp_path, UID)
+    assert read_label_map(tmp_path, UID) is None
+
+
+def test_no_uid_leads_out_of_the_folder(tmp_path: Path) -> None:
+    assert label_map_path(tmp_path, "../../etc/passwd").parent == tmp_path
+
+
+def test_a_failed_write_leaves_the_earlier_map_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_label_map(tmp_path, UID, some_labels())
+
+    def full(*_args: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space"):
+        write_label_map(tmp_path, UID, np.ones((30, 20), dtype=np.uint8))
+    read = read_label_map(tmp_path, UID)
+    assert read is not None
+    np.testing.assert_array_equal(read, some_labels())
+    assert list(tmp_path.iterdir()) == [label_map_path(tmp_path, UID)]
+
+
+def broken(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def not_an_archive(path: Path) -> None:
+    path.write_text("labels")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def bare_array(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, some_labels())
+
+
+def other_key(path: Path) -> None:
+    np.savez(path, other=some_labels())
+
+
+def pickled(path: Path) -> None:
+    np.savez(path, labels=np.array([object], dtype=object))
+
+
+def wrong_type(path: Path) -> None:
+    np.savez(path, labels=some_labels().astype(float))
+
+
+@pytest.mark.parametrize(
+    "spoil", [broken, not_an_archive, empty, bare_array, other_key, pickled, wrong_type]
+)
+def test_a_spoiled_label_map_is_said_to_be_one(spoil: object, tmp_path: Path) -> None:
+    assert callable(spoil)
+    spoil(write_label_map(tmp_path, UID, some_labels()))
+    with pytest.raises(AnalysisFailed, match="analyse the study again"):
+        read_label_map(tmp_path, UID)

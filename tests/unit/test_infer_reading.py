@@ -1,0 +1,255 @@
+"""One study is read: every image gets a result or a reason, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mammogram_builder import COLUMNS, MASS, ROWS, SCREENING, STUDY_UID, View2D, write_mammogram
+from pydantic import TypeAdapter
+
+from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, Reason, StudyResult, View
+from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.infer.cards import Card
+from oncopixel_pacs.infer.label_maps import read_label_map
+from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
+from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+def bright(images: torch.Tensor) -> torch.Tensor:
+    """Segment what is nearly as bright as the brightest pixel."""
+    return 40 * (images / images.amax(dim=(2, 3), keepdim=True) - 0.75)
+
+
+def brightest(images: torch.Tensor) -> torch.Tensor:
+    """Score an image by its share of bright pixels."""
+    return 5000 * (bright(images) > 0).float().mean(dim=(2, 3)) - 4
+
+
+def model(task: ModelTask, network: Network) -> LoadedModel:
+    algorithm = Algorithm(str(task), "1", task, "a" * 64, "b" * 64, 0.5)
+    card = Card("1", task, "sigmoid", "b" * 64, 0.5, "Test", (64, 32))
+    return LoadedModel(algorithm, card, network, torch.device("cpu"))
+
+
+def models(classify: Network | None = brightest, segment: Network | None = bright) -> LoadedModels:
+    classifier = model(ModelTask.CLASSIFY, classify) if classify else None
+    segmenter = model(ModelTask.SEGMENT, segment) if segment else None
+    used = [item.algorithm for item in (classifier, segmenter) if item]
+    return LoadedModels(tuple(used), classifier, segmenter, "cpu")
+
+
+@dataclass
+class Counted:
+    """A network that notes the shapes it was asked for."""
+
+    network: Network
+    shapes: list[tuple[int, ...]]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(images.shape))
+        return self.network(images)
+
+
+def request_of(folder: Path, *views: View2D) -> AnalysisRequest:
+    paths = [write_mammogram(folder, view) for view in views]
+    images = tuple(RequestedImage(read_mammogram(path).facts, path) for path in paths)
+    return AnalysisRequest(STUDY_UID, 3, images, folder / "labels")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> AnalysisRequest:
+    return request_of(tmp_path_factory.mktemp("study"), *SCREENING)
+
+
+@pytest.fixture(scope="module")
+def result(study: AnalysisRequest) -> StudyResult:
+    return read_study(study, models())
+
+
+def test_each_mass_is_one_finding_where_it_lies(
+    result: StudyResult, study: AnalysisRequest
+) -> None:
+    assert [image.facts.name for image in result.images] == ["R CC", "L CC", "R MLO", "L MLO"]
+    assert [len(image.findings) for image in result.images] == [1, 0, 1, 0]
+    for image, finding in result.findings:
+        expected = (MASS[0], COLUMNS - 1 - MASS[1])
+        assert finding.centre == pytest.approx(expected, abs=4)
+        assert finding.tracking_id == f"{image.facts.name} 1"
+        labels = read_label_map(study.labels_dir, image.facts.sop_instance_uid)
+        assert labels is not None
+        assert labels.shape == (ROWS, COLUMNS)
+        assert labels[tuple(map(int, finding.centre))] == 1
+        assert finding.area_mm2 == pytest.approx(np.pi * 6**2, rel=0.2)
+
+
+def test_images_without_findings_have_no_label_map(
+    result: StudyResult, study: AnalysisRequest
+) -> None:
+    maps = {
+        image.facts.name: read_label_map(study.labels_dir, image.facts.sop_instance_uid)
+        for image in result.images
+    }
+    assert [name for name, labels in maps.items() if labels is None] == ["L CC", "L MLO"]
+
+
+def test_a_breast_is_the_mean_of_its_views_and_the_study_its_highest_breast(
+    result: StudyResult,
+) -> None:
+    for side in Laterality:
+        scores = [i.probability for i in result.images if i.facts.laterality is side]
+        assert result.breasts[side] == pytest.approx(np.mean([s for s in scores if s is not None]))
+    assert result.probability == result.breasts[Laterality.RIGHT] > 0.5
+    assert result.breasts[Laterality.LEFT] < 0.5
+
+
+def test_the_result_says_what_it_is_of(result: StudyResult) -> None:
+    assert (result.study_instance_uid, result.revision, result.device) == (STUDY_UID, 3, "cpu")
+    assert [item.task for item in result.algorithms] == [ModelTask.CLASSIFY, ModelTask.SEGMENT]
+    assert {"decode", "prepare", "classify", "segment", "findings"} == result.timings_seconds.keys()
+    assert all(seconds >= 0 for seconds in result.timings_seconds.values())
+
+
+def test_the_same_study_gives_the_same_result_in_any_order_of_arrival(
+    result: StudyResult, study: AnalysisRequest
+) -> None:
+    again = read_study(replace(study, images=study.images[::-1]), models())
+    assert replace(again, timings_seconds={}) == replace(result, timings_seconds={})
+
+
+def test_the_result_survives_json(result: StudyResult) -> None:
+    adapter = TypeAdapter(StudyResult)
+    assert adapter.validate_json(adapter.dump_json(result)) == result
+
+
+def test_views_of_one_shape_go_through_the_models_together(study: AnalysisRequest) -> None:
+    counted = Counted(bright, [])
+    read_study(study, models(None, counted))
+    assert sum(shape[0] for shape in counted.shapes) == 4
+    assert len(counted.shapes) == len({shape[1:] for shape in counted.shapes})
+
+
+def test_an_image_with_a_reason_is_not_read(study: AnalysisRequest) -> None:
+    first = replace(study.images[0], reason=Reason.PARTIAL_VIEW, path=Path("nowhere"))
+    result = read_study(replace(study, images=(first, *study.images[1:])), models())
+    assert [image.reason for image in result.images] == [Reason.PARTIAL_VIEW, None, None, None]
+    assert result.images[0].probability is None
+    assert result.breasts[Laterality.RIGHT] == result.images[2].probability
+
+
+def test_an_image_of_unknown_pixel_size_is_not_read(study: AnalysisRequest) -> None:
+    first = study.images[0]
+    unknown = replace(first, facts=replace(first.facts, spacing_mm=None))
+    result = read_study(replace(study, images=(unknown,)), models())
+    assert result.images[0].reason is Reason.NO_PIXEL_SPACING
+
+
+def test_unreadable_images_get_their_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    blank = View2D(5, Laterality.LEFT, View.CC, blank=True)
+    request = request_of(tmp_path, *SCREENING[:2], blank)
+    broken = request.images[1].path
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    result = read_study(request, models())
+    assert [image.reason for image in result.images] == [
+        None,
+        Reason.UNREADABLE_PIXELS,
+        Reason.NO_BREAST,
+    ]
+    assert result.images[1].reason_detail
+    assert set(result.breasts) == {Laterality.RIGHT}
+
+
+def test_a_study_without_a_readable_image_has_no_probability(study: AnalysisRequest) -> None:
+    images = tuple(replace(image, reason=Reason.BREAST_IMPLANT) for image in study.images)
+    result = read_study(replace(study, images=images), models())
+    assert result.probability is None
+    assert result.breasts == {}
+    assert len(result.images) == 4
+
+
+def test_a_classifier_alone_gives_scores_and_no_findings(study: AnalysisRequest) -> None:
+    result = read_study(study, models(segment=None))
+    assert result.probability is not None
+    assert result.findings == ()
+
+
+def test_a_segmenter_alone_gives_findings_and_no_scores(
+    study: AnalysisRequest, result: StudyResult
+) -> None:
+    alone = read_study(study, models(classify=None))
+    assert alone.probability is None
+    assert alone.breasts == {}
+    assert [f.probability for _, f in alone.findings] == [f.probability for _, f in result.findings]
+
+
+def test_tracking_uids_differ_between_images_and_between_models(
+    study: AnalysisRequest, result: StudyResult
+) -> None:
+    def uids(of: StudyResult) -> set[str]:
+        return {finding.tracking_uid for _, finding in of.findings}
+
+    assert len(uids(result)) == 2
+    assert uids(read_study(study, models(classify=None))).isdisjoint(uids(result))
+
+
+def test_a_label_map_of_an_earlier_attempt_does_not_stay(tmp_path: Path) -> None:
+    request = request_of(tmp_path, SCREENING[0])
+    uid = SCREENING[0].sop_uid
+    read_study(request, models())
+    assert read_label_map(request.labels_dir, uid) is not None
+    read_study(request, models(segment=lambda images: torch.full_like(images, -9)))
+    assert read_label_map(request.labels_dir, uid) is None
+
+
+def not_a_number(images: torch.Tensor) -> torch.Tensor:
+    return images * float("nan")
+
+
+def infinite(images: torch.Tensor) -> torch.Tensor:
+    return images + float("inf")
+
+
+def half(images: torch.Tensor) -> torch.Tensor:
+    return images[:, :, ::2]
+
+
+@pytest.mark.parametrize(
+    ("segment", "words"),
+    [(not_a_number, "NaN or infinity"), (infinite, "NaN or infinity"), (half, "with shape")],
+)
+def test_an_answer_that_is_no_answer_fails_the_study_for_good(
+    segment: Network, words: str, study: AnalysisRequest, tmp_path: Path
+) -> None:
+    with pytest.raises(AnalysisFailed, match=words) as failure:
+        read_study(replace(study, labels_dir=tmp_path), models(segment=segment))
+    assert failure.value.permanent
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_gpu_may_be_tried_again(study: AnalysisRequest) -> None:
+    def full(_images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(AnalysisFailed, match="ran out of memory on cpu") as failure:
+        read_study(study, models(classify=full))
+    assert not failure.value.permanent
+
+
+def test_a_file_of_another_image_fails_the_study_for_good(study: AnalysisRequest) -> None:
+    swapped = replace(study.images[0], path=study.images[1].path)
+    with pytest.raises(AnalysisFailed, match="holds another image") as failure:
+        read_study(replace(study, images=(swapped,)), models())
+    assert failure.value.permanent
+
+
+def test_a_missing_file_is_said(study: AnalysisRequest) -> None:
+    missing = replace(study.images[0], path=Path("nowhere.dcm"))
+    with pytest.raises(AnalysisFailed, match="is gone; send the image again"):
+        read_study(replace(study, images=(missing,)), models())

@@ -6,12 +6,14 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any
 
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from oncopixel_pacs.errors import DeliveryFailed
 
@@ -56,7 +58,7 @@ def opened(
     """
     # Identifiers of patients have no place in logs.
     _config.LOG_HANDLER_LEVEL = "none"
-    entity = ApplicationEntity(peer.calling_ae_title)
+    entity = Requestor(peer.calling_ae_title)
     entity.connection_timeout = timeout_seconds
     entity.acse_timeout = timeout_seconds
     entity.dimse_timeout = timeout_seconds
@@ -86,6 +88,30 @@ def takes_nothing(assoc: Association) -> bool:
     """Whether the peer accepted the association but none of its presentation contexts."""
     answer = assoc.acceptor.primitive
     return answer is not None and answer.result == 0x00 and not assoc.accepted_contexts
+
+
+class Requestor(ApplicationEntity):
+    """Application entity whose connections are closed when they are over.
+
+    pynetdicom leaves a connection that failed to the garbage collector.
+    """
+
+    def _create_socket(
+        self,
+        assoc: Association,
+        address: AddressInformation,
+        tls_args: tuple[SSLContext, str] | None,
+    ) -> AssociationSocket:
+        sock = _ClosingSocket(assoc, address=address)
+        sock.tls_args = tls_args
+        return sock
+
+
+class _ClosingSocket(AssociationSocket):
+    def _shutdown_socket(self) -> None:
+        super()._shutdown_socket()
+        if self.socket is not None:
+            self.socket.close()
 
 
 class _Connection:

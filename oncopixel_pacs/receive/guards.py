@@ -160,7 +160,7 @@ class SpoolingDimse(DIMSEServiceProvider):
                     self.dul.event_queue.put("Evt19")
                     return
             fragment = P_DATA()
-            fragment.presentation_data_value_list = [item]
+            fragment.presentation_data_value_list.append(item)
             super().receive_primitive(fragment)
             if self.message is None:
                 self._in_memory = 0
@@ -258,6 +258,12 @@ class BoundedSocket(AssociationSocket):
         sock.settimeout(self._limits.pdu_seconds)
         return received[:position]
 
+    def _shutdown_socket(self) -> None:
+        """Close even if the peer was first; the library leaves that to the garbage collector."""
+        super()._shutdown_socket()
+        if self.socket is not None:
+            self.socket.close()
+
 
 class SpoolingRequestHandler(RequestHandler):
     """Gives each new association our socket and our DIMSE provider."""
@@ -301,6 +307,31 @@ class SpoolingServer(ThreadedAssociationServer):
                     assoc.dimse.discard_spools()
                 self.associations.remove(assoc)
 
+    def end_associations(self, grace_seconds: float) -> None:
+        """Abort what is open; wait for objects that are being stored, then clean up."""
+        deadline = time.monotonic() + grace_seconds
+        still_open = list(self.associations)
+        for assoc in still_open:
+            if assoc.is_established:
+                assoc.abort()
+            else:
+                _stop_waiting(assoc)
+        for assoc in still_open:
+            assoc.join(max(deadline - time.monotonic(), 0.0))
+            assoc.dul.join(max(deadline - time.monotonic(), 0.0))
+        self.service_actions()
+
+
+def _on_close(event: evt.Event) -> None:
+    if event.assoc.requestor.primitive is None:
+        _stop_waiting(event.assoc)
+
+
+def _stop_waiting(assoc: Association) -> None:
+    """End the wait for an association request, as if its time were over."""
+    queue: Any = assoc.dul.to_user_queue
+    queue.put(None)
+
 
 def make_server(
     ae: ApplicationEntity,
@@ -323,7 +354,7 @@ def make_server(
     ae.network_timeout = limits.idle_seconds
     server: Any = ae.make_server(
         address,
-        evt_handlers=handlers,
+        evt_handlers=[*handlers, (evt.EVT_CONN_CLOSE, _on_close)],
         server_class=SpoolingServer,
         folder=folder,
         limits=limits,

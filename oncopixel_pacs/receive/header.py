@@ -101,7 +101,9 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as stream:
             stream.seek(offset)
             dataset, at_pixels = _read_until_pixels(stream, syntax, path.stat().st_size)
-    except PARSE_ERRORS as exc:
+    except (OSError, *PARSE_ERRORS) as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise  # the disk's; pydicom raises its own without a number
         raise CannotUnderstand(
             "The data set cannot be parsed; check the object at the sender."
         ) from exc
@@ -124,13 +126,15 @@ def _read_until_pixels(stream: BinaryIO, syntax: UID, size: int) -> tuple[Datase
     begin = stream.tell()
     announced: set[int] = set()
     at_pixels = False
+    last_end = begin
 
     def stop(tag: int, _vr: str | None, length: int) -> bool:
-        nonlocal at_pixels
+        nonlocal at_pixels, last_end
         if tag in PIXEL_TAGS:
             at_pixels = True
             return True
-        end = stream.tell() + (0 if length == UNDEFINED_LENGTH else length)
+        last_end = 0 if length == UNDEFINED_LENGTH else stream.tell() + length
+        end = last_end or stream.tell()
         if end > size:
             raise CannotUnderstand("The data set ends inside its header; send it again.")
         if end - begin > MAX_HEADER_BYTES:
@@ -139,8 +143,10 @@ def _read_until_pixels(stream: BinaryIO, syntax: UID, size: int) -> tuple[Datase
         return False
 
     dataset = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
-    # A sequence of undefined length that never ends is dropped in silence by the parser.
-    if any(tag not in dataset for tag in announced):
+    # The parser drops in silence a sequence of undefined length that never ends, and the
+    # first bytes of an element.
+    torn = not at_pixels and last_end and last_end < size
+    if torn or any(tag not in dataset for tag in announced):
         raise CannotUnderstand("The data set ends inside its header; send it again.")
     return dataset, at_pixels
 

@@ -97,12 +97,7 @@ class StorageScp:
             return
         server.shutdown()
         self._thread.join()
-        open_associations = list(server.associations)
-        for assoc in open_associations:
-            assoc.abort()
-        for assoc in open_associations:
-            assoc.join(grace_seconds)
-        server.service_actions()
+        server.end_associations(grace_seconds)
 
     def _on_request(self, event: evt.Event) -> None:
         assoc = event.assoc

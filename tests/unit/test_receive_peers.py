@@ -1,0 +1,33 @@
+"""Who may open associations."""
+
+from __future__ import annotations
+
+import pytest
+
+from oncopixel_pacs.receive.scp import is_known
+from oncopixel_pacs.settings import PeerSettings
+
+PEERS = (
+    PeerSettings(ae_title="ROOM1", address="10.0.0.1"),
+    PeerSettings(ae_title="ROOM2"),
+    PeerSettings(ae_title="ROOM6", address="::1"),
+)
+
+
+@pytest.mark.parametrize(
+    ("title", "address", "known"),
+    [
+        ("ROOM1", "10.0.0.1", True),
+        ("ROOM1", "10.0.0.2", False),
+        ("ROOM2", "10.0.0.2", True),
+        ("ROOM3", "10.0.0.1", False),
+        ("ROOM6", "0:0:0:0:0:0:0:1", True),
+        ("room1", "10.0.0.1", False),
+    ],
+)
+def test_title_and_address_must_both_fit(title: str, address: str, known: bool) -> None:
+    assert is_known(PEERS, title, address) is known
+
+
+def test_without_peers_anyone_may_call() -> None:
+    assert is_known((), "ANYONE", "192.0.2.7")

@@ -1,0 +1,125 @@
+"""Every coded concept that result objects use, in one table.
+
+Code meanings are written out in ASCII: the meanings that come with pydicom hold zero-width
+spaces in places, which no validator finds and some character sets cannot carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from oncopixel_pacs.domain import Laterality, View
+
+
+def _dcm(value: str, meaning: str) -> Code:
+    return Code(value, "DCM", meaning)
+
+
+def _sct(value: str, meaning: str) -> Code:
+    return Code(value, "SCT", meaning)
+
+
+def _ucum(value: str, meaning: str) -> Code:
+    return Code(value, "UCUM", meaning)
+
+
+# TID 1500 Measurement Report and the templates that it includes
+IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
+IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
+DERIVED_MEASUREMENTS = _dcm("126011", "Derived Imaging Measurements")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+IMAGING_PROCEDURE = _sct("363679005", "Imaging procedure")  # CID 100
+US_ENGLISH = Code("en-US", "RFC5646", "English (United States)")  # CID 5000
+COMMENT = _dcm("121106", "Comment")
+MEASUREMENT_GROUP = _dcm("125007", "Measurement Group")
+TRACKING_IDENTIFIER = _dcm("112039", "Tracking Identifier")
+TRACKING_UID = _dcm("112040", "Tracking Unique Identifier")
+FINDING = _dcm("121071", "Finding")
+IMAGE_REGION = _dcm("111030", "Image Region")  # TID 1410
+REFERENCED_SEGMENTATION_FRAME = _dcm("121214", "Referenced Segmentation Frame")  # TID 1410
+SOURCE_FOR_SEGMENTATION = _dcm("121233", "Source image for segmentation")  # TID 1410
+SOURCE_OF_MEASUREMENT = _dcm("121112", "Source of Measurement")  # TID 1419
+
+# TID 1204 language, TID 1001 and 1004 observer
+LANGUAGE = _dcm("121049", "Language of Content Item and Descendants")
+PROCEDURE_REPORTED = _dcm("121058", "Procedure reported")
+OBSERVER_TYPE = _dcm("121005", "Observer Type")
+DEVICE = _dcm("121007", "Device")  # CID 270
+DEVICE_OBSERVER_UID = _dcm("121012", "Device Observer UID")
+DEVICE_OBSERVER_NAME = _dcm("121013", "Device Observer Name")
+DEVICE_OBSERVER_MANUFACTURER = _dcm("121014", "Device Observer Manufacturer")
+DEVICE_OBSERVER_MODEL = _dcm("121015", "Device Observer Model Name")
+DEVICE_OBSERVER_SERIAL = _dcm("121016", "Device Observer Serial Number")
+
+# TID 1600 Image Library and TID 1603 Projection Radiography Descriptors
+IMAGE_LIBRARY = _dcm("111028", "Image Library")
+SOURCE = _sct("260753009", "Source")
+IMAGE_LIBRARY_GROUP = _dcm("126200", "Image Library Group")
+MODALITY = _dcm("121139", "Modality")
+MAMMOGRAPHY = _dcm("MG", "Mammography")  # CID 29
+IMAGE_LATERALITY = _dcm("111027", "Image Laterality")
+IMAGE_VIEW = _dcm("111031", "Image View")
+PATIENT_ORIENTATION_ROW = _dcm("111044", "Patient Orientation Row")
+PATIENT_ORIENTATION_COLUMN = _dcm("111043", "Patient Orientation Column")
+HORIZONTAL_PIXEL_SPACING = _dcm("111026", "Horizontal Pixel Spacing")
+VERTICAL_PIXEL_SPACING = _dcm("111066", "Vertical Pixel Spacing")
+PIXEL_DATA_ROWS = _dcm("110910", "Pixel Data Rows")
+PIXEL_DATA_COLUMNS = _dcm("110911", "Pixel Data Columns")
+
+# Measurements (TID 1419) and where they were made
+AREA = _sct("42798000", "Area")
+LONG_AXIS = _sct("103339001", "Long Axis")  # CID 7471
+SHORT_AXIS = _sct("103340004", "Short Axis")  # CID 7471
+PROBABILITY_OF_CANCER = _dcm("111047", "Probability of cancer")
+DERIVATION = _dcm("121401", "Derivation")
+MEAN = _sct("373098007", "Mean")  # CID 7464
+MAXIMUM = _sct("56851009", "Maximum")  # CID 7464
+FINDING_SITE = _sct("363698007", "Finding Site")
+LATERALITY = _sct("272741003", "Laterality")
+BREAST = _sct("76752008", "Breast")  # CID 4013
+SIDES: Mapping[Laterality, Code] = MappingProxyType(
+    {Laterality.RIGHT: _sct("24028007", "Right"), Laterality.LEFT: _sct("7771000", "Left")}
+)  # CID 244
+BREASTS: Mapping[Laterality, Code] = MappingProxyType(
+    {
+        Laterality.RIGHT: _sct("73056007", "Right breast"),
+        Laterality.LEFT: _sct("80248007", "Left breast"),
+    }
+)  # CID 6022
+VIEWS: Mapping[View, Code] = MappingProxyType(
+    {
+        View.CC: _sct("399162004", "cranio-caudal"),
+        View.MLO: _sct("399368009", "medio-lateral oblique"),
+    }
+)  # CID 4014
+
+# What a finding is. The models find suspicious regions; they do not tell masses from
+# calcifications, so nothing narrower is claimed.
+ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
+LESION = _sct("52988006", "Lesion")  # CID 7159
+
+# Units
+SQUARE_MILLIMETRE = _ucum("mm2", "Square millimeter")
+MILLIMETRE = _ucum("mm", "millimeter")
+PERCENT = _ucum("%", "Percent")
+PIXELS = _ucum("{pixels}", "Pixels")
+
+# Equipment and algorithms (TID 4019)
+ALGORITHM_NAME = _dcm("111001", "Algorithm Name")
+ALGORITHM_VERSION = _dcm("111003", "Algorithm Version")
+ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
+ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
+PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
+
+
+def code_item(code: Code) -> Dataset:
+    """Item of a code sequence, PS3.3 table 8.8-1 (basic code sequence macro)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item

@@ -1,0 +1,328 @@
+"""Structured report of one study: TID 1500 Measurement Report in a Comprehensive 3D SR.
+
+For each finding, one planar ROI group (TID 1410) names its segment and carries the
+measurements; a second group under the same tracking identifier carries the outline, because
+viewers that cannot read segmentations, or stop at groups without coordinates, draw that one.
+TID 1410 allows segment or outline, not both in one group.
+
+Scores of an image are measured on the region that is the whole image. Scores of a breast and
+of the study stand on the whole image with the highest score, name how they were derived, and
+name every image that they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import Comprehensive3DSRStorage
+
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.domain import (
+    Algorithm,
+    Finding,
+    ImageResult,
+    Laterality,
+    ModelTask,
+    StudyResult,
+)
+from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report import codes
+from oncopixel_pacs.report.content_items import (
+    Relation,
+    code,
+    container,
+    image,
+    number,
+    polyline,
+    text,
+    uid_reference,
+)
+from oncopixel_pacs.report.image_library import image_library
+from oncopixel_pacs.report.provenance import Provenance
+from oncopixel_pacs.report.segmentation import ObjectUids
+from oncopixel_pacs.report.source_header import SourceHeader
+from oncopixel_pacs.report.sr_document import (
+    algorithm_items,
+    document,
+    observer_context,
+    refer_to,
+)
+from oncopixel_pacs.uids import derive_uid
+
+SERIES_DESCRIPTION = "AI REPORT - RESEARCH USE ONLY"
+_SIDE_NAMES = {Laterality.RIGHT: "Right breast", Laterality.LEFT: "Left breast"}
+
+
+def build_measurement_report(
+    headers: Mapping[str, SourceHeader],
+    result: StudyResult,
+    segmentations: Mapping[str, Dataset],
+    provenance: Provenance,
+    uids: ObjectUids,
+    predecessors: Sequence[Dataset] = (),
+) -> Dataset:
+    """Write the report of one study.
+
+    Parameters
+    ----------
+    headers
+        Headers of the analysed images by SOP Instance UID.
+    result
+        What the models say; at least one image is analysed.
+    segmentations
+        SEG of each image by the SOP Instance UID of the image; needed where there are findings.
+    provenance
+        Who made it.
+    uids
+        Identity of the new object.
+    predecessors
+        Headers of the reports that this one replaces.
+
+    Returns
+    -------
+    Dataset
+        Without File Meta Information.
+
+    Raises
+    ------
+    ResultRejected
+        When no image was analysed, or a header, SEG or model is missing.
+    """
+    analysed = [item for item in result.images if item.analysed]
+    if not analysed:
+        raise ResultRejected("No image was analysed, so there is nothing to report.")
+    builder = _Groups(headers, segmentations, provenance, result)
+    content = container(
+        codes.IMAGING_MEASUREMENT_REPORT,
+        [
+            code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, codes.US_ENGLISH),
+            *observer_context(provenance),
+            code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.IMAGING_PROCEDURE),
+            image_library([(item.facts, builder.header(item)) for item in analysed]),
+            container(codes.IMAGING_MEASUREMENTS, builder.all()),
+            container(codes.QUALITATIVE_EVALUATIONS, list(_statements(result))),
+        ],
+        relation=None,
+    )
+    source = headers[analysed[0].facts.sop_instance_uid]
+    dataset = document(
+        Comprehensive3DSRStorage,
+        "1500",
+        content,
+        source,
+        provenance,
+        uids,
+        SERIES_DESCRIPTION,
+        max(result.revision, 1),
+    )
+    evidence = [builder.header(item) for item in analysed]
+    evidence += [
+        segmentations[item.facts.sop_instance_uid]
+        for item in analysed
+        if item.facts.sop_instance_uid in segmentations
+    ]
+    refer_to(dataset, evidence, predecessors)
+    return dataset
+
+
+class _Groups:
+    """Writes the measurement groups of one study."""
+
+    def __init__(
+        self,
+        headers: Mapping[str, SourceHeader],
+        segmentations: Mapping[str, Dataset],
+        provenance: Provenance,
+        result: StudyResult,
+    ) -> None:
+        self._headers = headers
+        self._segmentations = segmentations
+        self._provenance = provenance
+        self._result = result
+        self._analysed = [item for item in result.images if item.analysed]
+
+    def header(self, item: ImageResult) -> Dataset:
+        """Header of an image."""
+        try:
+            return self._headers[item.facts.sop_instance_uid].dataset
+        except KeyError:
+            raise ResultRejected(
+                f"The header of image {item.facts.name} is missing; the report needs it."
+            ) from None
+
+    def all(self) -> list[Dataset]:
+        """Every group: findings first, then images, breasts and the study."""
+        groups = []
+        for item, finding in self._result.findings:
+            groups += [self._finding(item, finding), self._outline(item, finding)]
+        groups += [self._image(item) for item in self._analysed]
+        groups += list(self._breasts())
+        groups += list(self._study())
+        return groups
+
+    def _algorithm(self, task: ModelTask) -> Algorithm:
+        algorithm = self._provenance.algorithm(task)
+        if algorithm is None:
+            raise ResultRejected(f"There is a result but no model to {task}; check the models.")
+        return algorithm
+
+    def _finding(self, item: ImageResult, finding: Finding) -> Dataset:
+        segmentation = self._segmentations.get(item.facts.sop_instance_uid)
+        if segmentation is None:
+            raise ResultRejected(
+                f"Image {item.facts.name} has findings but no segmentation; the report needs it."
+            )
+        algorithm = self._algorithm(ModelTask.SEGMENT)
+        measures = [
+            (codes.AREA, finding.area_mm2, codes.SQUARE_MILLIMETRE),
+            (codes.LONG_AXIS, finding.long_axis_mm, codes.MILLIMETRE),
+            (codes.SHORT_AXIS, finding.short_axis_mm, codes.MILLIMETRE),
+            (codes.PROBABILITY_OF_CANCER, 100 * finding.probability, codes.PERCENT),
+        ]
+        return _group(
+            finding.tracking_id,
+            finding.tracking_uid,
+            [
+                code(Relation.CONTAINS, codes.FINDING, codes.LESION),
+                _site(item.facts.laterality),
+                image(
+                    Relation.CONTAINS,
+                    codes.REFERENCED_SEGMENTATION_FRAME,
+                    segmentation,
+                    frame=finding.number,
+                ),
+                image(Relation.CONTAINS, codes.SOURCE_FOR_SEGMENTATION, self.header(item)),
+                *(
+                    number(Relation.CONTAINS, name, value, unit, algorithm_items(algorithm))
+                    for name, value, unit in measures
+                ),
+            ],
+        )
+
+    def _outline(self, item: ImageResult, finding: Finding) -> Dataset:
+        # From pixel centres at whole numbers to coordinates that start at the pixel's corner.
+        points = [(column + 0.5, row + 0.5) for row, column in finding.outline]
+        return _group(
+            finding.tracking_id,
+            finding.tracking_uid,
+            [
+                code(Relation.CONTAINS, codes.FINDING, codes.LESION),
+                _site(item.facts.laterality),
+                polyline(Relation.CONTAINS, codes.IMAGE_REGION, points, self.header(item)),
+            ],
+        )
+
+    def _image(self, item: ImageResult) -> Dataset:
+        scores = []
+        if item.probability is not None:
+            scores.append(self._score(item.probability, None, [item]))
+        return self._whole_image(
+            f"{item.facts.name} image",
+            derive_uid("image score", item.facts.sop_instance_uid),
+            item,
+            _site(item.facts.laterality),
+            scores,
+        )
+
+    def _breasts(self) -> Iterator[Dataset]:
+        for laterality, probability in sorted(self._result.breasts.items()):
+            images = [item for item in self._scored() if item.facts.laterality is laterality]
+            if images:
+                yield self._whole_image(
+                    _SIDE_NAMES[laterality],
+                    derive_uid("breast score", self._result.study_instance_uid, laterality),
+                    images[0],
+                    _site(laterality),
+                    [self._score(probability, codes.MEAN, images)],
+                )
+
+    def _study(self) -> Iterator[Dataset]:
+        images = self._scored()
+        if self._result.probability is not None and images:
+            yield self._whole_image(
+                "Study",
+                derive_uid("study score", self._result.study_instance_uid),
+                images[0],
+                _site(None),
+                [self._score(self._result.probability, codes.MAXIMUM, images)],
+            )
+
+    def _scored(self) -> list[ImageResult]:
+        """Images with a score, the highest first."""
+        scored = [item for item in self._analysed if item.probability is not None]
+        return sorted(scored, key=lambda item: -(item.probability or 0.0))
+
+    def _score(
+        self, probability: float, derivation: Code | None, images: Sequence[ImageResult]
+    ) -> Dataset:
+        children = algorithm_items(self._algorithm(ModelTask.CLASSIFY))
+        if derivation is not None:
+            children.insert(0, code(Relation.HAS_CONCEPT_MOD, codes.DERIVATION, derivation))
+            children += [
+                image(Relation.INFERRED_FROM, codes.SOURCE_OF_MEASUREMENT, self.header(item))
+                for item in images
+            ]
+        return number(
+            Relation.CONTAINS,
+            codes.PROBABILITY_OF_CANCER,
+            100 * probability,
+            codes.PERCENT,
+            children,
+        )
+
+    def _whole_image(
+        self,
+        tracking_id: str,
+        tracking_uid: str,
+        item: ImageResult,
+        site: Dataset,
+        scores: list[Dataset],
+    ) -> Dataset:
+        header = self.header(item)
+        width, height = float(header.Columns), float(header.Rows)
+        corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height), (0.0, 0.0)]
+        region = polyline(Relation.CONTAINS, codes.IMAGE_REGION, corners, header)
+        return _group(tracking_id, tracking_uid, [site, region, *scores])
+
+
+def _group(tracking_id: str, tracking_uid: str, children: Sequence[Dataset]) -> Dataset:
+    return container(
+        codes.MEASUREMENT_GROUP,
+        [
+            text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, tracking_id),
+            uid_reference(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking_uid),
+            *children,
+        ],
+    )
+
+
+def _site(laterality: Laterality | None) -> Dataset:
+    """Name the finding site: the breast, with its side when there is one."""
+    sides = (
+        []
+        if laterality is None
+        else [code(Relation.HAS_CONCEPT_MOD, codes.LATERALITY, codes.SIDES[laterality])]
+    )
+    return code(Relation.HAS_CONCEPT_MOD, codes.FINDING_SITE, codes.BREAST, sides)
+
+
+def _statements(result: StudyResult) -> Iterator[Dataset]:
+    """Notice, outcome of each image in words, and why images were not analysed."""
+    yield _comment(RESEARCH_NOTICE)
+    for item in result.images:
+        name = item.facts.name
+        if item.reason is not None:
+            yield _comment(
+                f"Image {name} ({item.facts.sop_instance_uid}) was not analysed: "
+                f"{item.reason.value}. {item.reason.sentence}"
+            )
+        elif item.findings:
+            yield _comment(f"Image {name}: {len(item.findings)} lesion candidate(s) marked.")
+        else:
+            yield _comment(f"Image {name}: no lesion candidate was found.")
+
+
+def _comment(sentence: str) -> Dataset:
+    return text(Relation.CONTAINS, codes.COMMENT, sentence)

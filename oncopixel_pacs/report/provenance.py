@@ -1,0 +1,165 @@
+"""Who made a result object: the software, the models, the device, the time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import highdicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.report import codes
+from oncopixel_pacs.uids import derive_uid
+
+MANUFACTURER = "OncoPixel"
+MODEL_NAME = "OncoPixel PACS"
+IMPLEMENTATION_CLASS_UID = derive_uid("oncopixel-pacs", "implementation class")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who made a set of result objects, and when.
+
+    Attributes
+    ----------
+    created_at
+        Timezone-aware; the job fixes it, so that building again gives the same bytes.
+    device
+        What the models ran on.
+    """
+
+    algorithms: tuple[Algorithm, ...]
+    software_version: str
+    created_at: datetime
+    device: str
+
+    def __post_init__(self) -> None:
+        """Refuse a time that depends on the machine's time zone."""
+        if self.created_at.tzinfo is None:
+            raise ValueError("created_at needs a time zone; pass UTC.")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that a result depends on besides the images; the time is no part."""
+        parts = [self.software_version, self.device]
+        for item in self.algorithms:
+            parts += [item.manufacturer, item.name, item.task, item.version]
+            parts += [item.weights_sha256, item.preprocessing_sha256, repr(item.threshold)]
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+    @property
+    def serial_number(self) -> str:
+        """Device Serial Number (0018,1000): changes with models and software."""
+        return f"OPX-{self.digest[:12]}"
+
+    def algorithm(self, task: ModelTask) -> Algorithm | None:
+        """First algorithm with this task."""
+        return next((item for item in self.algorithms if item.task is task), None)
+
+    def device_uid(self, algorithm: Algorithm) -> str:
+        """Device UID (0018,1002): changes with weights, preprocessing, threshold or software.
+
+        IHE AI Results, 6.5.3.1, asks for an identifier that changes with the model.
+        """
+        return derive_uid(
+            "device",
+            algorithm.weights_sha256,
+            algorithm.preprocessing_sha256,
+            repr(algorithm.threshold),
+            self.software_version,
+        )
+
+
+def parameters(algorithm: Algorithm) -> dict[str, str]:
+    """Parameters of an algorithm as they stand in result objects."""
+    return {
+        "threshold": repr(algorithm.threshold),
+        "weights_sha256": algorithm.weights_sha256,
+        "preprocessing_sha256": algorithm.preprocessing_sha256,
+    }
+
+
+def segment_algorithm(algorithm: Algorithm) -> highdicom.AlgorithmIdentificationSequence:
+    """Algorithm Identification Macro, PS3.3 table 10-19."""
+    return highdicom.AlgorithmIdentificationSequence(
+        name=algorithm.name,
+        version=algorithm.version,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        source=algorithm.manufacturer,
+        parameters=parameters(algorithm),
+    )
+
+
+def sign(dataset: Dataset, header: Dataset, provenance: Provenance) -> None:
+    """Write equipment, times and contributing equipment into a result object, in place.
+
+    Replaces what the writing library put there of its own, so that the same result gives the
+    same bytes. Times are UTC unless the source states its Timezone Offset From UTC
+    (0008,0201), which then holds for the result too.
+
+    Parameters
+    ----------
+    dataset
+        Result object.
+    header
+        Header of a source image, see `source_header.read_source`.
+    provenance
+        Who made it.
+    """
+    moment = local_time(provenance.created_at, header)
+    date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+    if "TimezoneOffsetFromUTC" in header:
+        dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
+    dataset.ContentDate, dataset.ContentTime = date, time
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = MODEL_NAME
+    dataset.DeviceSerialNumber = provenance.serial_number
+    dataset.SoftwareVersions = [
+        f"{MODEL_NAME} {provenance.software_version}"[:64],
+        *(f"{item.name} {item.version}"[:64] for item in provenance.algorithms),
+    ]
+    dataset.ContributingEquipmentSequence = [
+        _equipment(item, provenance) for item in provenance.algorithms
+    ]
+
+
+def local_time(moment: datetime, header: Dataset) -> datetime:
+    """Move a time into the zone of the source's Timezone Offset From UTC, else into UTC."""
+    offset = str(header.get("TimezoneOffsetFromUTC", "+0000"))
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    sign_of = -1 if offset.startswith("-") else 1
+    return moment.astimezone(timezone(sign_of * timedelta(minutes=minutes)))
+
+
+def file_meta(dataset: Dataset, software_version: str) -> FileMetaDataset:
+    """File Meta Information, PS3.10 section 7.1, with our implementation's name."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = f"ONCOPIXEL {software_version}"[:16].rstrip()
+    return meta
+
+
+def _equipment(algorithm: Algorithm, provenance: Provenance) -> Dataset:
+    """Item of Contributing Equipment Sequence (0018,A001): IHE AI Results, 6.5.3.1."""
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [codes.code_item(codes.PROCESSING_EQUIPMENT)]
+    item.Manufacturer = algorithm.manufacturer[:64]
+    item.ManufacturerModelName = algorithm.name[:64]
+    item.DeviceSerialNumber = algorithm.weights_sha256[:16]
+    item.DeviceUID = provenance.device_uid(algorithm)
+    item.SoftwareVersions = [algorithm.version[:64], provenance.software_version[:64]]
+    item.ContributionDateTime = provenance.created_at.strftime("%Y%m%d%H%M%S%z")
+    item.ContributionDescription = (
+        f"{algorithm.task} at threshold {algorithm.threshold!r} on {provenance.device}; "
+        f"weights {algorithm.weights_sha256[:12]}, "
+        f"preprocessing {algorithm.preprocessing_sha256[:12]}"
+    )
+    return item

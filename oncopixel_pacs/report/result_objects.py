@@ -1,0 +1,193 @@
+"""From one study result to the result objects that are stored and sent."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+
+from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
+from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.measurement_report import build_measurement_report
+from oncopixel_pacs.report.provenance import Provenance, file_meta
+from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
+from oncopixel_pacs.report.source_header import SourceHeader, read_source
+from oncopixel_pacs.uids import derive_uid
+
+ReadLabels = Callable[[str], NDArray[np.uint8] | None]
+Existing = Callable[[str], bytes | None]
+
+_REPORT_SERIES = 90_001
+_SEGMENTATION_SERIES = 90_100
+_VIEW_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltObject:
+    """A result object, ready to be checked, stored and sent.
+
+    Attributes
+    ----------
+    dataset
+        What `part10` holds.
+    part10
+        The bytes to store and send.
+    repairs
+        What was changed in the headers of its sources, one sentence each, without values.
+    """
+
+    kind: ObjectKind
+    dataset: Dataset
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    series_description: str
+    part10: bytes
+    repairs: tuple[str, ...]
+
+
+def build_result_objects(
+    result: StudyResult,
+    paths: Mapping[str, Path],
+    read_labels: ReadLabels,
+    provenance: Provenance,
+    existing: Existing,
+    predecessors: Sequence[Dataset] = (),
+) -> tuple[BuiltObject, ...]:
+    """Build one SEG for each analysed image and one report for the study.
+
+    UIDs are derived from provenance, source SOP Instance UIDs and kind. An object that was
+    stored under its UID before is taken as it is.
+
+    Parameters
+    ----------
+    result
+        What the models say of the study.
+    paths
+        Part 10 file of each image by SOP Instance UID.
+    read_labels
+        Label map of an image by its SOP Instance UID, see `build_segmentation`.
+    provenance
+        Who made the result.
+    existing
+        Bytes of an object that is already stored under a SOP Instance UID.
+    predecessors
+        Headers of the reports that the new one replaces.
+
+    Returns
+    -------
+    tuple of BuiltObject
+        SEGs in the order of the images, then the report; empty when no image was analysed.
+
+    Raises
+    ------
+    ResultRejected
+        When a source cannot be read, or results and images do not belong together.
+    """
+    analysed = [item for item in result.images if item.analysed]
+    if not analysed:
+        return ()
+    headers = {item.facts.sop_instance_uid: _source(item, paths) for item in analysed}
+    segmentations: dict[str, BuiltObject] = {}
+    if provenance.algorithm(ModelTask.SEGMENT) is not None:
+        for item in analysed:
+            uid = item.facts.sop_instance_uid
+            uids = _segmentation_uids(item, provenance)
+            segmentations[uid] = _stored(ObjectKind.SEG, uids, existing) or _built(
+                ObjectKind.SEG,
+                build_segmentation(headers[uid], item, read_labels(uid), provenance, uids),
+                provenance,
+                headers[uid].repairs,
+            )
+    uids = _report_uids(result, provenance, predecessors)
+    report = _stored(ObjectKind.SR, uids, existing) or _built(
+        ObjectKind.SR,
+        build_measurement_report(
+            headers,
+            result,
+            {uid: item.dataset for uid, item in segmentations.items()},
+            provenance,
+            uids,
+            predecessors,
+        ),
+        provenance,
+        tuple(dict.fromkeys(text for header in headers.values() for text in header.repairs)),
+    )
+    return (*segmentations.values(), report)
+
+
+def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
+    uid = item.facts.sop_instance_uid
+    if uid not in paths:
+        raise ResultRejected(f"The file of image {item.facts.name} is missing; store it again.")
+    header = read_source(paths[uid])
+    if header.dataset.SOPInstanceUID != uid:
+        raise ResultRejected(
+            f"The file of image {item.facts.name} holds another image; store it again."
+        )
+    return header
+
+
+def _segmentation_uids(item: ImageResult, provenance: Provenance) -> ObjectUids:
+    """Own series for each image: viewers show one object of a SEG series."""
+    identity = (provenance.digest, item.facts.sop_instance_uid, ObjectKind.SEG)
+    name = item.facts.name
+    order = _VIEW_ORDER.index(name) if name in _VIEW_ORDER else len(_VIEW_ORDER)
+    return ObjectUids(
+        derive_uid(*identity, "instance"),
+        derive_uid(*identity, "series"),
+        _SEGMENTATION_SERIES + order + 1,
+    )
+
+
+def _report_uids(
+    result: StudyResult, provenance: Provenance, predecessors: Sequence[Dataset]
+) -> ObjectUids:
+    """One series for all revisions of a study's report, so that viewers show the newest."""
+    sources = sorted(
+        f"{item.facts.sop_instance_uid} {item.reason or 'analysed'}" for item in result.images
+    )
+    replaced = sorted(str(item.SOPInstanceUID) for item in predecessors)
+    return ObjectUids(
+        derive_uid(provenance.digest, *sources, *replaced, ObjectKind.SR, "instance"),
+        derive_uid(provenance.digest, result.study_instance_uid, ObjectKind.SR, "series"),
+        _REPORT_SERIES,
+    )
+
+
+def _stored(kind: ObjectKind, uids: ObjectUids, existing: Existing) -> BuiltObject | None:
+    part10 = existing(uids.sop_instance_uid)
+    if part10 is None:
+        return None
+    return _described(kind, dcmread(io.BytesIO(part10)), part10, ())
+
+
+def _built(
+    kind: ObjectKind, dataset: Dataset, provenance: Provenance, repairs: tuple[str, ...]
+) -> BuiltObject:
+    buffer = io.BytesIO()
+    meta = file_meta(dataset, provenance.software_version)
+    file = FileDataset(buffer, dataset, preamble=b"\0" * 128, file_meta=meta)
+    file.save_as(buffer, enforce_file_format=True)
+    return _described(kind, dataset, buffer.getvalue(), repairs)
+
+
+def _described(
+    kind: ObjectKind, dataset: Dataset, part10: bytes, repairs: tuple[str, ...]
+) -> BuiltObject:
+    return BuiltObject(
+        kind=kind,
+        dataset=dataset,
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        series_description=str(dataset.SeriesDescription),
+        part10=part10,
+        repairs=repairs,
+    )

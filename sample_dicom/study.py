@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
 
 from oncopixel_pacs.domain import Laterality, View
 from oncopixel_pacs.uids import derive_uid
@@ -85,9 +89,9 @@ def write_studies(
         folder = out / f"study-{seed:04d}"
         folder.mkdir(parents=True, exist_ok=True)
         for image in make_study(seed, lesion=lesion, rows=rows, columns=columns):
-            header = image.dataset
-            path = folder / f"{header.ImageLaterality}-{header.ViewPosition}.dcm"
-            header.save_as(path, enforce_file_format=True)
+            name = str(image.dataset.SeriesDescription).replace(" ", "-")
+            path = folder / f"{name}.dcm"
+            image.dataset.save_as(path, enforce_file_format=True)
             yield path
 
 
@@ -110,7 +114,7 @@ def _dataset(
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.ImplementationClassUID = derive_uid("implementation", "sample_dicom")
+    dataset.file_meta.ImplementationClassUID = UID(derive_uid("implementation", "sample_dicom"))
     return dataset
 
 
@@ -186,7 +190,6 @@ def _add_acquisition(dataset: Dataset, phantom: Phantom, side: Laterality, view:
             round(columns * phantom.spacing_mm[1]),
         ],
         ImageLaterality=side,
-        ViewPosition=view,
         PatientOrientation=_ORIENTATION[side, view],
         BreastImplantPresent="NO",
         PartialView="NO",

@@ -15,8 +15,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from pydicom import uid
-from pydicom.pixels import decoders
-from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 _PLUGIN = "oncopixel"
 
@@ -40,18 +39,20 @@ SUPPORTED_TRANSFER_SYNTAXES: tuple[str, ...] = (
 
 _Decode = Callable[[bytes], Any]
 _JPEG: _Decode = imagecodecs.jpeg_decode
-_DECODERS: dict[str, tuple[Any, _Decode]] = {
-    uid.JPEGBaseline8Bit: (decoders.JPEGBaseline8BitDecoder, _JPEG),
-    uid.JPEGExtended12Bit: (decoders.JPEGExtended12BitDecoder, _JPEG),
-    uid.JPEGLossless: (decoders.JPEGLosslessDecoder, _JPEG),
-    uid.JPEGLosslessSV1: (decoders.JPEGLosslessSV1Decoder, _JPEG),
-    uid.JPEGLSLossless: (decoders.JPEGLSLosslessDecoder, imagecodecs.jpegls_decode),
-    uid.JPEGLSNearLossless: (decoders.JPEGLSNearLosslessDecoder, imagecodecs.jpegls_decode),
-    uid.JPEG2000Lossless: (decoders.JPEG2000LosslessDecoder, imagecodecs.jpeg2k_decode),
-    uid.JPEG2000: (decoders.JPEG2000Decoder, imagecodecs.jpeg2k_decode),
-    uid.HTJ2KLossless: (decoders.HTJ2KLosslessDecoder, imagecodecs.jpeg2k_decode),
-    uid.HTJ2KLosslessRPCL: (decoders.HTJ2KLosslessRPCLDecoder, imagecodecs.jpeg2k_decode),
-    uid.HTJ2K: (decoders.HTJ2KDecoder, imagecodecs.jpeg2k_decode),
+_JPEGLS: _Decode = imagecodecs.jpegls_decode
+_JPEG2000: _Decode = imagecodecs.jpeg2k_decode
+_DECODERS: dict[str, _Decode] = {
+    uid.JPEGBaseline8Bit: _JPEG,
+    uid.JPEGExtended12Bit: _JPEG,
+    uid.JPEGLossless: _JPEG,
+    uid.JPEGLosslessSV1: _JPEG,
+    uid.JPEGLSLossless: _JPEGLS,
+    uid.JPEGLSNearLossless: _JPEGLS,
+    uid.JPEG2000Lossless: _JPEG2000,
+    uid.JPEG2000: _JPEG2000,
+    uid.HTJ2KLossless: _JPEG2000,
+    uid.HTJ2KLosslessRPCL: _JPEG2000,
+    uid.HTJ2K: _JPEG2000,
 }
 
 #: What pydicom asks of a plugin: the transfer syntaxes that it serves, and what they need.
@@ -79,7 +80,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
             f"the codestream is {rows} x {columns} pixels, the header says "
             f"{runner.rows} x {runner.columns}"
         )
-    _, decode = _DECODERS[runner.transfer_syntax]
+    decode = _DECODERS[runner.transfer_syntax]
     try:
         pixels = np.asarray(decode(bytes(source)))
     except (RuntimeError, ValueError) as exc:
@@ -135,6 +136,7 @@ def _size_of_jpeg(source: bytes) -> tuple[int, int]:
 
 def register() -> None:
     """Make pydicom decode with these decoders and no others. Safe to call again."""
-    for decoder, _ in _DECODERS.values():
+    for syntax in _DECODERS:
+        decoder = get_decoder(syntax)
         if _PLUGIN not in decoder.available_plugins:
             decoder.add_plugin(_PLUGIN, (__name__, "decode_frame"))

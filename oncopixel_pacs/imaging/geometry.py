@@ -112,7 +112,7 @@ class Geometry:
     @staticmethod
     def _nearest(length: int, scale: float, limit: int) -> NDArray[np.int64]:
         nearest = np.floor((np.arange(length) + 0.5) / scale).astype(np.int64)
-        return np.clip(nearest, 0, limit - 1)
+        return np.asarray(np.clip(nearest, 0, limit - 1), dtype=np.int64)
 
 
 def area_resample(pixels: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -139,4 +139,4 @@ def _area_axis(pixels: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     edges = np.linspace(0, count, length + 1)
     whole = np.minimum(edges.astype(np.int64), count - 1)
     at_edges = total[whole] + (edges - whole)[:, None] * pixels[whole]
-    return (np.diff(at_edges, axis=0) * (length / count)).astype(np.float32)
+    return np.asarray(np.diff(at_edges, axis=0) * (length / count), dtype=np.float32)

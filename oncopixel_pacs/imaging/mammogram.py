@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from oncopixel_pacs.domain import ImageFacts, Reason
 from oncopixel_pacs.errors import UnreadableImage
@@ -62,6 +62,8 @@ def read_mammogram(path: Path) -> Mammogram:
                 Reason.UNREADABLE_PIXELS, f"The file cannot be parsed ({type(exc).__name__})."
             ) from exc
         _require_plain(facts)
+        if not dataset.get("PixelData"):
+            raise UnreadableImage(Reason.NO_PIXEL_DATA, "The element is empty.")
         stored = _decode(dataset, facts)
         return Mammogram(_present(stored, dataset), facts)
 
@@ -146,7 +148,7 @@ def _by_window(
         shown = (values - centre) / width + 0.5
     else:
         shown = (values - (centre - 0.5)) / (width - 1) + 0.5
-    return np.clip(shown, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(shown, 0, 1), dtype=np.float32)
 
 
 def _inverted(dataset: Dataset) -> bool:

@@ -195,7 +195,7 @@ def _scaled(
     span = max(float(high - low), 1e-6)
     scaled = np.clip((image - np.float32(low)) / np.float32(span), 0, 1)
     scaled[~breast] = 0
-    return scaled.astype(np.float32)
+    return np.asarray(scaled, dtype=np.float32)
 
 
 def _shape_at(

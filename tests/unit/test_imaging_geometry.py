@@ -1,0 +1,70 @@
+"""There and back: a point of the image is the same point after a visit to the model grid."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oncopixel_pacs.imaging.geometry import Geometry, area_resample
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    rows, columns = draw(st.integers(64, 4096)), draw(st.integers(64, 4096))
+    height, width = draw(st.integers(32, rows)), draw(st.integers(32, columns))
+    top, left = draw(st.integers(0, rows - height)), draw(st.integers(0, columns - width))
+    content = (draw(st.integers(16, 700)), draw(st.integers(16, 700)))
+    padded = (-(-content[0] // 32) * 32, -(-content[1] // 32) * 32)
+    crop = (top, left, height, width)
+    return Geometry((rows, columns), crop, draw(st.booleans()), content, padded)
+
+
+@given(geometries(), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1))
+def test_points_return_within_half_a_pixel(geometry, fractions) -> None:
+    top, left, height, width = geometry.crop
+    stored = np.array([(top + r * (height - 1), left + c * (width - 1)) for r, c in fractions])
+    back = geometry.to_stored(geometry.to_model(stored))
+    assert np.abs(back - stored).max() < 0.5
+
+
+@given(geometries())
+def test_every_pixel_of_the_crop_lands_on_the_grid(geometry) -> None:
+    top, left, height, width = geometry.crop
+    corners = np.array([(r, c) for r in (top, top + height - 1) for c in (left, left + width - 1)])
+    on_grid = geometry.to_model(corners.astype(float))
+    assert on_grid.min() >= -0.5
+    assert (on_grid <= np.array(geometry.content_shape) - 0.5).all()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@given(row=st.integers(60, 200), column=st.integers(60, 140))
+def test_a_disc_visits_the_model_and_returns_to_its_place(row, column, mirrored) -> None:
+    geometry = Geometry((300, 240), (20, 20, 240, 180), mirrored, (120, 90), (128, 96))
+    y, x = np.mgrid[:300, :240]
+    disc = (y - row) ** 2 + (x - column) ** 2 <= 15**2
+    back = geometry.mask_to_stored(geometry.mask_to_model(disc))
+    centre = np.argwhere(back).mean(axis=0)
+    scale = max(geometry.scale)
+    assert np.abs(centre - (row, column)).max() < scale / 2
+    assert back.sum() == pytest.approx(disc.sum(), rel=0.08)
+
+
+def test_labels_keep_their_numbers_and_their_side() -> None:
+    geometry = Geometry((100, 80), (10, 20, 80, 40), True, (40, 20), (64, 32))
+    labels = np.zeros(geometry.model_shape, np.uint8)
+    labels[0, 0], labels[39, 19] = 3, 7
+    stored = geometry.labels_to_stored(labels)
+    assert set(np.unique(stored)) == {0, 3, 7}
+    # Mirrored: the grid's first column is the crop's last.
+    assert stored[10, 59] == 3
+    assert stored[89, 20] == 7
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 90), st.integers(1, 90))
+def test_resampling_by_area_keeps_the_mean_and_the_range(rows, columns, height, width) -> None:
+    pixels = np.random.default_rng(rows * columns).random((rows, columns)).astype(np.float32)
+    out = area_resample(pixels, (height, width))
+    assert out.shape == (height, width)
+    assert out.mean() == pytest.approx(pixels.mean(), abs=1e-4)
+    assert out.min() >= pixels.min() - 1e-5
+    assert out.max() <= pixels.max() + 1e-5

@@ -1,0 +1,121 @@
+"""Headers as they come: an odd one says less, it never raises."""
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from oncopixel_pacs.domain import Laterality, View
+from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
+from sample_dicom.study import make_study
+
+
+def header(**changes: object) -> Dataset:
+    dataset = make_study(5, lesion=False, rows=256, columns=208)[0].dataset
+    for keyword, value in changes.items():
+        if value is None:
+            del dataset[keyword]
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def code(value: str, *modifiers: str) -> Sequence:
+    item = Dataset()
+    item.CodeValue = value
+    item.ViewModifierCodeSequence = [code(m)[0] for m in modifiers]
+    item.CodeMeaning = value
+    return Sequence([item])
+
+
+def test_the_facts_of_a_usual_mammogram() -> None:
+    facts = read_image_facts(header())
+    assert (facts.modality, facts.presentation_intent) == ("MG", "FOR PRESENTATION")
+    assert (facts.laterality, facts.view) == (Laterality.RIGHT, View.CC)
+    assert (facts.rows, facts.columns, facts.frames) == (256, 208, 1)
+    assert facts.spacing_mm == pytest.approx((0.9375, 0.9375))
+    assert facts.transfer_syntax_uid == "1.2.840.10008.1.2.1"
+    assert facts.has_pixel_data
+    assert facts.name == "R CC"
+
+
+@pytest.mark.parametrize(
+    ("value", "view"),
+    [
+        ("399162004", View.CC),
+        ("R-10242", View.CC),
+        ("399368009", View.MLO),
+        ("R-10226", View.MLO),
+        ("399260004", View.OTHER),
+    ],
+)
+def test_the_coded_view_counts(value, view) -> None:
+    assert read_image_facts(header(ViewCodeSequence=code(value), ViewPosition="CC")).view is view
+
+
+@pytest.mark.parametrize(
+    ("position", "laterality", "view"),
+    [
+        ("RCC", Laterality.RIGHT, View.CC),
+        ("LEFT MLO", Laterality.LEFT, View.MLO),
+        ("MLO", None, View.MLO),
+        ("ML", None, View.OTHER),
+        ("", None, None),
+    ],
+)
+def test_the_view_position_stands_in_for_what_is_missing(position, laterality, view) -> None:
+    facts = read_image_facts(
+        header(ViewCodeSequence=None, ImageLaterality=None, ViewPosition=position)
+    )
+    assert (facts.laterality, facts.view) == (laterality, view)
+
+
+def test_modifiers_are_named() -> None:
+    facts = read_image_facts(header(ViewCodeSequence=code("399162004", "399163009")))
+    assert facts.view_modifiers == ("399163009",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "spacing"),
+    [
+        ({"ImagerPixelSpacing": [0.1, 0.1]}, (0.1, 0.1)),
+        (
+            {
+                "ImagerPixelSpacing": [0.1, 0.1],
+                "EstimatedRadiographicMagnificationFactor": "1.8",
+            },
+            (0.1 / 1.8, 0.1 / 1.8),
+        ),
+        ({"ImagerPixelSpacing": [0.1, 0.1], "PixelSpacing": [0.09, 0.09]}, (0.09, 0.09)),
+        ({"ImagerPixelSpacing": None}, None),
+        ({"ImagerPixelSpacing": [0, 0]}, None),
+        ({"ImagerPixelSpacing": [100.0, 100.0]}, None),
+    ],
+)
+def test_the_spacing_is_that_of_the_breast(changes, spacing) -> None:
+    found = read_image_facts(header(**changes)).spacing_mm
+    assert found == (None if spacing is None else pytest.approx(spacing))
+
+
+def test_an_empty_data_set_gives_empty_facts() -> None:
+    facts = read_image_facts(Dataset())
+    assert facts.sop_instance_uid == ""
+    assert facts.laterality is None
+    assert not facts.has_pixel_data
+    assert facts.name == "? ?"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_broken_values_only_say_less() -> None:
+    dataset = header()
+    dataset["ImagerPixelSpacing"]._value = "nonsense"
+    dataset["Rows"]._value = "many"
+    dataset["ViewCodeSequence"]._value = "no sequence"
+    facts = read_image_facts(dataset)
+    assert facts.spacing_mm is None
+    assert facts.rows == 0
+
+
+def test_the_study_header_is_what_an_admin_recognises() -> None:
+    said = read_study_header(header(PatientName="Müller^Änne", StudyDescription="Screening"))
+    assert said.patient_name == "Müller^Änne"
+    assert said.description == "Screening"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import DataLoader
+from monai.data.dataloader import DataLoader
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, WeightedRandomSampler
 
@@ -37,7 +37,7 @@ class Crops(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         """Image and mask ``(1, height, width)``, and whether the crop is malignant."""
         sample = self._samples[index]
-        item = self._augment(
+        (item,) = self._augment(
             {
                 "image": sample.image[None],
                 "label": self._target(sample)[None].astype(np.float32),

@@ -250,6 +250,7 @@ def _outcome(row: Mapping[str, str]) -> ImageOutcome:
         positive={"True": True, "False": False}.get(row["positive"]),
         score=float(row["score"]),
         dice=float(row["dice"]) if row["dice"] else None,
+        found={"True": True, "False": False}.get(row["found"]),
         findings=int(row["findings"]),
     )
 

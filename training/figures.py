@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from oncopixel_pacs.imaging.preprocess import Preprocessing
 from oncopixel_pacs.infer.findings import MIN_AREA_MM2
@@ -57,6 +58,8 @@ class ImageOutcome:
         Classifier: its probability. Segmenter: the highest probability in the breast.
     dice
         At the operating point; ``None`` without lesion or for a classifier.
+    found
+        Whether the centre of every lesion lies inside a finding; ``None`` as for `dice`.
     findings
         Number of findings at the operating point; 0 for a classifier.
     """
@@ -67,6 +70,7 @@ class ImageOutcome:
     positive: bool | None
     score: float
     dice: float | None
+    found: bool | None
     findings: int
 
 
@@ -100,6 +104,7 @@ def segmenter_outcome(found: Segmented, subset: str, threshold: float) -> ImageO
         positive=bool(lesions.any()),
         score=float(found.probability.max()),
         dice=dice(mask, lesions) if lesions.any() else None,
+        found=centres_inside(lesions, mask) if lesions.any() else None,
         findings=len(regions),
     )
 
@@ -163,22 +168,48 @@ def _overlap_figures(
 
 
 def _operating_figures(outcomes: Sequence[ImageOutcome], subset: str, draws: int) -> list[Figure]:
-    patients = [outcome.patient for outcome in outcomes]
-    count = np.array([outcome.findings for outcome in outcomes], dtype=np.float64)
-    figures = [
-        Figure(subset, "findings per image", mean_with_interval(count, patients, draws=draws))
-    ]
-    free = [index for index, outcome in enumerate(outcomes) if not outcome.positive]
-    if free:
-        clean = (count[free] == 0).astype(np.float64)
-        figures.append(
-            Figure(
-                subset,
-                "lesion-free images without finding",
-                mean_with_interval(clean, [patients[index] for index in free], draws=draws),
-            )
+    ill = {outcome.patient for outcome in outcomes if outcome.positive}
+    groups: dict[str, list[tuple[float, str]]] = {
+        "findings per image": [(float(item.findings), item.patient) for item in outcomes],
+        "lesion images with the centre inside a finding": [
+            (float(item.found), item.patient) for item in outcomes if item.found is not None
+        ],
+        "patients with it inside in every lesion image": _per_patient(
+            [(bool(item.found), item.patient) for item in outcomes if item.found is not None]
+        ),
+        "lesion-free images without finding": [
+            (float(item.findings == 0), item.patient) for item in outcomes if not item.positive
+        ],
+        "lesion-free patients without any finding": _per_patient(
+            [(item.findings == 0, item.patient) for item in outcomes if item.patient not in ill]
+        ),
+    }
+    return [
+        Figure(
+            subset,
+            name,
+            mean_with_interval(
+                np.array([value for value, _ in pairs]), [who for _, who in pairs], draws=draws
+            ),
         )
-    return figures
+        for name, pairs in groups.items()
+        if pairs
+    ]
+
+
+def _per_patient(pairs: Sequence[tuple[bool, str]]) -> list[tuple[float, str]]:
+    """Whether it holds in every image of a patient."""
+    holds: dict[str, bool] = {}
+    for value, patient in pairs:
+        holds[patient] = holds.get(patient, True) and value
+    return [(float(value), patient) for patient, value in holds.items()]
+
+
+def centres_inside(lesions: NDArray[np.bool_], mask: NDArray[np.bool_]) -> bool:
+    """Whether the centroid of every lesion lies inside a mask of the same shape."""
+    labels, count = ndimage.label(lesions, structure=np.ones((3, 3)))
+    centres = ndimage.center_of_mass(lesions, labels, np.arange(1, count + 1))
+    return all(bool(mask[round(row), round(column)]) for row, column in centres)
 
 
 def _blob_dice(sample: Sample) -> float:
@@ -192,7 +223,7 @@ def classifier_outcome(item: Classified, subset: str) -> ImageOutcome:
     """Score one image."""
     sample = item.sample
     return ImageOutcome(
-        subset, sample.key, sample.patient, sample.malignant, item.probability, None, 0
+        subset, sample.key, sample.patient, sample.malignant, item.probability, None, None, 0
     )
 
 

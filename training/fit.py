@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import monai
 import pytorch_lightning as pl
 import torch
+from monai.utils.misc import set_determinism
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
@@ -34,6 +36,7 @@ _HARMLESS = (
     ".*srun.*",
     ".*smaller than the logging interval.*",
     ".*isinstance.treespec, LeafSpec.*",
+    ".*unable to generate class balanced samples.*",
     ".*Checkpoint directory .* exists.*",
 )
 
@@ -86,7 +89,7 @@ def fit(
     """
     with _quiet():
         pl.seed_everything(task.seed, workers=True, verbose=False)
-        monai.utils.set_determinism(task.seed)
+        set_determinism(task.seed)
         samples = gather(
             task.data, data, cache or out / "cache", (Split.TRAIN, Split.VAL), workers=workers or 1
         )
@@ -137,6 +140,7 @@ def _trainer(task: Task, phase: Phase, number: int, out: Path, progress: bool) -
     return pl.Trainer(
         accelerator="auto",
         devices=1,
+        precision=task.precision,
         max_epochs=1,
         logger=CSVLogger(str(out), name="logs", version=f"phase-{number}"),
         callbacks=callbacks,
@@ -176,7 +180,7 @@ def _write_run(task: Task, samples: Sequence[Sample], seconds: float, out: Path)
         "versions": {
             "torch": torch.__version__,
             "monai": monai.__version__,
-            "pytorch_lightning": pl.__version__,
+            "pytorch_lightning": version("pytorch-lightning"),
         },
     }
     (out / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from monai.losses import DiceFocalLoss
+from monai.losses.dice import DiceFocalLoss
 from monai.networks import nets
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training.batches import lesions_of
-from training.figures import predicted_mask
+from training.figures import centres_inside, predicted_mask
 from training.metrics import dice
 from training.predict import Classified, Segmented
 
@@ -64,19 +63,13 @@ def classifier_threshold(scored: Mapping[str, Sequence[Classified]]) -> float:
     return best[len(best) // 2]
 
 
-def centre_inside(lesions: NDArray[np.bool_], mask: NDArray[np.bool_]) -> bool:
-    """Whether the centroid of a lesion lies inside a mask of the same shape."""
-    row, column = np.argwhere(lesions).mean(axis=0).round().astype(int)
-    return bool(mask[row, column])
-
-
 def _phantom_safety(phantoms: Sequence[Segmented], threshold: float) -> float:
     found, clean = [], []
     for item in phantoms:
         lesions = lesions_of(item.sample)
         mask = predicted_mask(item.probability, threshold)
         if lesions.any():
-            found.append(centre_inside(lesions, mask))
+            found.append(centres_inside(lesions, mask))
         else:
             clean.append(not mask.any())
     return float(min(np.mean(found) if found else 1.0, np.mean(clean) if clean else 1.0))

@@ -85,6 +85,8 @@ class Task(_Part):
     seed: int
     """Of weights, sampling and augmentation."""
     network: NetworkConfig
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    """Of training; exported weights and inference are float32."""
     data: DataConfig
     phases: tuple[Phase, ...] = Field(min_length=1)
 

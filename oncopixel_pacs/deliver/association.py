@@ -135,8 +135,9 @@ def _why(assoc: Association, connected: bool) -> str:
         return "nothing listens there; check that it runs, and host, port and firewall"
     if assoc.is_rejected:
         answer: Any = assoc.acceptor.primitive
-        reason = str(answer.reason_str).lower()
-        return f"it rejected the association ({reason}); check the AE titles on both sides"
+        return (
+            f"it rejected the association ({answer.reason_str}); check the AE titles on both sides"
+        )
     return "it did not answer the association request; check that a DICOM server listens there"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,14 @@ MAX_CONTEXTS = 128
 #: The library starts the clock for the answer when it queues an object: what the wire takes
 #: is allowed on top, down to this rate.
 SLOWEST_BYTES_PER_SECOND = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One file that is to be sent; the UID is empty where only the file knows it."""
+
+    path: Path
+    sop_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,8 @@ def send(
         destination.ae_title,
         calling_ae_title,
     )
-    yield from _send([item.path for item in objects], peer, timeout_seconds)
+    sources = [_Source(item.path, item.sop_instance_uid) for item in objects]
+    yield from _send(sources, peer, timeout_seconds)
 
 
 def send_files(
@@ -84,7 +94,7 @@ def send_files(
         When there is no association.
     """
     peer = Peer(called_ae_title, host, port, called_ae_title, calling_ae_title)
-    yield from _send(paths, peer, timeout_seconds)
+    yield from _send([_Source(path) for path in paths], peer, timeout_seconds)
 
 
 def echo(destination: CStoreDestination, *, calling_ae_title: str, timeout_seconds: float) -> str:
@@ -113,11 +123,11 @@ def echo(destination: CStoreDestination, *, calling_ae_title: str, timeout_secon
     return f"C-ECHO answered 0x0000 by {peer.place}"
 
 
-def _send(paths: Sequence[Path], peer: Peer, timeout_seconds: float) -> Iterator[Outcome]:
+def _send(sources: Sequence[_Source], peer: Peer, timeout_seconds: float) -> Iterator[Outcome]:
+    items = [_read(source) for source in sources]
     batch: list[_Parcel | Outcome] = []
     contexts: set[tuple[str, str]] = set()
-    for path in paths:
-        item = _read(path)
+    for item in items:
         if isinstance(item, _Parcel):
             if len(contexts | {item.context}) > MAX_CONTEXTS:
                 yield from _send_batch(batch, peer, timeout_seconds)
@@ -130,6 +140,26 @@ def _send(paths: Sequence[Path], peer: Peer, timeout_seconds: float) -> Iterator
 def _send_batch(
     batch: Sequence[_Parcel | Outcome], peer: Peer, timeout_seconds: float
 ) -> Iterator[Outcome]:
+    """Send over one association, and over another when the peer hangs up on an object.
+
+    So an object that upsets the peer does not keep those behind it from being sent.
+    """
+    done = 0
+    while done < len(batch):
+        try:
+            for outcome in _send_until_lost(batch[done:], peer, timeout_seconds):
+                done += 1
+                yield outcome
+        except DeliveryFailed as exc:
+            if done == 0:
+                raise
+            yield from (_missed(item, str(exc)) for item in batch[done:])
+            return
+
+
+def _send_until_lost(
+    batch: Sequence[_Parcel | Outcome], peer: Peer, timeout_seconds: float
+) -> Iterator[Outcome]:
     wanted = dict.fromkeys(item.context for item in batch if isinstance(item, _Parcel))
     if not wanted:
         yield from (item for item in batch if isinstance(item, Outcome))
@@ -140,15 +170,23 @@ def _send_batch(
         for item in batch:
             if isinstance(item, Outcome):
                 yield item
-            elif item.context not in taken:
+                continue
+            if item.context not in taken:
                 yield _not_taken(item, peer)
-            else:
-                yield _store(assoc, item, peer, timeout_seconds)
+                continue
+            begin = time.monotonic()
+            outcome = _store(assoc, item, peer, timeout_seconds)
+            yield outcome
+            if not outcome.status:
+                if time.monotonic() - begin >= timeout_seconds:
+                    raise DeliveryFailed(
+                        f"{peer.name} ({peer.place}) fell silent; look at its log and load.",
+                        permanent=False,
+                    )
+                return
 
 
 def _store(assoc: Association, item: _Parcel, peer: Peer, timeout_seconds: float) -> Outcome:
-    if not assoc.is_established:
-        return _failure(item, f"{peer.name} ended the association before this object was sent.")
     # Send the file's bytes, not what a parser makes of them.
     _config.STORE_SEND_CHUNKED_DATASET = True
     try:
@@ -156,9 +194,10 @@ def _store(assoc: Association, item: _Parcel, peer: Peer, timeout_seconds: float
         assoc.dimse_timeout = timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
         answer = assoc.send_c_store(item.path)
     except (OSError, ValueError, AttributeError, RuntimeError) as exc:
-        return _failure(item, f"The object could not be sent to {peer.name} ({exc}).")
+        return _missed(item, f"The object could not be sent to {peer.name} ({exc}).")
     if "Status" not in answer:
-        return _failure(
+        assoc.abort()
+        return _missed(
             item,
             f"{peer.name} gave no answer for this object, so it may or may not have it; "
             "it is sent again under the same UID.",
@@ -174,18 +213,22 @@ def _store(assoc: Association, item: _Parcel, peer: Peer, timeout_seconds: float
     )
 
 
-def _read(path: Path) -> _Parcel | Outcome:
+def _read(source: _Source) -> _Parcel | Outcome:
+    path = source.path
     try:
         meta, _ = split_dataset(path)
         return _Parcel(
             path,
-            str(meta.MediaStorageSOPInstanceUID),
+            source.sop_instance_uid or str(meta.MediaStorageSOPInstanceUID),
             str(meta.MediaStorageSOPClassUID),
             str(meta.TransferSyntaxUID),
         )
-    except (OSError, InvalidDicomError, AttributeError, ValueError, EOFError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no DICOM Part 10 file"
-        return Outcome("", False, "", f"{path.name} cannot be sent: {reason}.", True, path)
+    except OSError as exc:
+        reason, permanent = str(exc.strerror), False
+    except (InvalidDicomError, AttributeError, ValueError, EOFError):
+        reason, permanent = "it is no DICOM Part 10 file", True
+    error = f"{path.name} cannot be sent: {reason}."
+    return Outcome(source.sop_instance_uid, False, "", error, permanent, path)
 
 
 def _pair(context: PresentationContext) -> tuple[str, str]:
@@ -204,7 +247,7 @@ def _not_taken(item: _Parcel, peer: Peer) -> Outcome:
     )
 
 
-def _failure(item: _Parcel, error: str) -> Outcome:
+def _missed(item: _Parcel | Outcome, error: str) -> Outcome:
     return Outcome(item.sop_instance_uid, False, "", error, False, item.path)
 
 

@@ -14,7 +14,6 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
-from oncopixel_pacs.domain import StudyHeader
 from oncopixel_pacs.errors import CannotUnderstand
 
 #: Pixel Data and its float and double forms (7FE0,0008-0010).
@@ -70,7 +69,10 @@ class Header:
         CannotUnderstand
             When it is missing or not a UID.
         """
-        value = str(self.dataset.get(keyword) or "")
+        try:
+            value = str(self.dataset.get(keyword) or "")
+        except PARSE_ERRORS as exc:
+            raise CannotUnderstand(f"{keyword} cannot be read; check it at the sender.") from exc
         if not value:
             raise CannotUnderstand(f"{keyword} is missing; the sender must fill it in.")
         if not is_uid(value):
@@ -101,25 +103,18 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as stream:
             stream.seek(offset)
             dataset, at_pixels = _read_until_pixels(stream, syntax, path.stat().st_size)
-    except (OSError, *PARSE_ERRORS) as exc:
-        if isinstance(exc, OSError) and exc.errno is not None:
-            raise  # the disk's; pydicom raises its own without a number
-        raise CannotUnderstand(
-            "The data set cannot be parsed; check the object at the sender."
-        ) from exc
+    except OSError as exc:
+        if exc.errno is not None:
+            raise
+        raise _unparsable() from exc  # pydicom's own has no number
+    except PARSE_ERRORS as exc:
+        raise _unparsable() from exc
     dataset.file_meta = FileMetaDataset(meta)
     return Header(dataset, str(syntax), offset, at_pixels)
 
 
-def study_header(dataset: Dataset) -> StudyHeader:
-    """Patient and study attributes; what cannot be decoded is left empty."""
-    return StudyHeader(
-        patient_name=_text(dataset, "PatientName"),
-        patient_id=_text(dataset, "PatientID"),
-        description=_text(dataset, "StudyDescription"),
-        accession_number=_text(dataset, "AccessionNumber"),
-        study_date=_text(dataset, "StudyDate"),
-    )
+def _unparsable() -> CannotUnderstand:
+    return CannotUnderstand("The data set cannot be parsed; check the object at the sender.")
 
 
 def _read_until_pixels(stream: BinaryIO, syntax: UID, size: int) -> tuple[Dataset, bool]:
@@ -149,13 +144,3 @@ def _read_until_pixels(stream: BinaryIO, syntax: UID, size: int) -> tuple[Datase
     if torn or any(tag not in dataset for tag in announced):
         raise CannotUnderstand("The data set ends inside its header; send it again.")
     return dataset, at_pixels
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    try:
-        value = dataset.get(keyword)
-        text = "" if value is None else str(value)
-    except PARSE_ERRORS:
-        return ""
-    # Neither JSON nor PostgreSQL takes these.
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8").strip()

@@ -14,20 +14,19 @@ from pathlib import Path
 
 import structlog
 
-from oncopixel_pacs.domain import ImageFacts, Instance, IntakeOutcome
+from oncopixel_pacs.domain import ImageFacts, Instance, IntakeOutcome, StudyHeader
 from oncopixel_pacs.errors import (
     CannotUnderstand,
     DatasetMismatch,
     IntakeRefused,
     OutOfResources,
 )
-from oncopixel_pacs.imaging.facts import read_facts
+from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
 from oncopixel_pacs.receive.header import (
     PARSE_ERRORS,
     Header,
     is_uid,
     read_header,
-    study_header,
 )
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -158,12 +157,12 @@ class Intake:
         return True
 
     def _keep(self, temp: Path, header: Header, calling_ae_title: str) -> IntakeOutcome:
-        facts = _facts(header)
+        facts, study = _describe(header)
         digest = dataset_digest(temp, header.offset)
         size = temp.stat().st_size
         path = self._files.keep(temp, "instances", facts.sop_instance_uid, digest)
         instance = Instance(facts, path, digest, size, self._now(), calling_ae_title)
-        return self._catalogue.add_instance(instance, study_header(header.dataset))
+        return self._catalogue.add_instance(instance, study)
 
 
 def dataset_digest(path: Path, offset: int) -> str:
@@ -187,16 +186,17 @@ def dataset_digest(path: Path, offset: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _facts(header: Header) -> ImageFacts:
+def _describe(header: Header) -> tuple[ImageFacts, StudyHeader]:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         header.uid(keyword)
     try:
-        facts = read_facts(header.dataset)
+        facts = read_image_facts(header.dataset)
+        study = read_study_header(header.dataset)
     except PARSE_ERRORS as exc:
         raise CannotUnderstand(
             "An attribute of the header cannot be read; check the object at the sender."
         ) from exc
-    return replace(facts, has_pixel_data=header.has_pixel_data)
+    return replace(facts, has_pixel_data=header.has_pixel_data), study
 
 
 def _require_same(header: Header, keyword: str, affected: str) -> None:

@@ -32,6 +32,9 @@ log = structlog.get_logger()
 #: A-ASSOCIATE-RJ (PS3.8 9.3.4): rejected permanent, by the service user, calling AE unknown.
 REJECT_CALLING_AE_TITLE = (0x01, 0x01, 0x03)
 
+#: How often the accept loop cleans up and looks whether it should end.
+POLL_SECONDS = 0.1
+
 
 class StorageScp:
     """Verification and storage SCP.
@@ -83,7 +86,9 @@ class StorageScp:
                 "free the port or set dimse_host and dimse_port."
             ) from exc
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, name="dicom", daemon=True)
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(POLL_SECONDS,), name="dicom", daemon=True
+        )
         self._thread.start()
         return int(server.server_address[1])
 

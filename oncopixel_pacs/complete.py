@@ -38,15 +38,20 @@ def judge(
         The current time; a clock that went backwards only makes us wait longer.
     """
     quiet_until = study.last_received_at + timedelta(seconds=settings.quiet_seconds)
-    settled_at = study.last_received_at + timedelta(seconds=settings.settle_seconds)
     latest = unsettled_since + timedelta(seconds=settings.max_wait_seconds)
-    missing = _missing_views(study, settings.expected_views)
-    if now >= min(quiet_until, latest) or (not missing and now >= settled_at):
-        return Verdict(complete=True)
-    if not missing:
-        return Verdict(False, f"quiet until {settled_at:%H:%M:%S} UTC (every view is there)")
     until = min(quiet_until, latest)
-    return Verdict(False, f"views {', '.join(missing)}, or quiet until {until:%H:%M:%S} UTC")
+    missing = _missing_views(study, settings.expected_views)
+    # Without expected views none can be missing, and only quiet counts.
+    all_there = bool(settings.expected_views) and not missing
+    if all_there:
+        settled_at = study.last_received_at + timedelta(seconds=settings.settle_seconds)
+        until = min(until, settled_at)
+    if now >= until:
+        return Verdict(complete=True)
+    quiet = f"quiet until {until:%H:%M:%S} UTC"
+    if all_there:
+        return Verdict(False, f"{quiet} (every view is there)")
+    return Verdict(False, f"views {', '.join(missing)}, or {quiet}" if missing else quiet)
 
 
 def _missing_views(study: Study, expected: Iterable[str]) -> list[str]:

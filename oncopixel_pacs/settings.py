@@ -113,7 +113,7 @@ class CompletionSettings(Section):
     max_wait_seconds: float = Field(default=1800.0, gt=0)
     """A study settles at the latest so long after its first unsettled image."""
     expected_views: tuple[str, ...] = ("R CC", "L CC", "R MLO", "L MLO")
-    """Views whose presence lets a study settle early."""
+    """Views whose presence lets a study settle early; empty: only quiet counts."""
 
 
 class InferenceSettings(Section):

@@ -1,0 +1,58 @@
+"""Fixtures that several test modules share: a store, on SQLite or on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
+
+from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.database import Database, open_database
+from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything that keeps something."""
+
+    database: Database
+    files: FileStore
+    catalogue: Catalogue
+    ledger: Ledger
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server of our own; skips where none is installed."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    with postgresql_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store on the embedded database."""
+    yield from _opened(f"sqlite:///{tmp_path / 'oncopixel.sqlite'}", tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """The same store on each database that is supported."""
+    url = f"sqlite:///{tmp_path / 'oncopixel.sqlite'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").new_database()
+    yield from _opened(url, tmp_path)
+
+
+def _opened(url: str, data_dir: Path) -> Iterator[Store]:
+    database = open_database(url)
+    try:
+        yield Store(database, FileStore(data_dir), Catalogue(database), Ledger(database))
+    finally:
+        database.close()

@@ -1,0 +1,77 @@
+"""Which images the models read, and why not the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from builders import VIEWS, make_facts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oncopixel_pacs.domain import Laterality, Reason, View
+from oncopixel_pacs.route import why_not
+
+TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+#: Known only once the pixels are decoded.
+BY_PIXELS = {Reason.UNREADABLE_PIXELS, Reason.NO_BREAST}
+
+#: What makes a readable image unreadable, and the reason that says so.
+FLAWS: list[tuple[dict[str, Any], Reason]] = [
+    ({"sop_class_uid": TOMOSYNTHESIS, "frames": 60}, Reason.TOMOSYNTHESIS),
+    ({"sop_class_uid": FOR_PROCESSING}, Reason.FOR_PROCESSING),
+    ({"presentation_intent": "FOR PROCESSING"}, Reason.FOR_PROCESSING),
+    ({"modality": "CR"}, Reason.NOT_MAMMOGRAPHY),
+    ({"sop_class_uid": SECONDARY_CAPTURE}, Reason.NOT_MAMMOGRAPHY),
+    ({"has_pixel_data": False}, Reason.NO_PIXEL_DATA),
+    ({"frames": 2}, Reason.MULTI_FRAME),
+    ({"samples_per_pixel": 3}, Reason.NOT_MONOCHROME),
+    ({"photometric": "PALETTE COLOR"}, Reason.NOT_MONOCHROME),
+    ({"photometric": ""}, Reason.NOT_MONOCHROME),
+    ({"quality_control": True}, Reason.QUALITY_CONTROL),
+    ({"laterality": None}, Reason.NO_LATERALITY),
+    ({"view": None}, Reason.NO_VIEW),
+    ({"view": View.OTHER}, Reason.UNSUPPORTED_VIEW),
+    ({"view_modifiers": ("Magnification",)}, Reason.VIEW_MODIFIER),
+    ({"partial_view": True}, Reason.PARTIAL_VIEW),
+    ({"implant": True}, Reason.BREAST_IMPLANT),
+    ({"spacing_mm": None}, Reason.NO_PIXEL_SPACING),
+]
+
+
+@pytest.mark.parametrize(("laterality", "view"), VIEWS)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("intent", ["FOR PRESENTATION", ""])
+def test_a_screening_view_is_read(
+    laterality: Laterality, view: View, photometric: str, intent: str
+) -> None:
+    facts = make_facts(
+        laterality=laterality, view=view, photometric=photometric, presentation_intent=intent
+    )
+    assert why_not(facts) is None
+
+
+@pytest.mark.parametrize(("flaw", "reason"), FLAWS)
+def test_one_flaw_is_named(flaw: dict[str, Any], reason: Reason) -> None:
+    assert why_not(make_facts(**flaw)) is reason
+
+
+def test_every_reason_that_a_header_can_give_is_reached() -> None:
+    assert {reason for _, reason in FLAWS} == set(Reason) - BY_PIXELS
+
+
+@given(st.lists(st.sampled_from(FLAWS), min_size=1, max_size=5))
+def test_an_image_with_flaws_is_never_read_and_names_one_of_them(
+    flaws: list[tuple[dict[str, Any], Reason]],
+) -> None:
+    facts = make_facts()
+    for flaw, _ in flaws:
+        facts = replace(facts, **flaw)
+    assert why_not(facts) in {reason for _, reason in FLAWS}
+
+
+def test_a_tomosynthesis_volume_is_called_that_and_not_multi_frame() -> None:
+    assert why_not(make_facts(sop_class_uid=TOMOSYNTHESIS, frames=60)) is Reason.TOMOSYNTHESIS

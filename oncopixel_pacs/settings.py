@@ -18,14 +18,20 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from oncopixel_pacs.domain import ModelTask, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+#: PS3.5 6.2: printable, no backslash, and not of spaces alone.
+AeTitle = Annotated[str, Field(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+#: At most a year, so that adding it to a time never overflows.
+Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
 BUNDLES = Path(__file__).parent / "bundles"
 
 
@@ -48,7 +54,7 @@ class CStoreDestination(Section):
     """A PACS that takes results by C-STORE."""
 
     type: Literal["cstore"]
-    name: str
+    name: Name
     """Name of the destination, unique."""
     host: str
     port: Port
@@ -62,7 +68,7 @@ class OrthancDestination(Section):
     """An Orthanc that takes results by its REST API."""
 
     type: Literal["orthanc"]
-    name: str
+    name: Name
     """Name of the destination, unique."""
     url: str
     """Base URL, such as ``http://127.0.0.1:8042``."""
@@ -76,7 +82,7 @@ class FolderDestination(Section):
     """A folder that takes results as Part 10 files, one folder per study."""
 
     type: Literal["folder"]
-    name: str
+    name: Name
     """Name of the destination, unique."""
     path: Path
     objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
@@ -91,7 +97,7 @@ DestinationSettings = Annotated[
 class ModelSettings(Section):
     """A MONAI bundle that the server runs."""
 
-    name: str
+    name: Name
     """Name of the model, unique."""
     task: ModelTask
     """What it answers: ``classify`` (a probability per image) or ``segment`` (lesion mask)."""
@@ -106,11 +112,11 @@ class ModelSettings(Section):
 class CompletionSettings(Section):
     """When a study counts as complete."""
 
-    quiet_seconds: float = Field(default=60.0, ge=0)
+    quiet_seconds: Seconds = 60.0
     """A study settles when no image has come for so long."""
-    settle_seconds: float = Field(default=5.0, ge=0)
+    settle_seconds: Seconds = 5.0
     """The same, once every expected view is there."""
-    max_wait_seconds: float = Field(default=1800.0, gt=0)
+    max_wait_seconds: PositiveSeconds = 1800.0
     """A study settles at the latest so long after its first unsettled image."""
     expected_views: tuple[str, ...] = ("R CC", "L CC", "R MLO", "L MLO")
     """Views whose presence lets a study settle early; empty: only quiet counts."""
@@ -123,7 +129,7 @@ class InferenceSettings(Section):
     """``auto`` takes a GPU where there is one."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of the child; 0 leaves the choice to torch."""
-    deadline_seconds: float = Field(default=600.0, gt=0)
+    deadline_seconds: PositiveSeconds = 600.0
     """A study that takes longer fails and the child is restarted."""
     max_attempts: int = Field(default=3, ge=1)
     """Attempts at one study before it is reported as failed."""
@@ -132,18 +138,18 @@ class InferenceSettings(Section):
 class DeliverySettings(Section):
     """How results are sent and re-sent."""
 
-    first_retry_seconds: float = Field(default=2.0, gt=0)
+    first_retry_seconds: PositiveSeconds = 2.0
     """Wait before the second attempt; each further wait is twice as long."""
-    max_retry_seconds: float = Field(default=300.0, gt=0)
+    max_retry_seconds: PositiveSeconds = 300.0
     """Longest wait between two attempts."""
-    timeout_seconds: float = Field(default=30.0, gt=0)
+    timeout_seconds: PositiveSeconds = 30.0
     """How long a destination may be silent."""
 
 
 class ApiSettings(Section):
     """Access to the HTTP API and pages."""
 
-    tokens: tuple[SecretStr, ...] = ()
+    tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
     """Bearer tokens; required when ``http_host`` is not a loopback address."""
 
 
@@ -243,7 +249,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     Raises
     ------
     ConfigurationError
-        When the file is missing or not TOML, or a value is not allowed.
+        When the file is missing, cannot be read or is not TOML, or a value is not allowed.
     """
     path = config or Path("oncopixel.toml")
     if config is not None and not path.is_file():
@@ -254,8 +260,14 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
 
     try:
         settings = FromFile(**overrides)
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{path} is not valid TOML: {exc}.") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be read ({exc.strerror}).") from exc
+    except SettingsError as exc:
+        raise ConfigurationError(
+            f"Configuration refused: {exc}; lists in the environment are written as JSON."
+        ) from exc
     except ValidationError as exc:
         raise ConfigurationError(_explain(exc)) from exc
     return _anchor_paths(settings, path.parent)

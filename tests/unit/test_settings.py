@@ -1,0 +1,246 @@
+"""Configuration: from the file, from the environment, or refused in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from oncopixel_pacs import settings as settings_module
+from oncopixel_pacs.domain import ModelTask, ObjectKind
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.settings import (
+    BUNDLES,
+    CStoreDestination,
+    FolderDestination,
+    Settings,
+    load_settings,
+    shipped_models,
+)
+
+DESTINATION = """
+[[destinations]]
+name = "{name}"
+type = "folder"
+path = "{path}"
+"""
+MODEL = """
+[[models]]
+name = "{name}"
+task = "classify"
+bundle = "bundles/one"
+sha256 = "{sha256}"
+threshold = 0.5
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "oncopixel.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(config: Path | None = None, **overrides: object) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config, **overrides)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+def test_defaults_serve_one_machine(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.data_dir == tmp_path / "oncopixel-data"
+    assert settings.resolved_database_url == (
+        f"sqlite:///{tmp_path / 'oncopixel-data' / 'oncopixel.sqlite'}"
+    )
+    assert (settings.ae_title, settings.dimse_port, settings.http_port) == (
+        "ONCOPIXEL",
+        11112,
+        8080,
+    )
+    assert (settings.dimse_host, settings.http_host) == ("127.0.0.1", "127.0.0.1")
+
+
+def test_the_file_in_the_working_directory_is_read(tmp_path: Path) -> None:
+    write(tmp_path, 'ae_title = "FROM_FILE"')
+    assert load_settings().ae_title == "FROM_FILE"
+
+
+def test_the_environment_wins_over_the_file_and_the_caller_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path, 'ae_title = "FILE"\ndimse_port = 1\nhttp_port = 1')
+    monkeypatch.setenv("ONCOPIXEL_DIMSE_PORT", "2")
+    monkeypatch.setenv("ONCOPIXEL_HTTP_PORT", "2")
+    settings = load_settings(config, http_port=3)
+    assert (settings.ae_title, settings.dimse_port, settings.http_port) == ("FILE", 2, 3)
+
+
+def test_one_value_of_a_section_can_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path, "[completion]\nquiet_seconds = 7\nsettle_seconds = 1")
+    monkeypatch.setenv("ONCOPIXEL_COMPLETION__SETTLE_SECONDS", "2")
+    completion = load_settings(config).completion
+    assert (completion.quiet_seconds, completion.settle_seconds) == (7, 2)
+
+
+def test_paths_start_at_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    text = 'data_dir = "data"' + DESTINATION.format(name="archive", path="out")
+    settings = load_settings(write(folder, text + MODEL.format(name="a", sha256="0" * 64)))
+    assert settings.data_dir == folder / "data"
+    assert isinstance(settings.destinations[0], FolderDestination)
+    assert settings.destinations[0].path == folder / "out"
+    assert settings.active_models[0].bundle == folder / "bundles/one"
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    text = DESTINATION.format(name="archive", path=tmp_path / "out")
+    settings = load_settings(write(tmp_path, text), data_dir=tmp_path / "elsewhere")
+    assert isinstance(settings.destinations[0], FolderDestination)
+    assert settings.destinations[0].path == tmp_path / "out"
+    assert settings.data_dir == tmp_path / "elsewhere"
+
+
+def test_destinations_are_told_apart_by_their_type(tmp_path: Path) -> None:
+    text = """
+[[destinations]]
+name = "pacs"
+type = "cstore"
+host = "pacs.example"
+port = 104
+ae_title = "PACS"
+objects = ["sr"]
+"""
+    (pacs,) = load_settings(write(tmp_path, text)).destinations
+    assert isinstance(pacs, CStoreDestination)
+    assert pacs.objects == (ObjectKind.SR,)
+
+
+def test_settings_do_not_change(tmp_path: Path) -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.ae_title = "OTHER"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("quiet_secnds = 5", "quiet_secnds"),
+        ("[completion]\nquiet = 5", "completion.quiet"),
+        ("[[peers]]\nae_title = 'A'\nhost = 'x'", "peers.0.host"),
+        ("[[peers]]\nae_title = 'MORE_THAN_SIXTEEN'", "peers.0.ae_title"),
+        ("ae_title = '   '", "ae_title"),
+        ("ae_title = 'BACK\\SLASH'", "ae_title"),
+        ("ae_title = ''", "ae_title"),
+        ("dimse_port = 70000", "dimse_port"),
+        ("[completion]\nquiet_seconds = -1", "completion.quiet_seconds"),
+        ("[completion]\nmax_wait_seconds = 0", "completion.max_wait_seconds"),
+        ("[completion]\nquiet_seconds = inf", "completion.quiet_seconds"),
+        ("[[destinations]]\nname = 'a'\ntype = 'ftp'", "destinations.0"),
+        (DESTINATION.format(name="", path="out"), "destinations.0.folder.name"),
+        (MODEL.format(name="a", sha256="abc"), "models.0.sha256"),
+        (
+            DESTINATION.format(name="pacs", path="a") + DESTINATION.format(name="pacs", path="b"),
+            "destination name used twice: pacs",
+        ),
+        (
+            MODEL.format(name="m", sha256="0" * 64) + MODEL.format(name="m", sha256="1" * 64),
+            "model name used twice: m",
+        ),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named(tmp_path: Path, text: str, says: str) -> None:
+    sentence = refusal(write(tmp_path, text))
+    assert sentence.startswith("Configuration refused: ")
+    assert says in sentence
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert "There is no configuration file" in refusal(tmp_path / "missing.toml")
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    assert "is not valid TOML" in refusal(write(tmp_path, "ae_title = "))
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "oncopixel.toml"
+    config.write_bytes('ae_title = "KLINIK_SÜD"'.encode("latin-1"))
+    assert "is not valid TOML" in refusal(config)
+
+
+def test_an_environment_variable_that_cannot_be_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ONCOPIXEL_PEERS", "[")
+    assert "peers" in refusal()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "pacs.example", ""])  # noqa: S104
+def test_a_dicom_listener_for_other_machines_needs_known_peers(host: str) -> None:
+    assert "[[peers]]" in refusal(dimse_host=host)
+    assert load_settings(dimse_host=host, peers=[{"ae_title": "MODALITY"}]).dimse_host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "pacs.example", ""])  # noqa: S104
+def test_an_http_server_for_other_machines_needs_a_token(host: str) -> None:
+    assert "[api] tokens" in refusal(http_host=host)
+    assert load_settings(http_host=host, api={"tokens": ["s3cret-token"]}).http_host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_a_server_for_this_machine_alone_needs_neither(host: str) -> None:
+    assert load_settings(dimse_host=host, http_host=host).http_host == host
+
+
+def test_an_empty_token_opens_nothing() -> None:
+    assert "api.tokens" in refusal(http_host="192.0.2.7", api={"tokens": [""]})
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    settings = load_settings(api={"tokens": ["s3cret-token"]})
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in settings.model_dump_json()
+
+
+def test_a_refusal_does_not_quote_a_secret() -> None:
+    assert "s3cret" not in refusal(api={"tokens": ["s3cret-token"], "extra": "s3cret"})
+
+
+@pytest.mark.skipif(not (BUNDLES / "models.toml").exists(), reason="no model is shipped yet")
+def test_the_shipped_models_are_those_that_are_pinned() -> None:
+    models = shipped_models()
+    assert {model.task for model in models} == set(ModelTask)
+    for model in models:
+        weights = (model.bundle / "models" / "model.pt").read_bytes()
+        assert hashlib.sha256(weights).hexdigest() == model.sha256
+
+
+def test_shipped_models_run_when_none_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "BUNDLES", tmp_path)
+    (tmp_path / "models.toml").write_text(MODEL.format(name="shipped", sha256="0" * 64))
+    shipped_models.cache_clear()
+    try:
+        (model,) = Settings().active_models
+    finally:
+        shipped_models.cache_clear()
+    assert (model.name, model.bundle) == ("shipped", tmp_path / "bundles/one")
+
+
+def test_configured_models_replace_the_shipped_ones(tmp_path: Path) -> None:
+    config = write(tmp_path, MODEL.format(name="mine", sha256="0" * 64))
+    assert [model.name for model in load_settings(config).active_models] == ["mine"]

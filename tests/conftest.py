@@ -27,7 +27,7 @@ class Store:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlServer]:
-    """A PostgreSQL server of our own; skips where none is installed."""
+    """Run a PostgreSQL server of our own; skips where none is installed."""
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
@@ -37,13 +37,13 @@ def postgresql() -> Iterator[PostgresqlServer]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store on the embedded database."""
+    """Open a store on the embedded database."""
     yield from _opened(f"sqlite:///{tmp_path / 'oncopixel.sqlite'}", tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """The same store on each database that is supported."""
+    """Open the same store on each database that is supported."""
     url = f"sqlite:///{tmp_path / 'oncopixel.sqlite'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql").new_database()

@@ -2,4 +2,6 @@
 
 from oncopixel_pacs.cli import main
 
-main()
+# The child process that runs the models imports this module again.
+if __name__ == "__main__":
+    main()

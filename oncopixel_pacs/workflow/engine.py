@@ -139,9 +139,18 @@ class Executor:
 def _register(steps: Steps) -> None:
     """Tell the engine what its workflows are. This is the whole flow."""
     retried: dict[str, Any] = {"retries_allowed": True, "max_attempts": _STEP_ATTEMPTS}
-    analyse = DBOS.step(name="analyse", **retried)(steps.analyse)
-    write = DBOS.step(name="write", **retried)(steps.write)
-    deliver = DBOS.step(name="deliver", **retried)(steps.deliver)
+
+    @DBOS.step(name="analyse", **retried)
+    def analyse(job_id: str) -> None:
+        steps.analyse(job_id)
+
+    @DBOS.step(name="write", **retried)
+    def write(job_id: str, run: int) -> None:
+        steps.write(job_id, run)
+
+    @DBOS.step(name="deliver", **retried)
+    def deliver(job_id: str, destination: str) -> float:
+        return steps.deliver(job_id, destination)
 
     @DBOS.workflow(name="study", max_recovery_attempts=_MAX_STARTS)
     def study(job_id: str, run: int) -> None:

@@ -230,6 +230,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'oncopixel.sqlite'}"
 
     @property
+    def http_on_loopback(self) -> bool:
+        """Whether only this machine reaches the HTTP server."""
+        return _is_loopback(self.http_host)
+
+    @property
     def active_models(self) -> tuple[ModelSettings, ...]:
         """The configured models, or the shipped ones."""
         return self.models or shipped_models()

@@ -166,6 +166,17 @@ class Catalogue:
             apart = session.exec(select(ConflictRow.path)).all()
             return {*held, *apart}
 
+    def check_writable(self) -> None:
+        """Begin, read in and commit a transaction that may write.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is locked, full or gone.
+        """
+        with self._database.write() as session:
+            session.exec(select(func.count()).select_from(StudyRow)).one()
+
     def counts(self) -> dict[StudyState, int]:
         """Count studies by state."""
         with self._database.read() as session:

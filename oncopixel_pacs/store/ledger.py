@@ -84,6 +84,41 @@ class Ledger:
             following = encode_cursor(items[-1].created_at, items[-1].id)
         return Page(items, following)
 
+    def latest_jobs(self, study_instance_uids: Sequence[str]) -> dict[str, Job]:
+        """Find the newest job of each of these studies, by study; one without a job is left out."""
+        with self._database.read() as session:
+            rows = session.exec(
+                select(JobRow)
+                .where(col(JobRow.study_instance_uid).in_(study_instance_uids))
+                .order_by(col(JobRow.created_at), col(JobRow.id))
+            ).all()
+            newest = {row.study_instance_uid: row for row in rows}
+            jobs = _complete(session, list(newest.values()))
+        return {job.study_instance_uid: job for job in jobs}
+
+    def oldest_problem(self, destination: str) -> tuple[Job, Delivery] | None:
+        """Find the delivery with an error that has waited longest, with the job it belongs to.
+
+        The job comes without its steps, objects and deliveries.
+        """
+        with self._database.read() as session:
+            found = session.exec(
+                select(JobRow, DeliveryRow)
+                .join(JobObjectRow, col(JobObjectRow.job_id) == JobRow.id)
+                .join(
+                    DeliveryRow,
+                    col(DeliveryRow.sop_instance_uid) == JobObjectRow.sop_instance_uid,
+                )
+                .where(
+                    DeliveryRow.destination == destination,
+                    col(DeliveryRow.state).in_((*_OPEN, DeliveryState.FAILED)),
+                    DeliveryRow.error != "",
+                )
+                .order_by(col(JobRow.created_at), col(JobObjectRow.position))
+                .limit(1)
+            ).first()
+            return None if found is None else (to_job(found[0]), to_delivery(found[1]))
+
     def unfinished(self) -> tuple[tuple[str, int], ...]:
         """Id and run of every job that is not in a final state."""
         final = [state for state in JobState if state.final]

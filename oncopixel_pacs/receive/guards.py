@@ -19,6 +19,7 @@ from pathlib import Path
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
+import structlog
 from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_file_meta_info
 from pynetdicom import evt
@@ -31,6 +32,9 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.receive.header import PARSE_ERRORS
+
+log = structlog.get_logger()
 
 PYNETDICOM_VERSION = "3.0.4"
 PREAMBLE = b"\x00" * 128 + b"DICM"
@@ -152,26 +156,32 @@ class SpoolingDimse(DIMSEServiceProvider):
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take one P-DATA indication, fragment by fragment."""
-        for item in primitive.presentation_data_value_list:
-            if self.message is None or self.message._data_set_file is None:
-                self._in_memory += len(item[1])
-                if self._in_memory > self._limits.unspooled_bytes:
-                    # Invalid PDU: the state machine aborts the association.
-                    self.dul.event_queue.put("Evt19")
-                    return
-            fragment = P_DATA()
-            fragment.presentation_data_value_list.append(item)
-            super().receive_primitive(fragment)
-            if self.message is None:
-                self._in_memory = 0
-            elif isinstance(self.message, C_STORE_RQ) and self.message._data_set_file is None:
-                self._start_spool(self.message)
+        try:
+            for item in primitive.presentation_data_value_list:
+                self._receive_fragment(item)
+        except PARSE_ERRORS as exc:
+            log.warning("association.invalid_pdu", error=type(exc).__name__)
+            # Invalid PDU: the state machine aborts the association (PS3.8 9.2.3, AA-8).
+            self.dul.event_queue.put("Evt19")
 
     def discard_spools(self) -> None:
         """Remove every file that was not kept; for when the association is over."""
         for spool in self._spools:
             spool.discard()
         self._spools.clear()
+
+    def _receive_fragment(self, item: tuple[int, bytes]) -> None:
+        if self.message is None or self.message._data_set_file is None:
+            self._in_memory += len(item[1])
+            if self._in_memory > self._limits.unspooled_bytes:
+                raise ValueError("more in memory than a command set needs")
+        fragment = P_DATA()
+        fragment.presentation_data_value_list.append(item)
+        super().receive_primitive(fragment)
+        if self.message is None:
+            self._in_memory = 0
+        elif isinstance(self.message, C_STORE_RQ) and self.message._data_set_file is None:
+            self._start_spool(self.message)
 
     def _start_spool(self, message: Any) -> None:
         spool = Spool(self._folder, self._limits.dataset_bytes)

@@ -136,7 +136,7 @@ class Intake:
             try:
                 adopted += self._adopt(orphan)
             except IntakeRefused as exc:
-                log.warning("orphan not adopted", path=orphan, reason=str(exc))
+                log.warning("intake.orphan_refused", path=orphan, reason=str(exc))
         return adopted
 
     def _adopt(self, orphan: str) -> bool:
@@ -153,7 +153,7 @@ class Intake:
             if orphan not in self._catalogue.known_paths():
                 # Its bytes are not those its name was made from; they lie under theirs now.
                 path.unlink(missing_ok=True)
-        log.info("orphan adopted", path=orphan, outcome=outcome.value)
+        log.info("intake.orphan_adopted", path=orphan, outcome=outcome.value)
         return True
 
     def _keep(self, temp: Path, header: Header, calling_ae_title: str) -> IntakeOutcome:

@@ -118,7 +118,7 @@ class StorageScp:
         request: Any = event.assoc.requestor.primitive
         answer: Any = event.assoc.acceptor.primitive
         log.warning(
-            "association rejected",
+            "association.rejected",
             calling_ae_title=str(request.calling_ae_title).strip(),
             called_ae_title=str(request.called_ae_title).strip(),
             address=event.assoc.requestor.address,
@@ -141,20 +141,20 @@ class StorageScp:
                     calling,
                 )
         except IntakeRefused as exc:
-            log.warning("object refused", calling_ae_title=calling, reason=str(exc))
+            log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
             return refusal(exc)
         except Exception as exc:
             # Neither the message nor the traceback's values: both may quote the data set.
             place = traceback.extract_tb(exc.__traceback__)[-1]
             log.error(
-                "object failed",
+                "intake.failed",
                 calling_ae_title=calling,
                 error=type(exc).__name__,
                 place=f"{place.filename}:{place.lineno}",
             )
             return refusal(exc)
         log.info(
-            "object stored",
+            "intake.stored",
             calling_ae_title=calling,
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             outcome=outcome.value,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from dimse_builder import Reception, cut, mammogram, reception, until, write
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLosslessSV1
 
 # pynetdicom installs a script of the same name beside the interpreter.
 _SCRIPTS = Path(sys.executable).parent
@@ -82,6 +82,19 @@ def test_a_wrong_called_title_is_told(received: Reception, tmp_path: Path) -> No
     code, output = storescu(received.port, write(mammogram(), tmp_path / "a.dcm"), called="OTHER")
     assert code != 0
     assert "Called AE Title Not Recognized" in output
+
+
+DATA = os.environ.get("ONCOPIXEL_DATA")
+
+
+@pytest.mark.skipif(DATA is None, reason="ONCOPIXEL_DATA names no folder with data sets")
+def test_a_real_mammogram_in_lossless_jpeg_is_stored(received: Reception) -> None:
+    assert DATA is not None
+    code, output = storescu(received.port, "-xs", Path(DATA, "dicom_mg", "fo-dicom_GH133.dcm"))
+    assert code == 0, output
+    (instance,) = received.catalogue.studies().items[0].instances
+    assert instance.facts.transfer_syntax_uid == JPEGLosslessSV1
+    assert instance.facts.has_pixel_data
 
 
 SERVER = """

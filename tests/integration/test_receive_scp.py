@@ -27,6 +27,7 @@ from dimse_builder import (
 from pydicom import dcmread
 from pydicom.uid import (
     ComprehensiveSRStorage,
+    DigitalMammographyXRayImageStorageForProcessing,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
 )
@@ -169,6 +170,17 @@ def test_another_sop_class_than_the_command_names_is_refused(
     answer = store(received.port, sent)
     assert answer.Status == 0xA900
     assert "SOPClassUID" in answer.ErrorComment
+
+
+def test_another_sop_class_than_was_negotiated_is_refused(received: Reception) -> None:
+    with association(received.port) as assoc:
+        # The sender believes that it negotiated For Processing.
+        image = mammogram(SOPClassUID=DigitalMammographyXRayImageStorageForProcessing)
+        context = assoc.accepted_contexts[0]
+        context.abstract_syntax = image.SOPClassUID
+        answer = assoc.send_c_store(image)
+    assert answer.Status == 0xA900
+    assert "than its context" in answer.ErrorComment
 
 
 def test_a_uid_that_leads_out_of_the_folder_goes_nowhere(received: Reception) -> None:
@@ -351,6 +363,21 @@ def test_fragments_without_a_command_do_not_fill_the_memory(tmp_path: Path) -> N
         until(lambda: bool(ended))
 
 
+@pytest.mark.parametrize(
+    "fragment",
+    [b"", b"\x03", b"\x03junk that is no command", b"\x03" + b"\x00" * 40],
+    ids=["empty", "no command", "junk", "zeros"],
+)
+def test_a_command_that_is_none_ends_its_association_only(
+    received: Reception, fragment: bytes
+) -> None:
+    with association(received.port) as assoc:
+        item = struct.pack(">LB", 1 + len(fragment), 1) + fragment
+        assoc.dul.socket.send(struct.pack(">BBL", 4, 0, len(item)) + item)
+        until(lambda: not assoc.is_established)
+    assert store(received.port, mammogram()).Status == 0x0000
+
+
 def test_ten_silent_callers_do_not_keep_a_sender_out(received: Reception) -> None:
     callers = [socket.create_connection(("127.0.0.1", received.port)) for _ in range(12)]
     try:
@@ -416,7 +443,7 @@ def test_no_name_reaches_the_log(
     image["StudyInstanceUID"]._value = "not a UID"
     assert store(received.port, image).Status == 0xC000
     output = capfd.readouterr()
-    assert "object stored" in output.out
+    assert "intake.stored" in output.out
     assert "Phantom" not in output.out + output.err + caplog.text
     assert "P-1" not in output.out + output.err
 

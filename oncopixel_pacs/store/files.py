@@ -6,6 +6,7 @@ object has the same path however often it comes; other content under the same UI
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -32,6 +33,10 @@ class FileStore:
         self.incoming.mkdir(parents=True, exist_ok=True)
         (data_dir / "instances").mkdir(exist_ok=True)
         (data_dir / "results").mkdir(exist_ok=True)
+        _sync(data_dir)
+        with contextlib.suppress(PermissionError):  # a parent that we may not list
+            _sync(data_dir.parent)
+        self._durable_folders: set[Path] = set()
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""
@@ -57,9 +62,7 @@ class FileStore:
         relative = _relative_path(folder, sop_instance_uid, sha256)
         target = self.absolute(relative)
         _sync(temp)
-        if not target.parent.is_dir():
-            target.parent.mkdir(exist_ok=True)
-            _sync(target.parent.parent)
+        self._make_durable(target.parent)
         temp.replace(target)
         _sync(target.parent)
         return relative
@@ -74,15 +77,26 @@ class FileStore:
         """
         digest = hashlib.sha256(content).hexdigest()
         handle, name = tempfile.mkstemp(dir=self.incoming, suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        return self.keep(Path(name), folder, sop_instance_uid, digest), digest
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+            return self.keep(Path(name), folder, sop_instance_uid, digest), digest
+        except OSError:
+            # Half a file would take the room that a full disk lacks.
+            Path(name).unlink(missing_ok=True)
+            raise
 
     def labels_dir(self, job_id: str) -> Path:
         """Folder for the label maps of one job."""
         path = self.data_dir / "labels" / hashlib.sha256(job_id.encode()).hexdigest()[:32]
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def sync_labels(self, job_id: str) -> None:
+        """Make the names of the label maps of one job durable; their bytes are."""
+        path = self.labels_dir(job_id)
+        for folder in (path, path.parent, self.data_dir):
+            _sync(folder)
 
     def stored_paths(self) -> Iterator[str]:
         """Relative path of every stored instance, those without a row included."""
@@ -97,10 +111,18 @@ class FileStore:
             count += 1
         return count
 
+    def _make_durable(self, folder: Path) -> None:
+        # Whoever made the folder may not have synced it, so each process does, once.
+        if folder not in self._durable_folders:
+            folder.mkdir(exist_ok=True)
+            _sync(folder.parent)
+            self._durable_folders.add(folder)
+
 
 def _relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
     name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]
-    return f"{folder}/{name[:2]}/{name}-{sha256[:16]}.dcm"
+    # 128 bit: nobody can make two objects that share them, and so overwrite the first.
+    return f"{folder}/{name[:2]}/{name}-{sha256[:32]}.dcm"
 
 
 def _sync(path: Path) -> None:

@@ -51,6 +51,7 @@ def pixels_of(view: View2D) -> np.ndarray:
     inside = ((row - ROWS / 2) / (ROWS * 0.42)) ** 2 + (column / (COLUMNS * 0.62)) ** 2 < 1
     noise = np.random.default_rng(view.number).normal(0, 30, (ROWS, COLUMNS))
     image = np.where(inside, 1200 + 2 * column + noise, 0)
+    image[100:380, 40:44] += 1800  # a vessel, as bright as a mass
     if view.mass:
         image[(row - MASS[0]) ** 2 + (column - MASS[1]) ** 2 < 24**2] += 1800
     if view.blank:

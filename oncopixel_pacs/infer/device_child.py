@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, ModelRefused
+from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.infer.reading import AnalysisRequest, read_study
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
@@ -71,9 +72,10 @@ def serve(
     The first answer says whether the models are loaded; when they are not, the child ends.
     """
     _isolate(parent_pid)
-    from oncopixel_pacs.infer.loaded_models import load_models
-
     try:
+        read_algorithms(models)  # says what is wrong before the seconds that torch takes
+        from oncopixel_pacs.infer.loaded_models import load_models
+
         loaded = load_models(models, inference)
     except (ModelRefused, ConfigurationError) as exc:
         _send(connection, Answer(error=type(exc).__name__, message=str(exc)))

@@ -136,6 +136,7 @@ def _open(image: RequestedImage, watch: _Stopwatch) -> _Readable | ImageResult:
         return ImageResult(facts, reason=image.reason)
     if facts.spacing_mm is None:
         return ImageResult(facts, reason=Reason.NO_PIXEL_SPACING)
+    _require_file(image)
     try:
         with watch.stage("decode"):
             mammogram = read_mammogram(image.path)
@@ -149,11 +150,18 @@ def _open(image: RequestedImage, watch: _Stopwatch) -> _Readable | ImageResult:
             prepared = prepare(mammogram.pixels, facts.spacing_mm, Preprocessing())
     except UnreadableImage as exc:
         return ImageResult(facts, reason=exc.reason, reason_detail=exc.detail)
-    except FileNotFoundError as exc:
-        raise AnalysisFailed(
-            f"The file of image {facts.sop_instance_uid} is gone; send the image again."
-        ) from exc
     return _Readable(facts, facts.spacing_mm, prepared)
+
+
+def _require_file(image: RequestedImage) -> None:
+    """Tell a file that cannot be opened now from an image that cannot be decoded at all."""
+    try:
+        image.path.open("rb").close()
+    except OSError as exc:
+        raise AnalysisFailed(
+            f"The file of image {image.facts.sop_instance_uid} cannot be opened ({exc.strerror}); "
+            "check the data directory, and send the image again if it is gone."
+        ) from exc
 
 
 def _batches(images: list[_Readable]) -> Iterator[list[_Readable]]:
@@ -206,10 +214,16 @@ def _findings(
             lambda number: derive_uid("tracking", digest, sop_uid, str(number)),
         ),
     )
-    if findings:
-        write_label_map(labels_dir, sop_uid, labels)
-    else:
-        remove_label_map(labels_dir, sop_uid)
+    try:
+        if findings:
+            write_label_map(labels_dir, sop_uid, labels)
+        else:
+            remove_label_map(labels_dir, sop_uid)
+    except OSError as exc:
+        raise AnalysisFailed(
+            f"The label map of image {sop_uid} cannot be written ({exc.strerror}); "
+            "check space and rights in the data directory."
+        ) from exc
     return findings
 
 

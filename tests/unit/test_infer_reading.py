@@ -11,6 +11,7 @@ import pytest
 import torch
 from mammogram_builder import COLUMNS, MASS, ROWS, SCREENING, STUDY_UID, View2D, write_mammogram
 from pydantic import TypeAdapter
+from torch.nn.functional import max_pool2d
 
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, Reason, StudyResult, View
 from oncopixel_pacs.errors import AnalysisFailed
@@ -24,8 +25,9 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bright(images: torch.Tensor) -> torch.Tensor:
-    """Segment what is nearly as bright as the brightest pixel."""
-    return 40 * (images / images.amax(dim=(2, 3), keepdim=True) - 0.75)
+    """Segment what is bright and not thin."""
+    eroded = -max_pool2d(-images, 9, stride=1, padding=4)
+    return 40 * (max_pool2d(eroded, 9, stride=1, padding=4) - 0.75)
 
 
 def brightest(images: torch.Tensor) -> torch.Tensor:
@@ -249,7 +251,20 @@ def test_a_file_of_another_image_fails_the_study_for_good(study: AnalysisRequest
     assert failure.value.permanent
 
 
-def test_a_missing_file_is_said(study: AnalysisRequest) -> None:
-    missing = replace(study.images[0], path=Path("nowhere.dcm"))
-    with pytest.raises(AnalysisFailed, match="is gone; send the image again"):
-        read_study(replace(study, images=(missing,)), models())
+@pytest.mark.parametrize("path", [Path("nowhere.dcm"), Path()], ids=["missing", "folder"])
+def test_a_file_that_cannot_be_opened_may_be_tried_again(
+    path: Path, study: AnalysisRequest
+) -> None:
+    image = replace(study.images[0], path=path)
+    with pytest.raises(AnalysisFailed, match="cannot be opened .* check the data dir") as failure:
+        read_study(replace(study, images=(image,)), models())
+    assert not failure.value.permanent
+
+
+def test_a_disk_that_takes_no_label_map_may_be_tried_again(
+    study: AnalysisRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AnalysisFailed, match="cannot be written .* check space") as failure:
+        read_study(replace(study, labels_dir=tmp_path / "file" / "labels"), models())
+    assert not failure.value.permanent

@@ -131,7 +131,8 @@ class Instance:
     path
         Part 10 file, relative to the data directory.
     sha256
-        Hex digest of the whole Part 10 file.
+        Hex digest of the data set as received: the bytes after the file meta information, so
+        that a re-sent object is the same object whoever wrote its file.
     """
 
     facts: ImageFacts

@@ -11,8 +11,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from oncopixel_pacs.errors import ConfigurationError, OutOfResources
@@ -20,6 +21,8 @@ from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 #: The workflow engine needs ``unixepoch('subsec')``, new in SQLite 3.42.
 SQLITE_NEEDED = (3, 42, 0)
 BUSY_TIMEOUT_MS = 10_000
+#: Number of the advisory lock that migrations hold on PostgreSQL; any number, once chosen.
+_MIGRATION_LOCK = 20_250_301
 
 
 class Database:
@@ -46,7 +49,7 @@ class Database:
                     session.connection().exec_driver_sql("BEGIN IMMEDIATE")
                 yield session
                 session.commit()
-        except (DBAPIError, SQLAlchemyError) as exc:
+        except SQLAlchemyError as exc:
             raise OutOfResources(
                 f"The database does not take a write now ({type(exc).__name__}); "
                 "check its disk, its lock and its server, then send again."
@@ -54,43 +57,72 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        """One session that only reads."""
-        with Session(self.engine, expire_on_commit=False) as session:
-            yield session
+        """One session that only reads.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is gone.
+        """
+        try:
+            with Session(self.engine, expire_on_commit=False) as session:
+                yield session
+        except SQLAlchemyError as exc:
+            raise OutOfResources(
+                f"The database cannot be read now ({type(exc).__name__}); "
+                "check its disk and its server."
+            ) from exc
 
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Database:
     """Connect, check the server, and bring the schema up to date.
 
     Parameters
     ----------
     url
         SQLAlchemy URL; ``sqlite:///path`` or ``postgresql+psycopg://…``.
+    busy_timeout_ms
+        How long a write waits for the lock of another on SQLite.
 
     Raises
     ------
     ConfigurationError
-        When the database cannot be reached or is too old.
+        When the database cannot be reached, is too old, or was written by a newer version.
     """
-    try:
-        engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
-        _migrate(engine)
-    except SQLAlchemyError as exc:
-        raise ConfigurationError(
-            f"The database cannot be opened ({exc.__class__.__name__}: "
-            f"{str(exc).splitlines()[0]}); check database_url and that its server runs."
-        ) from exc
+    with contextlib.ExitStack() as undo:
+        try:
+            if url.startswith("sqlite"):
+                engine = _sqlite_engine(url, busy_timeout_ms)
+            else:
+                engine = _server_engine(url)
+            undo.callback(engine.dispose)
+            _migrate(engine)
+        except CommandError as exc:
+            raise ConfigurationError(
+                f"The database was made by a newer version of this server ({exc}); "
+                "install that version or set another database_url."
+            ) from exc
+        except SQLAlchemyError as exc:
+            raise _unusable(exc) from exc
+        undo.pop_all()
     return Database(engine)
 
 
-def _sqlite_engine(url: str) -> Engine:
+def _unusable(exc: SQLAlchemyError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The database cannot be opened ({type(exc).__name__}: {str(exc).splitlines()[0]}); "
+        "check database_url and that its server runs."
+    )
+
+
+def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
     module = _sqlite_module()
     engine = create_engine(
-        url, module=module, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=20
+        url, module=module, connect_args={"timeout": busy_timeout_ms / 1000}, pool_size=20
     )
 
     @event.listens_for(engine, "connect")
@@ -99,7 +131,7 @@ def _sqlite_engine(url: str) -> Engine:
         connection.isolation_level = "IMMEDIATE"
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
         connection.execute("PRAGMA foreign_keys=ON")
 
     return engine
@@ -127,5 +159,10 @@ def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
+        # All or nothing, and one process at a time: SQLite's driver would commit each table.
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

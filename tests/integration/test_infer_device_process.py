@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
@@ -243,32 +242,40 @@ def test_a_refused_model_is_reported_as_refused(
 PARENT = """
 import multiprocessing, sys
 from pathlib import Path
+from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.infer.device_process import DeviceProcess
+from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 if __name__ == "__main__":
-    models = [ModelSettings.model_validate_json(text) for text in sys.argv[1:]]
+    image, endless, labels, *models = sys.argv[1:]
+    models = [ModelSettings.model_validate_json(text) for text in models]
     device = DeviceProcess(models, InferenceSettings(device="cpu", threads=1))
     device.wait_until_ready()
     print(multiprocessing.active_children()[0].pid, flush=True)
     assert "torch" not in sys.modules
-    sys.stdin.read()
+    facts = read_mammogram(Path(image)).facts
+    images = (RequestedImage(facts, Path(endless)),)
+    device.analyse(AnalysisRequest(facts.study_instance_uid, 1, images, Path(labels)))
 """
 
 
-def test_the_child_dies_with_its_parent_and_leaves_standard_output_alone(
-    models: tuple[ModelSettings, ...], tmp_path: Path
+def test_the_child_dies_with_its_parent_even_when_busy_and_leaves_standard_output_alone(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    endless: EndlessImage,
+    tmp_path: Path,
 ) -> None:
     script = tmp_path / "parent.py"
-    script.write_text(textwrap.dedent(PARENT))
-    command = [sys.executable, str(script), *(model.model_dump_json() for model in models)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    script.write_text(PARENT)
+    paths = [str(path) for path in (script, study.images[0].path, endless.path, tmp_path)]
+    command = [sys.executable, *paths, *(model.model_dump_json() for model in models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert not gone(pid)
+        wait_for(endless.being_read)
         assert os.readlink(f"/proc/{pid}/fd/1") == os.readlink(f"/proc/{pid}/fd/2")
-        parent.send_signal(signal.SIGKILL)
+        assert not gone(pid)
+        parent.kill()
         wait_for(lambda: gone(pid), seconds=10)
         assert parent.stdout.read() == ""

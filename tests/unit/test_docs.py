@@ -300,6 +300,13 @@ def test_every_step_is_documented() -> None:
     assert set(re.findall(r"`([a-z]+)`", text)) >= {*StepName, *StepState}
 
 
+def test_every_event_that_is_documented_is_logged() -> None:
+    names = first_cells(section(page("operations.md"), "Logs"))
+    assert "job.failed" in names
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "oncopixel_pacs").rglob("*.py"))
+    assert [name for name in names if f'"{name}"' not in code] == []
+
+
 def test_every_reason_is_documented_in_its_own_words() -> None:
     rows = table_rows(section(page("results.md"), "Why an image was not analysed"))
     documented = {cells[0].strip("`"): cells[1] for cells in rows if cells[0].startswith("`")}

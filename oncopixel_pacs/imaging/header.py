@@ -140,7 +140,8 @@ def _number(dataset: Dataset, keyword: str, kind: Callable[[Any], Value]) -> Val
 
 def _text(dataset: Dataset, keyword: str) -> str:
     value = _value(dataset, keyword)
-    return "" if value is None else str(value).strip(" \0")
+    # A NUL inside a value is refused by databases; it never means anything.
+    return "" if value is None else str(value).replace("\0", "").strip()
 
 
 def _sequence(dataset: Dataset, keyword: str) -> list[Dataset]:

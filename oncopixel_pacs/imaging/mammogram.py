@@ -50,6 +50,8 @@ def read_mammogram(path: Path) -> Mammogram:
     UnreadableImage
         With the reason: no pixel data, more than one frame, colour, or pixel data that cannot
         be decoded, be it damaged, cut short or of another size than the header says.
+    OSError, MemoryError
+        Passing trouble of this machine, which says nothing about the image.
     """
     with warnings.catch_warnings():
         # Warnings of the parser quote values of the header.
@@ -57,7 +59,7 @@ def read_mammogram(path: Path) -> Mammogram:
         try:
             dataset = dcmread(path)
             facts = read_image_facts(dataset)
-        except (InvalidDicomError, OSError, ValueError, EOFError, RecursionError) as exc:
+        except (InvalidDicomError, ValueError, EOFError, RecursionError) as exc:
             raise UnreadableImage(
                 Reason.UNREADABLE_PIXELS, f"The file cannot be parsed ({type(exc).__name__})."
             ) from exc
@@ -94,7 +96,6 @@ def _decode(dataset: Dataset, facts: ImageFacts) -> NDArray[Any]:
         NotImplementedError,
         KeyError,
         EOFError,
-        MemoryError,
     ) as exc:
         raise UnreadableImage(Reason.UNREADABLE_PIXELS, _first_line(exc)) from exc
     if stored.shape != (facts.rows, facts.columns):

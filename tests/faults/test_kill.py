@@ -169,4 +169,3 @@ def _results(archive: Archive, study_instance_uid: str, out: Path) -> list[Path]
         for path in found
         if pydicom.dcmread(path, stop_before_pixels=True).SOPClassUID in kinds
     ]
-

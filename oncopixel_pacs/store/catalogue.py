@@ -31,6 +31,10 @@ from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyR
 Enqueue = Callable[[Session, Job, int], None]
 
 
+#: Rows that another association may commit first: the study, the instance, the conflict.
+_RACES = 3
+
+
 class Catalogue:
     """Studies and instances in the database.
 
@@ -51,13 +55,13 @@ class Catalogue:
         OutOfResources
             When the database cannot take it; nothing is recorded then.
         """
-        try:
-            return self._add(instance, header)
-        except OutOfResources as exc:
-            if not isinstance(exc.__cause__, IntegrityError):
-                raise
-            # Another association committed the same study or instance first.
-            return self._add(instance, header)
+        for _ in range(_RACES):
+            try:
+                return self._add(instance, header)
+            except OutOfResources as exc:
+                if not isinstance(exc.__cause__, IntegrityError):
+                    raise
+        return self._add(instance, header)
 
     def _add(self, instance: Instance, header: StudyHeader) -> IntakeOutcome:
         with self._database.write() as session:
@@ -108,14 +112,19 @@ class Catalogue:
                 .where(StudyRow.study_instance_uid == study.study_instance_uid)
                 .with_for_update()
             ).one()
-            unchanged = row.last_received_at == study.last_received_at
+            instances = _instances_of(session, row.study_instance_uid)
+            # Not by time: an image may be recorded after one that was received later.
+            unchanged = row.revision == study.revision and (
+                {item.sop_instance_uid for item in instances}
+                == {item.facts.sop_instance_uid for item in study.instances}
+            )
             if row.state != StudyState.RECEIVING or not unchanged:
                 return None
             row.state = StudyState.SETTLED
             row.revision += 1
             row.unsettled_since = None
             row.waiting_for = ""
-            for instance in _instances_of(session, row.study_instance_uid):
+            for instance in instances:
                 if instance.revision is None:
                     instance.revision = row.revision
             job = _add_job(session, study, row.revision, models_digest, job_id, now)
@@ -236,7 +245,7 @@ def _add_conflict(session: Session, instance: Instance, held: InstanceRow) -> In
                 calling_ae_title=instance.calling_ae_title,
             )
         )
-        study = session.get(StudyRow, held.study_instance_uid)
+        study = session.get(StudyRow, held.study_instance_uid, with_for_update=True)
         if study is not None:
             study.conflicts += 1
     return IntakeOutcome.CONFLICT

@@ -122,7 +122,11 @@ def _unusable(exc: SQLAlchemyError) -> ConfigurationError:
 def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
     module = _sqlite_module()
     engine = create_engine(
-        url, module=module, connect_args={"timeout": busy_timeout_ms / 1000}, pool_size=20
+        url,
+        module=module,
+        connect_args={"timeout": busy_timeout_ms / 1000},
+        pool_size=20,
+        hide_parameters=True,  # errors would quote patient names
     )
 
     @event.listens_for(engine, "connect")
@@ -152,7 +156,7 @@ def _sqlite_module() -> ModuleType:
 
 
 def _server_engine(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=20)
+    return create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True)
 
 
 def _migrate(engine: Engine) -> None:

@@ -1,5 +1,8 @@
 """Headers as they come: an odd one says less, it never raises."""
 
+import copy
+import functools
+
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -9,8 +12,13 @@ from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
 from sample_dicom.study import make_study
 
 
+@functools.cache
+def made() -> Dataset:
+    return make_study(5, lesion=False, rows=256, columns=208)[0].dataset
+
+
 def header(**changes: object) -> Dataset:
-    dataset = make_study(5, lesion=False, rows=256, columns=208)[0].dataset
+    dataset = copy.deepcopy(made())
     for keyword, value in changes.items():
         if value is None:
             del dataset[keyword]

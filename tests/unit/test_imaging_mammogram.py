@@ -1,5 +1,6 @@
 """What a radiologist would see, whatever the polarity, window or codec of the file."""
 
+import copy
 from pathlib import Path
 
 import imagecodecs
@@ -26,9 +27,14 @@ from sample_dicom.study import make_study
 ROWS, COLUMNS = 256, 208
 
 
-@pytest.fixture
-def dataset() -> Dataset:
+@pytest.fixture(scope="module")
+def made() -> Dataset:
     return make_study(4, lesion=False, rows=ROWS, columns=COLUMNS)[1].dataset
+
+
+@pytest.fixture
+def dataset(made: Dataset) -> Dataset:
+    return copy.deepcopy(made)
 
 
 def stored(dataset: Dataset) -> np.ndarray:

@@ -228,7 +228,9 @@ def routes() -> set[str]:
     for route in create_app(parts).routes:
         # FastAPI keeps routers whole and resolves them when a request comes.
         resolved = getattr(route, "effective_route_contexts", None)
-        found |= {item.path for item in resolved()} if resolved else {route.path}
+        found |= (
+            {item.path for item in resolved()} if resolved else {str(getattr(route, "path", ""))}
+        )
     return found - {"/docs/oauth2-redirect", "/redoc"}
 
 

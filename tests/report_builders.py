@@ -199,9 +199,7 @@ class Case:
         existing: Callable[[str], bytes | None] = lambda _uid: None,
     ) -> tuple[BuiltObject, ...]:
         """Build the result objects of this case."""
-        return build_result_objects(
-            self.result, self.paths, self.labels.get, provenance, existing
-        )
+        return build_result_objects(self.result, self.paths, self.labels.get, provenance, existing)
 
     def save_objects(self, folder: Path) -> list[Path]:
         """Build the result objects and write them as files."""

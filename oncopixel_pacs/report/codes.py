@@ -30,7 +30,6 @@ def _ucum(value: str, meaning: str) -> Code:
 # TID 1500 Measurement Report and the templates that it includes
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")  # CID 7021
 IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
-DERIVED_MEASUREMENTS = _dcm("126011", "Derived Imaging Measurements")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 IMAGING_PROCEDURE = _sct("363679005", "Imaging procedure")  # CID 100
 US_ENGLISH = Code("en-US", "RFC5646", "English (United States)")  # CID 5000
@@ -42,7 +41,6 @@ FINDING = _dcm("121071", "Finding")
 IMAGE_REGION = _dcm("111030", "Image Region")  # TID 1410
 REFERENCED_SEGMENTATION_FRAME = _dcm("121214", "Referenced Segmentation Frame")  # TID 1410
 SOURCE_FOR_SEGMENTATION = _dcm("121233", "Source image for segmentation")  # TID 1410
-SOURCE_OF_MEASUREMENT = _dcm("121112", "Source of Measurement")  # TID 1419
 
 # TID 1204 language, TID 1001 and 1004 observer
 LANGUAGE = _dcm("121049", "Language of Content Item and Descendants")
@@ -84,12 +82,6 @@ BREAST = _sct("76752008", "Breast")  # CID 4013
 SIDES: Mapping[Laterality, Code] = MappingProxyType(
     {Laterality.RIGHT: _sct("24028007", "Right"), Laterality.LEFT: _sct("7771000", "Left")}
 )  # CID 244
-BREASTS: Mapping[Laterality, Code] = MappingProxyType(
-    {
-        Laterality.RIGHT: _sct("73056007", "Right breast"),
-        Laterality.LEFT: _sct("80248007", "Left breast"),
-    }
-)  # CID 6022
 VIEWS: Mapping[View, Code] = MappingProxyType(
     {
         View.CC: _sct("399162004", "cranio-caudal"),

@@ -77,7 +77,7 @@ class Cleaner:
             return ""
         valid = _valid(keyword, vr, text)
         if not valid:
-            self.note(keyword, "has a value that is not allowed and was written empty")
+            self.note(keyword, "held a value that is not allowed, which was dropped")
         elif valid != text:
             self.note(keyword, "was rewritten to fit its value representation")
         return valid

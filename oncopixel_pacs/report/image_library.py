@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from oncopixel_pacs.domain import ImageFacts
 from oncopixel_pacs.report import codes
@@ -31,8 +32,8 @@ def image_library(images: Sequence[tuple[ImageFacts, Dataset]]) -> Dataset:
 def _descriptors(facts: ImageFacts, header: Dataset) -> Iterator[Dataset]:
     yield code(_ACQUISITION, codes.MODALITY, codes.MAMMOGRAPHY)
     if facts.laterality is not None:
-        yield code(_ACQUISITION, codes.IMAGE_LATERALITY, codes.BREASTS[facts.laterality])
-    if facts.view in codes.VIEWS:
+        yield code(_ACQUISITION, codes.IMAGE_LATERALITY, codes.SIDES[facts.laterality])
+    if facts.view is not None and facts.view in codes.VIEWS:
         yield code(_ACQUISITION, codes.IMAGE_VIEW, codes.VIEWS[facts.view])
     if len(header.PatientOrientation or ()) == 2:
         row, column = header.PatientOrientation
@@ -46,9 +47,9 @@ def _descriptors(facts: ImageFacts, header: Dataset) -> Iterator[Dataset]:
         yield _spacing(codes.VERTICAL_PIXEL_SPACING, row_mm)
 
 
-def _pixels(name: codes.Code, value: int) -> Dataset:
+def _pixels(name: Code, value: int) -> Dataset:
     return number(_ACQUISITION, name, value, codes.PIXELS, decimals=0)
 
 
-def _spacing(name: codes.Code, value: float) -> Dataset:
+def _spacing(name: Code, value: float) -> Dataset:
     return number(_ACQUISITION, name, value, codes.MILLIMETRE, decimals=6)

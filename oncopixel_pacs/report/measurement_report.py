@@ -6,8 +6,9 @@ viewers that cannot read segmentations, or stop at groups without coordinates, d
 TID 1410 allows segment or outline, not both in one group.
 
 Scores of an image are measured on the region that is the whole image. Scores of a breast and
-of the study stand on the whole image with the highest score, name how they were derived, and
-name every image that they come from.
+of the study stand on the whole image with the highest score and name how they were derived;
+TID 1410 allows one region, and groups without region make viewers fail on images that have no
+Frame of Reference. A comment names the images that each score comes from.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ class _Groups:
     def _image(self, item: ImageResult) -> Dataset:
         scores = []
         if item.probability is not None:
-            scores.append(self._score(item.probability, None, [item]))
+            scores.append(self._score(item.probability))
         return self._whole_image(
             f"{item.facts.name} image",
             derive_uid("image score", item.facts.sop_instance_uid),
@@ -235,7 +236,7 @@ class _Groups:
                     derive_uid("breast score", self._result.study_instance_uid, laterality),
                     images[0],
                     _site(laterality),
-                    [self._score(probability, codes.MEAN, images)],
+                    [self._score(probability, codes.MEAN)],
                 )
 
     def _study(self) -> Iterator[Dataset]:
@@ -246,7 +247,7 @@ class _Groups:
                 derive_uid("study score", self._result.study_instance_uid),
                 images[0],
                 _site(None),
-                [self._score(self._result.probability, codes.MAXIMUM, images)],
+                [self._score(self._result.probability, codes.MAXIMUM)],
             )
 
     def _scored(self) -> list[ImageResult]:
@@ -254,16 +255,10 @@ class _Groups:
         scored = [item for item in self._analysed if item.probability is not None]
         return sorted(scored, key=lambda item: -(item.probability or 0.0))
 
-    def _score(
-        self, probability: float, derivation: Code | None, images: Sequence[ImageResult]
-    ) -> Dataset:
+    def _score(self, probability: float, derivation: Code | None = None) -> Dataset:
         children = algorithm_items(self._algorithm(ModelTask.CLASSIFY))
         if derivation is not None:
             children.insert(0, code(Relation.HAS_CONCEPT_MOD, codes.DERIVATION, derivation))
-            children += [
-                image(Relation.INFERRED_FROM, codes.SOURCE_OF_MEASUREMENT, self.header(item))
-                for item in images
-            ]
         return number(
             Relation.CONTAINS,
             codes.PROBABILITY_OF_CANCER,
@@ -322,6 +317,20 @@ def _statements(result: StudyResult) -> Iterator[Dataset]:
             yield _comment(f"Image {name}: {len(item.findings)} lesion candidate(s) marked.")
         else:
             yield _comment(f"Image {name}: no lesion candidate was found.")
+    for laterality, probability in sorted(result.breasts.items()):
+        names = sorted(
+            item.facts.name
+            for item in result.images
+            if item.facts.laterality is laterality and item.probability is not None
+        )
+        yield _comment(
+            f"{_SIDE_NAMES[laterality]}: probability of malignancy {probability:.1%}, "
+            f"the mean of {', '.join(names)}."
+        )
+    if result.probability is not None:
+        yield _comment(
+            f"Study: probability of malignancy {result.probability:.1%}, that of the higher breast."
+        )
 
 
 def _comment(sentence: str) -> Dataset:

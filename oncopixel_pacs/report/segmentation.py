@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-from highdicom import PixelMeasuresSequence
+from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from highdicom.seg import Segmentation as HighdicomSegmentation
@@ -102,15 +102,11 @@ def build_segmentation(
     header = source.dataset
     label_map = _checked(labels, image, (header.Rows, header.Columns))
     moment = local_time(provenance.created_at, header)
-    identification = segment_algorithm(algorithm)
     dataset = HighdicomSegmentation(
         source_images=[source.anonymous()],
         pixel_array=label_map[np.newaxis],
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            SegmentDescription(algorithm_identification=identification, **described)
-            for described in _segments(image.findings)
-        ],
+        segment_descriptions=_segments(image.findings, segment_algorithm(algorithm)),
         series_instance_uid=uids.series_instance_uid,
         series_number=uids.series_number,
         sop_instance_uid=uids.sop_instance_uid,
@@ -164,34 +160,36 @@ def _checked(
     return labels
 
 
-def _segments(findings: tuple[Finding, ...]) -> list[dict[str, object]]:
-    """Arguments of `SegmentDescription`, one for each finding or one that says none was found."""
-    common: dict[str, object] = {
-        "segmented_property_category": codes.ABNORMAL_STRUCTURE,
-        "segmented_property_type": codes.LESION,
-        "algorithm_type": SegmentAlgorithmTypeValues.AUTOMATIC,
-        "anatomic_regions": [codes.BREAST],
-    }
+def _segments(
+    findings: tuple[Finding, ...], algorithm: AlgorithmIdentificationSequence
+) -> list[SegmentDescription]:
+    """Describe one segment for each finding, or one that says that none was found."""
     if not findings:
-        return [
-            {
-                **common,
-                "segment_number": 1,
-                "segment_label": NO_FINDING_LABEL,
-                "display_color": display_colour(1),
-            }
-        ]
+        return [_segment(1, NO_FINDING_LABEL, algorithm)]
     return [
-        {
-            **common,
-            "segment_number": finding.number,
-            "segment_label": f"Lesion candidate {finding.number}",
-            "tracking_id": finding.tracking_id,
-            "tracking_uid": finding.tracking_uid,
-            "display_color": display_colour(finding.number),
-        }
-        for finding in findings
+        _segment(item.number, f"Lesion candidate {item.number}", algorithm, item)
+        for item in findings
     ]
+
+
+def _segment(
+    number: int,
+    label: str,
+    algorithm: AlgorithmIdentificationSequence,
+    finding: Finding | None = None,
+) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=label,
+        segmented_property_category=codes.ABNORMAL_STRUCTURE,
+        segmented_property_type=codes.LESION,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_id=None if finding is None else finding.tracking_id,
+        tracking_uid=None if finding is None else finding.tracking_uid,
+        anatomic_regions=[codes.BREAST],
+        display_color=display_colour(number),
+    )
 
 
 def display_colour(number: int) -> CIELabColor:
@@ -213,7 +211,13 @@ def _finish(
     # OHIF places segments by plane orientation even where there is no Frame of Reference.
     orientation = Dataset()
     orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence = [orientation]
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence = [orientation]
+    # The library shares the segment of a lone frame; viewers look for it in the frame.
+    if "SegmentIdentificationSequence" in shared:
+        frame = dataset.PerFrameFunctionalGroupsSequence[0]
+        frame.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
+        del shared.SegmentIdentificationSequence
     organization_uid = derive_uid("dimension organization", dataset.SOPInstanceUID)
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization_uid
     for index in dataset.DimensionIndexSequence:

@@ -186,14 +186,19 @@ def _parse(path: Path) -> Dataset:
         except (OSError, *_MALFORMED) as exc:
             raise ResultRejected(f"The header of a source image cannot be read: {exc}.") from exc
         for keyword in (*_PATIENT_AND_STUDY, *_IMAGE, *_NUMBERS):
-            tag = tag_for_keyword(keyword)
+            tag = _tag(keyword)
             if tag in raw and (dictionary_VR(tag) == "SQ" or keyword in _NUMBERS):
                 _convert(raw, tag)
         return raw
 
 
-def _convert(raw: Dataset, tag: int | None) -> None:
-    assert tag is not None  # noqa: S101 - keywords of the tables above are in the dictionary
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None  # noqa: S101 - the tables above hold keywords of the dictionary
+    return tag
+
+
+def _convert(raw: Dataset, tag: int) -> None:
     try:
         value = raw[tag].value
         for item in value if dictionary_VR(tag) == "SQ" else ():
@@ -217,9 +222,9 @@ def _character_set_terms(raw: Dataset) -> tuple[str, ...]:
 
 
 def _copy(raw: Dataset, keyword: str, header: Dataset, cleaner: Cleaner) -> None:
-    tag = tag_for_keyword(keyword)
-    element = None if tag is None else raw.get_item(tag)
-    if tag is None or element is None or element.value is None:
+    tag = _tag(keyword)
+    element = raw.get_item(tag)
+    if element is None or element.value is None:
         return
     vr = dictionary_VR(tag)
     if vr == "SQ":

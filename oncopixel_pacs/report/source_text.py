@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from pydicom.charset import STAND_ALONE_ENCODINGS, decode_bytes, encode_string, 
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 UTF_8 = ("ISO_IR 192",)
+_MISSPELLED = re.compile(r"ISO[-_ ]?(?P<extended>2022[-_ ]?)?IR[-_ ]?(?P<number>\d+)")
 _DEFAULT_REPERTOIRE = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 
 
@@ -32,6 +34,14 @@ class TextDecoder:
     @classmethod
     def for_terms(cls, terms: tuple[str, ...]) -> TextDecoder:
         """Make a decoder for the values of Specific Character Set as the source has them."""
+        spelled = tuple(_respelled(term) for term in terms)
+        decoder = cls._for_valid_terms(spelled)
+        if spelled != terms:
+            decoder.repairs.append("Specific Character Set was misspelled.")
+        return decoder
+
+    @classmethod
+    def _for_valid_terms(cls, terms: tuple[str, ...]) -> TextDecoder:
         if all(term in _DEFAULT_REPERTOIRE for term in terms):
             return cls(())
         unknown = [term for term in terms if term not in python_encoding]
@@ -71,6 +81,13 @@ class TextDecoder:
         note = "Text did not fit Specific Character Set; it was taken as UTF-8 or Latin-1."
         if note not in self.repairs:
             self.repairs.append(note)
+
+
+def _respelled(term: str) -> str:
+    match = _MISSPELLED.fullmatch(term.upper())
+    if match is None:
+        return term
+    return f"ISO 2022 IR {match['number']}" if match["extended"] else f"ISO_IR {match['number']}"
 
 
 def _strict(raw: bytes, encodings: list[str], person_name: bool) -> str | None:

@@ -1,0 +1,89 @@
+"""Rules that hold for every result object; each rule gives the problems it finds in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from oncopixel_pacs.report.source_header import TYPE_2
+
+# PS3.5 9.1: no component begins with zero unless it is zero.
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+# What is copied from the source refers to things that we do not hold.
+_COPIED = frozenset(
+    {"ReferencedStudySequence", "RequestAttributesSequence", "PredecessorDocumentsSequence"}
+)
+
+
+def walk(dataset: Dataset, *, skip: frozenset[str] = frozenset()) -> Iterator[Dataset]:
+    """Give the data set and every item in it, depth first, without sequences in `skip`."""
+    yield dataset
+    for element in dataset:
+        if element.VR == "SQ" and element.keyword not in skip:
+            for item in element.value:
+                yield from walk(item, skip=skip)
+
+
+def file_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
+    """File Meta Information, study and patient, and the notice in the series' name."""
+    meta = dataset.file_meta
+    if meta.TransferSyntaxUID != ExplicitVRLittleEndian:
+        yield "it is not Explicit VR Little Endian"
+    if (meta.MediaStorageSOPInstanceUID, meta.MediaStorageSOPClassUID) != (
+        dataset.SOPInstanceUID,
+        dataset.SOPClassUID,
+    ):
+        yield "its File Meta Information names another object"
+    for keyword in ("StudyInstanceUID", *TYPE_2):
+        if keyword not in dataset:
+            yield f"{keyword} is missing"
+        elif str(dataset[keyword].value or "") != str(source[keyword].value or ""):
+            yield f"{keyword} differs from its source"
+    if "RESEARCH USE ONLY" not in str(dataset.get("SeriesDescription", "")):
+        yield "Series Description does not say that it is for research use only"
+
+
+def code_problems(dataset: Dataset) -> Iterator[str]:
+    """Codes are complete and ASCII, so that every character set can carry them."""
+    for item in walk(dataset, skip=_COPIED | {"ProcedureCodeSequence"}):
+        if "CodeValue" not in item:
+            continue
+        for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning"):
+            value = str(item.get(keyword, ""))
+            if not value:
+                yield f"code {item.CodeValue} has no {keyword}"
+            elif not value.isascii():
+                yield f"{keyword} of code {item.CodeValue} is not ASCII"
+
+
+def uid_problems(dataset: Dataset, foreign: frozenset[str]) -> Iterator[str]:
+    """UIDs are well formed, those of the sources aside, which are theirs to keep."""
+    for item in walk(dataset, skip=_COPIED):
+        for element in item:
+            if element.VR != "UI":
+                continue
+            values = [element.value] if element.VM <= 1 else element.value
+            for uid in map(str, values):
+                if uid not in foreign and (len(uid) > 64 or not _UID.fullmatch(uid)):
+                    yield f"{element.keyword} holds {uid!r}, which is no UID"
+
+
+def reference_problems(dataset: Dataset, known: Mapping[str, str]) -> Iterator[str]:
+    """Every referenced object exists, under its SOP class.
+
+    Parameters
+    ----------
+    known
+        SOP Class UID by SOP Instance UID of sources and results.
+    """
+    for item in walk(dataset, skip=_COPIED):
+        if "ReferencedSOPInstanceUID" not in item:
+            continue
+        uid = str(item.ReferencedSOPInstanceUID)
+        if uid not in known:
+            yield f"it refers to {uid}, which is neither source nor result"
+        elif str(item.get("ReferencedSOPClassUID", "")) != known[uid]:
+            yield f"it refers to {uid} under another SOP class"

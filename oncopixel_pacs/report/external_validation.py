@@ -1,0 +1,112 @@
+"""Result objects under the eyes of independent validators, as far as they are installed.
+
+dciodvfy and dcentvfy come with ``dicom3tools``, dsrdump with DCMTK. No single one finds
+everything: dciodvfy knows the attributes, dcentvfy compares the objects of a study, dsrdump
+knows the content trees of structured reports.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess  # noqa: S404
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+
+TOOLS = ("dciodvfy", "dcentvfy", "dsrdump")
+_TIMEOUT_SECONDS = 120
+# Device UID is part of Contributing Equipment Sequence (PS3.3 C.12.1); dciodvfy does not know.
+# Accession Number of a report is the study's and, in Referenced Request Sequence, the request's.
+_EXPECTED_WARNINGS = (
+    "(0x0018,0x1002) UI Device UID",
+    "this is a Standard Extended SOP Class",
+    "Different information entities for attribute - Element=<AccessionNumber>",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReport:
+    """What the validators say.
+
+    Attributes
+    ----------
+    tools
+        Names of the validators that ran.
+    problems
+        Errors in the result objects, each with tool and file.
+    warnings
+        Warnings, the expected ones left out; they may come from what was copied of the source.
+    """
+
+    tools: tuple[str, ...]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def validate_with_tools(objects: Iterable[Path], sources: Iterable[Path]) -> ToolReport:
+    """Run every installed validator over result objects.
+
+    Parameters
+    ----------
+    objects
+        Result objects as Part 10 files.
+    sources
+        The images they were made from; their own errors are not reported.
+    """
+    results, images = list(objects), list(sources)
+    found = {name: path for name in TOOLS if (path := _find(name)) is not None}
+    lines: list[tuple[str, str]] = []
+    if results:
+        for name, tool in found.items():
+            lines += [(name, line) for line in _findings(name, tool, results, images)]
+    return ToolReport(
+        tools=tuple(found),
+        problems=tuple(f"{name}: {line}" for name, line in lines if _is_error(line)),
+        warnings=tuple(f"{name}: {line}" for name, line in lines if not _is_error(line)),
+    )
+
+
+def _find(name: str) -> str | None:
+    """Look beside this interpreter first: the system's dicom3tools may be years old."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def _findings(name: str, tool: str, results: list[Path], images: list[Path]) -> Iterator[str]:
+    if name == "dcentvfy":
+        for line in _run(tool, *results, *images):
+            # A source may refer to what we never got; only lines on a result count.
+            if _is_finding(line) and any(str(path) in line for path in results):
+                yield line
+        return
+    for path in results:
+        if name == "dsrdump" and dcmread(path, stop_before_pixels=True).get("Modality") != "SR":
+            continue
+        yield from (f"{path.name}: {line}" for line in _run(tool, path) if _is_finding(line))
+
+
+def _run(tool: str, *paths: Path) -> list[str]:
+    try:
+        done = subprocess.run(  # noqa: S603 - a validator found on PATH, files of our own
+            [tool, *map(str, paths)], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return [f"Error - no answer within {_TIMEOUT_SECONDS} seconds"]
+    text = (done.stderr + b"\n" + done.stdout).decode("utf-8", errors="replace")
+    lines = text.splitlines()
+    if done.returncode and not any(_is_error(line) for line in lines):
+        lines.append(f"Error - exit status {done.returncode}")
+    return lines
+
+
+def _is_finding(line: str) -> bool:
+    return (_is_error(line) or "Warning -" in line or line.startswith("W:")) and not any(
+        expected in line for expected in _EXPECTED_WARNINGS
+    )
+
+
+def _is_error(line: str) -> bool:
+    words = ("Error -", "Abort -", "E: ", "F: ", "Information Object Not found")
+    return any(word in line for word in words)

@@ -1,0 +1,149 @@
+"""The gate before sending: nothing leaves that contradicts its source, itself or its siblings."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from oncopixel_pacs.domain import Laterality, ObjectKind
+from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report import codes
+from oncopixel_pacs.report.dataset_rules import (
+    code_problems,
+    file_problems,
+    reference_problems,
+    uid_problems,
+)
+from oncopixel_pacs.report.report_rules import report_problems, reported_findings, site_problems
+from oncopixel_pacs.report.result_objects import BuiltObject
+from oncopixel_pacs.report.segmentation_rules import (
+    Marked,
+    marked_findings,
+    segmentation_problems,
+    source_uid,
+)
+from oncopixel_pacs.report.source_header import read_source
+
+_MOST_PROBLEMS = 10
+# What reading an attribute that is not there, or not what it should be, raises.
+_BROKEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, InvalidDicomError)
+
+
+def check(objects: Iterable[BuiltObject], sources: Mapping[str, Path]) -> None:
+    """Check result objects as the bytes that would be sent.
+
+    Parameters
+    ----------
+    objects
+        All result objects of one study.
+    sources
+        Part 10 file of each image by SOP Instance UID.
+
+    Raises
+    ------
+    ResultRejected
+        Listing what is wrong.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the library complains about, the rules find
+        try:
+            problems = list(_problems(list(objects), sources))
+        except _BROKEN as exc:
+            problems = [f"an object lacks what its class requires ({exc})"]
+    if problems:
+        listed = "; ".join(problems[:_MOST_PROBLEMS])
+        more = len(problems) - _MOST_PROBLEMS
+        rest = f"; and {more} more" if more > 0 else ""
+        raise ResultRejected(f"The results were held back: {listed}{rest}. Report this defect.")
+
+
+def _problems(objects: list[BuiltObject], sources: Mapping[str, Path]) -> Iterator[str]:
+    parsed: list[tuple[ObjectKind, Dataset]] = [
+        (item.kind, dcmread(io.BytesIO(item.part10))) for item in objects
+    ]
+    headers = {uid: read_source(path).dataset for uid, path in _used(parsed, sources).items()}
+    known = {uid: str(header.SOPClassUID) for uid, header in headers.items()}
+    known |= {str(dataset.SOPInstanceUID): str(dataset.SOPClassUID) for _, dataset in parsed}
+    foreign = frozenset(
+        str(header[keyword].value)
+        for header in headers.values()
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+    )
+    for built, (kind, dataset) in zip(objects, parsed, strict=True):
+        for problem in _object_problems(built, kind, dataset, headers, known, foreign):
+            yield f"{built.series_description}: {problem}"
+    yield from _disagreements(parsed)
+
+
+def _used(parsed: list[tuple[ObjectKind, Dataset]], sources: Mapping[str, Path]) -> dict[str, Path]:
+    """Choose the sources that the objects refer to."""
+    wanted = {
+        str(item.ReferencedSOPInstanceUID)
+        for kind, dataset in parsed
+        if kind is ObjectKind.SR
+        for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    wanted |= {source_uid(dataset) for kind, dataset in parsed if kind is ObjectKind.SEG}
+    return {uid: path for uid, path in sources.items() if uid in wanted}
+
+
+def _object_problems(
+    built: BuiltObject,
+    kind: ObjectKind,
+    dataset: Dataset,
+    headers: Mapping[str, Dataset],
+    known: Mapping[str, str],
+    foreign: frozenset[str],
+) -> Iterator[str]:
+    if str(dataset.SOPInstanceUID) != built.sop_instance_uid:
+        yield "its bytes hold another object"
+        return
+    source = headers.get(source_uid(dataset)) if kind is ObjectKind.SEG else _first(headers)
+    if source is None:
+        yield "its source is not among the images"
+        return
+    yield from file_problems(dataset, source)
+    yield from code_problems(dataset)
+    yield from uid_problems(dataset, foreign)
+    yield from reference_problems(dataset, known)
+    if kind is ObjectKind.SEG:
+        yield from segmentation_problems(dataset, source)
+    else:
+        yield from report_problems(dataset, headers)
+        yield from site_problems(dataset, _sides(headers))
+
+
+def _first(headers: Mapping[str, Dataset]) -> Dataset | None:
+    return next(iter(headers.values()), None)
+
+
+def _sides(headers: Mapping[str, Dataset]) -> dict[str, str]:
+    by_letter = {side.value: codes.SIDES[side].value for side in Laterality}
+    return {
+        uid: by_letter[header.ImageLaterality]
+        for uid, header in headers.items()
+        if header.get("ImageLaterality") in by_letter
+    }
+
+
+def _disagreements(parsed: list[tuple[ObjectKind, Dataset]]) -> Iterator[str]:
+    """Name findings that only the segmentations or only the report tell."""
+    segmented: set[Marked] = set()
+    reported: set[Marked] = set()
+    for kind, dataset in parsed:
+        if kind is ObjectKind.SEG:
+            segmented |= marked_findings(dataset)
+        else:
+            reported |= reported_findings(dataset)
+    for finding in sorted(segmented - reported, key=lambda item: item.tracking_id):
+        yield f"finding {finding.tracking_id} of the segmentation is not so in the report"
+    for finding in sorted(reported - segmented, key=lambda item: item.tracking_id):
+        yield f"finding {finding.tracking_id} of the report is not so in the segmentation"

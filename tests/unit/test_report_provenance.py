@@ -1,0 +1,82 @@
+"""Who made a result object."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from pydicom.dataset import Dataset
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.report.provenance import IMPLEMENTATION_CLASS_UID, file_meta, sign
+from tests.report_builders import CLASSIFIER, PROVENANCE, SEGMENTER
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(SEGMENTER, weights_sha256="f" * 64),
+        replace(SEGMENTER, preprocessing_sha256="f" * 64),
+        replace(SEGMENTER, threshold=0.51),
+    ],
+)
+def test_device_uid_and_digest_change_with_weights_preprocessing_and_threshold(changed) -> None:
+    other = replace(PROVENANCE, algorithms=(CLASSIFIER, changed))
+    assert PROVENANCE.device_uid(SEGMENTER) != other.device_uid(changed)
+    assert PROVENANCE.digest != other.digest
+    assert PROVENANCE.serial_number != other.serial_number
+
+
+def test_device_uid_changes_with_the_software() -> None:
+    newer = replace(PROVENANCE, software_version="0.2.0")
+    assert newer.device_uid(SEGMENTER) != PROVENANCE.device_uid(SEGMENTER)
+
+
+def test_time_is_no_part_of_the_digest() -> None:
+    later = replace(PROVENANCE, created_at=PROVENANCE.created_at.replace(hour=23))
+    assert later.digest == PROVENANCE.digest
+
+
+def test_time_without_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="pass UTC"):
+        replace(PROVENANCE, created_at=datetime(2026, 1, 1))
+
+
+def test_algorithm_is_found_by_task() -> None:
+    assert PROVENANCE.algorithm(ModelTask.CLASSIFY) is CLASSIFIER
+    assert replace(PROVENANCE, algorithms=()).algorithm(ModelTask.CLASSIFY) is None
+
+
+@pytest.mark.parametrize(
+    ("offset", "date", "time"),
+    [
+        (None, "20260110", "110000"),
+        ("+0200", "20260110", "130000"),
+        ("-1130", "20260109", "233000"),
+    ],
+)
+def test_times_follow_the_zone_that_the_source_states(offset, date, time) -> None:
+    header, dataset = Dataset(), Dataset()
+    if offset:
+        header.TimezoneOffsetFromUTC = offset
+    sign(dataset, header, PROVENANCE)
+    assert (dataset.ContentDate, dataset.ContentTime) == (date, time)
+    assert dataset.get("TimezoneOffsetFromUTC") == offset
+
+
+def test_each_algorithm_is_contributing_equipment() -> None:
+    dataset = Dataset()
+    sign(dataset, Dataset(), PROVENANCE)
+    equipment = dataset.ContributingEquipmentSequence
+    assert [item.ManufacturerModelName for item in equipment] == [CLASSIFIER.name, SEGMENTER.name]
+    assert equipment[1].DeviceUID == PROVENANCE.device_uid(SEGMENTER)
+    assert equipment[1].SoftwareVersions == [SEGMENTER.version, "0.1.0"]
+    assert equipment[0].ContributionDateTime == "20260110110000+0000"
+    assert dataset.SoftwareVersions[0] == "OncoPixel PACS 0.1.0"
+
+
+def test_file_meta_information_names_our_implementation() -> None:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.3", "1.2.4"
+    meta = file_meta(dataset, "12.345.6789-rc1")
+    assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert meta.ImplementationVersionName == "ONCOPIXEL 12.345"

@@ -1,0 +1,269 @@
+"""The gate before sending: each defect is put in on purpose and must be found."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from oncopixel_pacs.domain import Laterality, ObjectKind, View
+from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.dataset_rules import walk
+from oncopixel_pacs.report.result_objects import BuiltObject
+from oncopixel_pacs.report.validation import check
+from tests.report_builders import FOUR_VIEWS, Case, case
+
+SEG, SR = ObjectKind.SEG, ObjectKind.SR
+Mutation = Callable[[Dataset], None]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Case:
+    return case(tmp_path, {(Laterality.RIGHT, View.MLO): 2})
+
+
+def mutated(built: BuiltObject, mutation: Mutation) -> BuiltObject:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # writing nonsense is the point
+        dataset = dcmread(io.BytesIO(built.part10))
+        mutation(dataset)
+        dataset.save_as(buffer)
+    return replace(built, part10=buffer.getvalue())
+
+
+def first(dataset: Dataset, value_type: str, keyword: str = "ValueType") -> Dataset:
+    return next(item for item in walk(dataset) if item.get(keyword) == value_type)
+
+
+def of_code(dataset: Dataset, code_value: str) -> Dataset:
+    """First content item whose concept name has this code."""
+    return next(
+        item
+        for item in walk(dataset)
+        if item.get("ConceptNameCodeSequence")
+        and item.ConceptNameCodeSequence[0].CodeValue == code_value
+    )
+
+
+def set_rows(dataset: Dataset) -> None:
+    dataset.Rows += 1
+
+
+def mirror(dataset: Dataset) -> None:
+    dataset.PatientOrientation = ["A", "FR"]
+
+
+def other_side_of_segments(dataset: Dataset) -> None:
+    for segment in dataset.SegmentSequence:
+        region = segment.AnatomicRegionSequence[0]
+        region.AnatomicRegionModifierSequence[0].CodeValue = "7771000"
+
+
+def erase_pixels(dataset: Dataset) -> None:
+    dataset.PixelData = bytes(len(dataset.PixelData))
+
+
+def cut_pixels(dataset: Dataset) -> None:
+    dataset.PixelData = dataset.PixelData[:100]
+
+
+def claim_no_finding(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentLabel = "Searched - no lesion found"
+
+
+def swap_frames(dataset: Dataset) -> None:
+    dataset.PerFrameFunctionalGroupsSequence.reverse()
+
+
+def add_frame_of_reference(dataset: Dataset) -> None:
+    dataset.FrameOfReferenceUID = "1.2.3"
+
+
+def drop_orientation(dataset: Dataset) -> None:
+    del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+
+
+def drop_segments(dataset: Dataset) -> None:
+    del dataset.SegmentSequence
+
+
+def rename_patient(dataset: Dataset) -> None:
+    dataset.PatientID = "P-2"
+
+
+def long_uid(dataset: Dataset) -> None:
+    dataset.ContributingEquipmentSequence[0].DeviceUID = "2.25." + "9" * 70
+
+
+def leading_zero_uid(dataset: Dataset) -> None:
+    dataset.SeriesInstanceUID = "2.25.01"
+
+
+def accent(dataset: Dataset) -> None:
+    first(dataset, "SCT", "CodingSchemeDesignator").CodeMeaning = "Br\u00fcst"
+
+
+def no_meaning(dataset: Dataset) -> None:
+    del first(dataset, "SCT", "CodingSchemeDesignator").CodeMeaning
+
+
+def no_notice(dataset: Dataset) -> None:
+    dataset.SeriesDescription = "AI"
+
+
+def no_notice_in_text(dataset: Dataset) -> None:
+    of_code(dataset, "121106").TextValue = "All well."
+
+
+def outside(dataset: Dataset) -> None:
+    scoord = first(dataset, "SCOORD")
+    scoord.GraphicData = [*scoord.GraphicData[:-2], 5000.0, 1.0]
+
+
+def open_outline(dataset: Dataset) -> None:
+    scoord = first(dataset, "SCOORD")
+    scoord.GraphicData = list(scoord.GraphicData[:-2])
+
+
+def odd_coordinates(dataset: Dataset) -> None:
+    scoord = first(dataset, "SCOORD")
+    scoord.GraphicData = list(scoord.GraphicData[:-1])
+
+
+def frame_and_segment(dataset: Dataset) -> None:
+    of_code(dataset, "121214").ReferencedSOPSequence[0].ReferencedSegmentNumber = 1
+
+
+def unknown_reference(dataset: Dataset) -> None:
+    of_code(dataset, "121214").ReferencedSOPSequence[0].ReferencedSOPInstanceUID = "2.25.5"
+
+
+def wrong_class(dataset: Dataset) -> None:
+    of_code(dataset, "121214").ReferencedSOPSequence[0].ReferencedSOPClassUID = "1.2.840.10008.1.1"
+
+
+def other_frame(dataset: Dataset) -> None:
+    of_code(dataset, "121214").ReferencedSOPSequence[0].ReferencedFrameNumber = 2
+
+
+def other_tracking(dataset: Dataset) -> None:
+    of_code(dataset, "112040").UID = "2.25.5"
+
+
+def other_site(dataset: Dataset) -> None:
+    of_code(dataset, "272741003").ConceptCodeSequence[0].CodeValue = "7771000"
+
+
+def no_evidence(dataset: Dataset) -> None:
+    (part,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    part.ReferencedSeriesSequence = [
+        series
+        for series in part.ReferencedSeriesSequence
+        if series.ReferencedSOPSequence[0].ReferencedSOPClassUID.name != "Segmentation Storage"
+    ]
+
+
+def other_template(dataset: Dataset) -> None:
+    dataset.ContentTemplateSequence[0].TemplateIdentifier = "4000"
+
+
+def no_groups(dataset: Dataset) -> None:
+    of_code(dataset, "126010").ContentSequence = []
+
+
+def other_object(dataset: Dataset) -> None:
+    dataset.SOPInstanceUID = "2.25.5"
+
+
+def other_meta(dataset: Dataset) -> None:
+    dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.5"
+
+
+MUTATIONS = [
+    (SEG, set_rows, "Rows differs"),
+    (SEG, mirror, "Patient Orientation differs"),
+    (SEG, other_side_of_segments, "finding R MLO 1 of the segmentation is not so in the report"),
+    (SEG, erase_pixels, "segment 1 has no pixels"),
+    (SEG, cut_pixels, "too short"),
+    (SEG, claim_no_finding, "segment 1 has pixels"),
+    (SEG, swap_frames, "frames do not follow"),
+    (SEG, add_frame_of_reference, "Frame of Reference"),
+    (SEG, drop_orientation, "Plane Orientation is missing"),
+    (SEG, drop_segments, "lacks what its class requires"),
+    (SEG, rename_patient, "PatientID differs"),
+    (SEG, long_uid, "DeviceUID holds"),
+    (SEG, leading_zero_uid, "SeriesInstanceUID holds '2.25.01'"),
+    (SEG, accent, "CodeMeaning of code 49755003 is not ASCII|CodeMeaning of code .* is not ASCII"),
+    (SEG, no_meaning, "has no CodeMeaning"),
+    (SEG, no_notice, "research use only"),
+    (SEG, other_meta, "File Meta Information names another object"),
+    (SEG, other_object, "its bytes hold another object"),
+    (SR, rename_patient, "PatientID differs"),
+    (SR, accent, "is not ASCII"),
+    (SR, no_notice, "research use only"),
+    (SR, no_notice_in_text, "research use only"),
+    (SR, outside, "outside their image"),
+    (SR, open_outline, "not closed"),
+    (SR, odd_coordinates, "not pairs"),
+    (SR, frame_and_segment, "both frame and segment"),
+    (SR, unknown_reference, "neither source nor result"),
+    (SR, wrong_class, "under another SOP class"),
+    (SR, other_frame, "finding R MLO 1 of the segmentation is not so in the report"),
+    (SR, other_tracking, "finding R MLO 1 of the report is not so in the segmentation"),
+    (SR, other_site, "another side"),
+    (SR, no_evidence, "but no evidence"),
+    (SR, other_template, "not TID 1500"),
+    (SR, no_groups, "no measurement group"),
+]
+
+
+def test_what_is_right_passes(tmp_path: Path) -> None:
+    for findings in ({}, {FOUR_VIEWS[0]: 3, FOUR_VIEWS[3]: 1}):
+        study = case(tmp_path, {**dict.fromkeys(FOUR_VIEWS, 0), **findings})
+        check(study.build(), study.paths)
+
+
+@pytest.mark.parametrize(("kind", "mutation", "why"), MUTATIONS)
+def test_each_defect_is_found(study: Case, kind: ObjectKind, mutation: Mutation, why: str) -> None:
+    built = [mutated(item, mutation) if item.kind is kind else item for item in study.build()]
+    with pytest.raises(ResultRejected, match=why):
+        check(built, study.paths)
+
+
+def test_a_report_without_its_segmentation_is_held_back(study: Case) -> None:
+    with pytest.raises(ResultRejected, match="neither source nor result"):
+        check(study.build()[1:], study.paths)
+
+
+def test_results_of_another_study_are_held_back(study: Case) -> None:
+    with pytest.raises(ResultRejected, match="its source is not among the images"):
+        check(study.build(), {})
+
+
+def test_bytes_that_are_no_dicom_are_held_back(study: Case) -> None:
+    built = replace(study.build()[0], part10=b"no DICOM")
+    with pytest.raises(ResultRejected):
+        check([built], study.paths)
+
+
+def test_many_problems_are_cut_short(tmp_path: Path) -> None:
+    study = case(tmp_path, dict.fromkeys(FOUR_VIEWS, 2))
+
+    def everything(dataset: Dataset) -> None:
+        for mutation in (set_rows, mirror, add_frame_of_reference, no_notice):
+            mutation(dataset)
+
+    built = [mutated(item, everything) if item.kind is SEG else item for item in study.build()]
+    with pytest.raises(ResultRejected, match="and [0-9]+ more"):
+        check(built, study.paths)
+
+
+def test_no_objects_are_no_problem() -> None:
+    check((), {})

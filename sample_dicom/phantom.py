@@ -7,6 +7,8 @@ that it is there.
 
 The breast tissue follows a power law, as real parenchyma does (Burgess, Medical Physics 28,
 2001); its strands converge on the nipple.
+
+The shipped models were trained on these very pixels: whoever changes one trains them anew.
 """
 
 from __future__ import annotations

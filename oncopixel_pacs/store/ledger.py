@@ -20,9 +20,18 @@ from oncopixel_pacs.domain import (
     StepState,
     StudyResult,
 )
-from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.catalogue import Enqueue, decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.job_rows import (
+    OPEN,
+    add_object,
+    complete_jobs,
+    deliveries_of,
+    end_step,
+    job_row,
+    object_uids,
+    queue_deliveries,
+)
 from oncopixel_pacs.store.rows import dump_result, to_delivery, to_job, to_object
 from oncopixel_pacs.store.tables import (
     DeliveryRow,
@@ -34,8 +43,6 @@ from oncopixel_pacs.store.tables import (
 
 #: Called inside a transaction: hand the delivery of a job to one destination to the engine.
 EnqueueDelivery = Callable[[Session, str, str], None]
-
-_OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
 
 
 class Ledger:
@@ -56,7 +63,7 @@ class Ledger:
             When there is no such job.
         """
         with self._database.read() as session:
-            return _complete(session, [_row(session, job_id)])[0]
+            return complete_jobs(session, [job_row(session, job_id)])[0]
 
     def jobs(
         self,
@@ -78,7 +85,7 @@ class Ledger:
             )
         with self._database.read() as session:
             rows = session.exec(query.limit(limit + 1)).all()
-            items = tuple(_complete(session, rows[:limit]))
+            items = tuple(complete_jobs(session, rows[:limit]))
         following = None
         if len(rows) > limit:
             following = encode_cursor(items[-1].created_at, items[-1].id)
@@ -93,7 +100,7 @@ class Ledger:
                 .order_by(col(JobRow.created_at), col(JobRow.id))
             ).all()
             newest = {row.study_instance_uid: row for row in rows}
-            jobs = _complete(session, list(newest.values()))
+            jobs = complete_jobs(session, list(newest.values()))
         return {job.study_instance_uid: job for job in jobs}
 
     def oldest_problem(self, destination: str) -> tuple[Job, Delivery] | None:
@@ -111,7 +118,7 @@ class Ledger:
                 )
                 .where(
                     DeliveryRow.destination == destination,
-                    col(DeliveryRow.state).in_((*_OPEN, DeliveryState.FAILED)),
+                    col(DeliveryRow.state).in_((*OPEN, DeliveryState.FAILED)),
                     DeliveryRow.error != "",
                 )
                 .order_by(col(JobRow.created_at), col(JobObjectRow.position))
@@ -144,27 +151,27 @@ class Ledger:
     ) -> None:
         """Note that a step is done, with seconds per part in `detail`."""
         with self._database.write() as session:
-            _end_step(session, job_id, name, now, StepState.DONE, detail=detail or {})
+            end_step(session, job_id, name, now, StepState.DONE, detail=detail or {})
 
     def fail_step(self, job_id: str, name: StepName, now: datetime, error: str) -> None:
         """Note that an attempt at a step failed, and why."""
         with self._database.write() as session:
-            _end_step(session, job_id, name, now, StepState.FAILED, error=error)
+            end_step(session, job_id, name, now, StepState.FAILED, error=error)
 
     def set_state(self, job_id: str, state: JobState) -> None:
         """Move a job to a state that is not final."""
         with self._database.write() as session:
-            _row(session, job_id).state = state
+            job_row(session, job_id).state = state
 
     def save_result(self, job_id: str, result: StudyResult) -> None:
         """Keep what the models said."""
         with self._database.write() as session:
-            _row(session, job_id).result = dump_result(result)
+            job_row(session, job_id).result = dump_result(result)
 
     def finish(self, job_id: str, state: JobState, now: datetime, error: str = "") -> None:
         """Move a job to a final state."""
         with self._database.write() as session:
-            row = _row(session, job_id)
+            row = job_row(session, job_id)
             row.state = state
             row.error = error
             row.finished_at = now
@@ -174,6 +181,25 @@ class Ledger:
         with self._database.read() as session:
             row = session.get(ObjectRow, sop_instance_uid)
             return None if row is None else to_object(row)
+
+    def earlier_reports(self, job: Job) -> tuple[ResultObject, ...]:
+        """List the reports of earlier revisions of a job's study, the oldest first."""
+        with self._database.read() as session:
+            rows = session.exec(
+                select(ObjectRow)
+                .join(
+                    JobObjectRow,
+                    col(JobObjectRow.sop_instance_uid) == col(ObjectRow.sop_instance_uid),
+                )
+                .join(JobRow, col(JobRow.id) == col(JobObjectRow.job_id))
+                .where(
+                    JobRow.study_instance_uid == job.study_instance_uid,
+                    JobRow.revision < job.revision,
+                    ObjectRow.kind == ObjectKind.SR,
+                )
+                .order_by(col(JobRow.revision))
+            ).all()
+            return tuple(to_object(row) for row in rows)
 
     def add_objects(
         self,
@@ -185,8 +211,8 @@ class Ledger:
     ) -> None:
         """Record a job's result objects and queue their deliveries, in one transaction.
 
-        An object that an earlier revision delivered already is not sent twice. A job with
-        nothing to send is done.
+        An object that an earlier revision delivered already is not sent twice; one that it
+        could not deliver is tried again. A job with nothing to send is done.
 
         Parameters
         ----------
@@ -194,16 +220,21 @@ class Ledger:
             Kinds of objects that each destination takes, by name.
         """
         with self._database.write() as session:
-            for position, item in enumerate(objects):
-                _add_object(session, job_id, item, position)
+            new = {
+                item.sop_instance_uid
+                for position, item in enumerate(objects)
+                if add_object(session, job_id, item, position)
+            }
             open_at = [
                 name
                 for name, kinds in destinations.items()
-                if _queue_deliveries(session, name, [o for o in objects if o.kind in kinds])
+                if queue_deliveries(session, name, [o for o in objects if o.kind in kinds], new)
             ]
-            row = _row(session, job_id)
+            row = job_row(session, job_id)
             row.state = JobState.DELIVERING if open_at else JobState.DONE
             row.finished_at = None if open_at else now
+            if not open_at:
+                end_step(session, job_id, StepName.DELIVER, now, StepState.DONE)
             for name in open_at:
                 enqueue(session, job_id, name)
 
@@ -222,7 +253,7 @@ class Ledger:
                 .where(
                     JobObjectRow.job_id == job_id,
                     DeliveryRow.destination == destination,
-                    col(DeliveryRow.state).in_(_OPEN),
+                    col(DeliveryRow.state).in_(OPEN),
                 )
                 .order_by(col(JobObjectRow.position))
             ).all()
@@ -235,6 +266,7 @@ class Ledger:
                 row = session.get_one(DeliveryRow, (destination, uid))
                 row.state = DeliveryState.SENDING
                 row.attempts += 1
+                row.next_attempt_at = None
 
     def record_delivery(self, delivery: Delivery) -> None:
         """Keep the outcome of one attempt to send one object."""
@@ -249,11 +281,11 @@ class Ledger:
     def close_delivery(self, job_id: str, now: datetime) -> bool:
         """Finish a job whose every delivery has ended; returns whether it has."""
         with self._database.write() as session:
-            rows = _deliveries_of(session, [job_id]).get(job_id, [])
-            if any(row.state in _OPEN for row in rows):
+            rows = deliveries_of(session, [job_id]).get(job_id, [])
+            if any(row.state in OPEN for row in rows):
                 return False
             failed = sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
-            job = _row(session, job_id)
+            job = job_row(session, job_id)
             if job.state != JobState.DELIVERING:
                 return True
             job.state = JobState.FAILED if failed else JobState.DONE
@@ -264,22 +296,28 @@ class Ledger:
                     "see the deliveries for the reasons, then retry the job."
                 )
             state = StepState.FAILED if failed else StepState.DONE
-            _end_step(session, job_id, StepName.DELIVER, now, state, error=job.error)
+            end_step(session, job_id, StepName.DELIVER, now, state, error=job.error)
             return True
 
     def restart(self, job_id: str, enqueue: Enqueue) -> Job:
-        """Queue a finished job again; failed deliveries start anew with the same bytes."""
+        """Queue a job again; failed deliveries start anew with the same bytes.
+
+        A job that has written nothing yet is analysed anew as well.
+        """
         with self._database.write() as session:
-            row = _row(session, job_id)
+            row = job_row(session, job_id)
+            if not object_uids(session, job_id):
+                # Nothing came of it: the images are read again.
+                row.result = None
             row.state = JobState.QUEUED
             row.run += 1
             row.error = ""
             row.finished_at = None
-            for delivery in _deliveries_of(session, [job_id]).get(job_id, []):
+            for delivery in deliveries_of(session, [job_id]).get(job_id, []):
                 if delivery.state == DeliveryState.FAILED:
                     delivery.state = DeliveryState.QUEUED
                     delivery.error = ""
-            job = _complete(session, [row])[0]
+            job = complete_jobs(session, [row])[0]
             enqueue(session, job, row.run)
             return job
 
@@ -301,98 +339,3 @@ class Ledger:
         for destination, state, number in rows:
             counts.setdefault(destination, {})[DeliveryState(state)] = number
         return counts
-
-
-def _row(session: Session, job_id: str) -> JobRow:
-    row = session.get(JobRow, job_id)
-    if row is None:
-        raise NotFound(f"There is no job {job_id}.")
-    return row
-
-
-def _end_step(
-    session: Session,
-    job_id: str,
-    name: StepName,
-    now: datetime,
-    state: StepState,
-    *,
-    error: str = "",
-    detail: Mapping[str, float] | None = None,
-) -> None:
-    row = session.get(StepRow, (job_id, name))
-    if row is None:
-        return
-    row.state = state
-    row.finished_at = now
-    row.error = error
-    row.detail = dict(detail or {})
-
-
-def _add_object(session: Session, job_id: str, item: ResultObject, position: int) -> None:
-    if session.get(ObjectRow, item.sop_instance_uid) is None:
-        session.add(
-            ObjectRow(
-                sop_instance_uid=item.sop_instance_uid,
-                kind=item.kind,
-                sop_class_uid=item.sop_class_uid,
-                series_instance_uid=item.series_instance_uid,
-                series_description=item.series_description,
-                path=item.path,
-                sha256=item.sha256,
-                size_bytes=item.size_bytes,
-            )
-        )
-        session.flush()
-    if session.get(JobObjectRow, (job_id, item.sop_instance_uid)) is None:
-        session.add(
-            JobObjectRow(job_id=job_id, sop_instance_uid=item.sop_instance_uid, position=position)
-        )
-
-
-def _queue_deliveries(session: Session, destination: str, objects: list[ResultObject]) -> bool:
-    waiting = False
-    for item in objects:
-        row = session.get(DeliveryRow, (destination, item.sop_instance_uid))
-        if row is None:
-            row = DeliveryRow(
-                destination=destination,
-                sop_instance_uid=item.sop_instance_uid,
-                state=DeliveryState.QUEUED,
-            )
-            session.add(row)
-        waiting = waiting or row.state in _OPEN
-    return waiting
-
-
-def _deliveries_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[DeliveryRow]]:
-    rows = session.exec(
-        select(JobObjectRow.job_id, DeliveryRow)
-        .join(DeliveryRow, col(DeliveryRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
-        .where(col(JobObjectRow.job_id).in_(job_ids))
-    ).all()
-    found: dict[str, list[DeliveryRow]] = {}
-    for job_id, row in rows:
-        found.setdefault(job_id, []).append(row)
-    return found
-
-
-def _complete(session: Session, rows: Sequence[JobRow]) -> list[Job]:
-    ids = [row.id for row in rows]
-    steps: dict[str, list[StepRow]] = {}
-    for step in session.exec(select(StepRow).where(col(StepRow.job_id).in_(ids))).all():
-        steps.setdefault(step.job_id, []).append(step)
-    objects: dict[str, list[ObjectRow]] = {}
-    found = session.exec(
-        select(JobObjectRow.job_id, ObjectRow)
-        .join(ObjectRow, col(ObjectRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
-        .where(col(JobObjectRow.job_id).in_(ids))
-        .order_by(col(JobObjectRow.position))
-    ).all()
-    for job_id, item in found:
-        objects.setdefault(job_id, []).append(item)
-    deliveries = _deliveries_of(session, ids)
-    return [
-        to_job(row, steps.get(row.id, ()), objects.get(row.id, ()), deliveries.get(row.id, ()))
-        for row in rows
-    ]

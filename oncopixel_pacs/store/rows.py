@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -162,15 +163,15 @@ def _waiting_for(state: JobState, deliveries: Iterable[Delivery]) -> str:
         return "a free model process"
     if state is not JobState.DELIVERING:
         return ""
-    open_at: Mapping[str, Delivery] = {
-        item.destination: item
-        for item in deliveries
-        if item.state in (DeliveryState.QUEUED, DeliveryState.SENDING)
-    }
-    parts = []
-    for name, item in open_at.items():
-        if item.next_attempt_at is None:
-            parts.append(f"destination {name}")
-        else:
-            parts.append(f"destination {name}, next attempt {item.next_attempt_at:%H:%M:%S} UTC")
-    return "; ".join(parts)
+    open_at: dict[str, list[datetime]] = {}
+    for item in deliveries:
+        if item.state in (DeliveryState.QUEUED, DeliveryState.SENDING):
+            due = open_at.setdefault(item.destination, [])
+            if item.next_attempt_at is not None:
+                due.append(item.next_attempt_at)
+    return "; ".join(
+        f"destination {name}, next attempt {min(due):%H:%M:%S} UTC"
+        if due
+        else f"destination {name}"
+        for name, due in open_at.items()
+    )

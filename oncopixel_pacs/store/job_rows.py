@@ -1,0 +1,132 @@
+"""Rows of jobs, and of what hangs on them, inside the caller's session."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from oncopixel_pacs.domain import DeliveryState, Job, ResultObject, StepName, StepState
+from oncopixel_pacs.errors import NotFound
+from oncopixel_pacs.store.rows import to_job
+from oncopixel_pacs.store.tables import DeliveryRow, JobObjectRow, JobRow, ObjectRow, StepRow
+
+#: A delivery in one of these states is not over.
+OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
+
+
+def job_row(session: Session, job_id: str) -> JobRow:
+    """Row of a job; raises `NotFound`."""
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return row
+
+
+def end_step(
+    session: Session,
+    job_id: str,
+    name: StepName,
+    now: datetime,
+    state: StepState,
+    *,
+    error: str = "",
+    detail: Mapping[str, float] | None = None,
+) -> None:
+    """Note how a step ended, if it began."""
+    row = session.get(StepRow, (job_id, name))
+    if row is None:
+        return
+    row.state = state
+    row.finished_at = now
+    row.error = error
+    row.detail = dict(detail or {})
+
+
+def object_uids(session: Session, job_id: str) -> Sequence[str]:
+    """List what a job has written."""
+    return session.exec(
+        select(JobObjectRow.sop_instance_uid).where(JobObjectRow.job_id == job_id)
+    ).all()
+
+
+def add_object(session: Session, job_id: str, item: ResultObject, position: int) -> bool:
+    """Record an object and that it is the job's; returns whether it was not before."""
+    if session.get(ObjectRow, item.sop_instance_uid) is None:
+        session.add(
+            ObjectRow(
+                sop_instance_uid=item.sop_instance_uid,
+                kind=item.kind,
+                sop_class_uid=item.sop_class_uid,
+                series_instance_uid=item.series_instance_uid,
+                series_description=item.series_description,
+                path=item.path,
+                sha256=item.sha256,
+                size_bytes=item.size_bytes,
+            )
+        )
+        session.flush()
+    if session.get(JobObjectRow, (job_id, item.sop_instance_uid)) is not None:
+        return False
+    session.add(
+        JobObjectRow(job_id=job_id, sop_instance_uid=item.sop_instance_uid, position=position)
+    )
+    return True
+
+
+def queue_deliveries(
+    session: Session, destination: str, objects: list[ResultObject], new: Collection[str]
+) -> bool:
+    """Queue what a destination has not taken; returns whether it has anything to take."""
+    waiting = False
+    for item in objects:
+        row = session.get(DeliveryRow, (destination, item.sop_instance_uid))
+        if row is None:
+            row = DeliveryRow(
+                destination=destination,
+                sop_instance_uid=item.sop_instance_uid,
+                state=DeliveryState.QUEUED,
+            )
+            session.add(row)
+        elif row.state == DeliveryState.FAILED and item.sop_instance_uid in new:
+            # An earlier job gave up. This job must not, should it come here twice: the engine
+            # runs each of its deliveries once.
+            row.state = DeliveryState.QUEUED
+        waiting = waiting or row.state in OPEN
+    return waiting
+
+
+def deliveries_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[DeliveryRow]]:
+    """Deliveries of the objects of each job, to every destination."""
+    rows = session.exec(
+        select(JobObjectRow.job_id, DeliveryRow)
+        .join(DeliveryRow, col(DeliveryRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
+        .where(col(JobObjectRow.job_id).in_(job_ids))
+    ).all()
+    found: dict[str, list[DeliveryRow]] = {}
+    for job_id, row in rows:
+        found.setdefault(job_id, []).append(row)
+    return found
+
+
+def complete_jobs(session: Session, rows: Sequence[JobRow]) -> list[Job]:
+    """Jobs of these rows with their steps, objects and deliveries."""
+    ids = [row.id for row in rows]
+    steps: dict[str, list[StepRow]] = {}
+    for step in session.exec(select(StepRow).where(col(StepRow.job_id).in_(ids))).all():
+        steps.setdefault(step.job_id, []).append(step)
+    objects: dict[str, list[ObjectRow]] = {}
+    found = session.exec(
+        select(JobObjectRow.job_id, ObjectRow)
+        .join(ObjectRow, col(ObjectRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
+        .where(col(JobObjectRow.job_id).in_(ids))
+        .order_by(col(JobObjectRow.position))
+    ).all()
+    for job_id, item in found:
+        objects.setdefault(job_id, []).append(item)
+    deliveries = deliveries_of(session, ids)
+    return [
+        to_job(row, steps.get(row.id, ()), objects.get(row.id, ()), deliveries.get(row.id, ()))
+        for row in rows
+    ]

@@ -132,7 +132,7 @@ def test_a_disk_that_fails_is_reported_and_keeps_nothing(
         monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match=os.strerror(number)):
         files.write(b"bytes", "results", "1.2.3")
-    assert not list(files.incoming.iterdir())
+    assert not list(files.data_dir.rglob("*.part"))
     assert not list((files.data_dir / "results").glob("*/*"))
 
 
@@ -150,7 +150,7 @@ def test_what_a_full_disk_took_in_part_is_given_back(
     monkeypatch.setattr(os, "fdopen", full)
     with pytest.raises(OSError, match="No space left"):
         files.write(b"bytes", "results", "1.2.3")
-    assert not list(files.incoming.iterdir())
+    assert not list(files.data_dir.rglob("*.part"))
 
 
 def test_written_bytes_come_with_their_digest(files: FileStore) -> None:

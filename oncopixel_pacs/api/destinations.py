@@ -1,0 +1,123 @@
+"""Route about destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.problems import documented
+from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.domain import DeliveryState, ObjectKind
+from oncopixel_pacs.settings import CStoreDestination, DestinationSettings, FolderDestination
+
+router = APIRouter(prefix="/api/v1/destinations", tags=["destinations"])
+
+
+class ProblemDelivery(BaseModel):
+    """A delivery that met an error and has not come through."""
+
+    model_config = shape(examples.PROBLEM_DELIVERY)
+
+    job_id: str
+    since: datetime
+    """When its job was made."""
+    sop_instance_uid: str
+    state: DeliveryState
+    status: str
+    error: str
+
+
+class DestinationAnswer(BaseModel):
+    """Where results are sent, and how that goes."""
+
+    model_config = shape(examples.DESTINATION)
+
+    name: str
+    type: Literal["cstore", "orthanc", "folder"] | None
+    """Null when it is no longer configured."""
+    address: str
+    """Without password."""
+    objects: tuple[ObjectKind, ...]
+    configured: bool
+    deliveries: Mapping[DeliveryState, int]
+    """How many result objects are in each state."""
+    oldest_problem: ProblemDelivery | None
+
+    @property
+    def waiting(self) -> int:
+        """Result objects that are not through yet and did not fail for good."""
+        return self.deliveries[DeliveryState.QUEUED] + self.deliveries[DeliveryState.SENDING]
+
+
+class DestinationList(BaseModel):
+    """Every destination that is configured, or was and has deliveries."""
+
+    model_config = shape({"items": [examples.DESTINATION]})
+
+    items: tuple[DestinationAnswer, ...]
+
+
+@router.get("", summary="List the destinations", responses=documented())
+def list_destinations(parts: Parts) -> DestinationList:
+    """Destinations with deliveries per state, and the delivery that has been stuck longest."""
+    return DestinationList(items=destinations(parts))
+
+
+def destinations(parts: ApiParts) -> tuple[DestinationAnswer, ...]:
+    """Describe the configured destinations, in their order, then the ones of old deliveries."""
+    counts = parts.ledger.delivery_counts()
+    configured = {item.name: item for item in parts.settings.destinations}
+    former = sorted(counts.keys() - configured.keys())
+    return tuple(
+        _describe(parts, name, configured.get(name), counts.get(name, {}))
+        for name in (*configured, *former)
+    )
+
+
+def _describe(
+    parts: ApiParts,
+    name: str,
+    settings: DestinationSettings | None,
+    counts: Mapping[DeliveryState, int],
+) -> DestinationAnswer:
+    return DestinationAnswer(
+        name=name,
+        type=settings.type if settings else None,
+        address=_address(settings) if settings else "",
+        objects=settings.objects if settings else (),
+        configured=settings is not None,
+        deliveries={state: counts.get(state, 0) for state in DeliveryState},
+        oldest_problem=_oldest_problem(parts, name),
+    )
+
+
+def _oldest_problem(parts: ApiParts, name: str) -> ProblemDelivery | None:
+    found = parts.ledger.oldest_problem(name)
+    if found is None:
+        return None
+    job, delivery = found
+    return ProblemDelivery(
+        job_id=job.id,
+        since=job.created_at,
+        sop_instance_uid=delivery.sop_instance_uid,
+        state=delivery.state,
+        status=delivery.status,
+        error=delivery.error,
+    )
+
+
+def _address(settings: DestinationSettings) -> str:
+    if isinstance(settings, CStoreDestination):
+        return f"{settings.ae_title}@{settings.host}:{settings.port}"
+    if isinstance(settings, FolderDestination):
+        return str(settings.path)
+    parts = urlsplit(settings.url)
+    # A URL may carry user and password before the host.
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

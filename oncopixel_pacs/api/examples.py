@@ -1,0 +1,168 @@
+"""Examples in the OpenAPI description: one study with one job, seen from every route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oncopixel_pacs import RESEARCH_NOTICE
+
+_STUDY = "1.2.826.0.1.3680043.10.1.7"
+_IMAGE = f"{_STUDY}.1.1"
+_JOB_ID = "5d0c6a1f0f7e4a4f9be0d5a1"
+_SEG = "2.25.110381047259312487120934812093481204"
+
+DELIVERY: dict[str, Any] = {
+    "destination": "pacs",
+    "state": "accepted",
+    "attempts": 1,
+    "status": "0x0000",
+    "error": "",
+    "next_attempt_at": None,
+    "finished_at": "2026-03-02T09:31:07Z",
+}
+OBJECT: dict[str, Any] = {
+    "kind": "seg",
+    "sop_instance_uid": _SEG,
+    "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4",
+    "sop_class_name": "Segmentation Storage",
+    "series_instance_uid": "2.25.221870345210987345120987345120983",
+    "series_description": "OncoPixel lesions R CC (research use only)",
+    "size_bytes": 41230,
+    "sha256": "9f2c" * 16,
+    "deliveries": [DELIVERY],
+}
+FINDING: dict[str, Any] = {
+    "number": 1,
+    "tracking_id": "Lesion 1",
+    "tracking_uid": "2.25.88120934712093847",
+    "probability": 0.83,
+    "centre": [1210.0, 604.0],
+    "outline": [[1150, 560], [1150, 650], [1270, 650], [1270, 560], [1150, 560]],
+    "area_mm2": 108.0,
+    "long_axis_mm": 14.9,
+    "short_axis_mm": 9.1,
+}
+IMAGE: dict[str, Any] = {
+    "sop_instance_uid": _IMAGE,
+    "laterality": "R",
+    "view": "CC",
+    "rows": 2294,
+    "columns": 1914,
+    "spacing_mm": [0.1, 0.1],
+    "probability": 0.79,
+    "reason": None,
+    "reason_sentence": "",
+    "reason_detail": "",
+    "findings": [FINDING],
+    "overlay": f"/api/v1/jobs/{_JOB_ID}/images/{_IMAGE}/overlay.png",
+}
+MODEL: dict[str, Any] = {
+    "name": "lesion-segmenter",
+    "version": "1.0.0",
+    "task": "segment",
+    "manufacturer": "OncoPixel",
+    "threshold": 0.5,
+    "weights_sha256": "3a7b" * 16,
+    "preprocessing_sha256": "c041" * 16,
+}
+RESULT: dict[str, Any] = {
+    "notice": RESEARCH_NOTICE,
+    "probability": 0.79,
+    "breasts": {"R": 0.79},
+    "device": "cpu",
+    "timings_seconds": {"decode": 0.4, "classify": 1.2, "segment": 2.9},
+    "models": [MODEL],
+    "images": [IMAGE],
+}
+STEP: dict[str, Any] = {
+    "name": "analyse",
+    "state": "done",
+    "attempts": 1,
+    "started_at": "2026-03-02T09:31:00Z",
+    "finished_at": "2026-03-02T09:31:05Z",
+    "seconds": 5.0,
+    "error": "",
+    "detail": {"decode": 0.4, "classify": 1.2, "segment": 2.9},
+}
+JOB_SUMMARY: dict[str, Any] = {
+    "id": _JOB_ID,
+    "study_instance_uid": _STUDY,
+    "revision": 1,
+    "state": "done",
+    "created_at": "2026-03-02T09:30:59Z",
+    "finished_at": "2026-03-02T09:31:07Z",
+    "waiting_for": "",
+    "error": "",
+    "probability": 0.79,
+    "finding_count": 1,
+}
+JOB: dict[str, Any] = {
+    **JOB_SUMMARY,
+    "models_digest": "77b1" * 16,
+    "sop_instance_uids": [_IMAGE],
+    "steps": [STEP],
+    "result": RESULT,
+    "objects": [OBJECT],
+}
+HEADER: dict[str, Any] = {
+    "patient_name": "EXAMPLE^JANE",
+    "patient_id": "P-0007",
+    "description": "Screening mammogram",
+    "accession_number": "A-1207",
+    "study_date": "20260302",
+}
+INSTANCE: dict[str, Any] = {
+    "sop_instance_uid": _IMAGE,
+    "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1.2",
+    "series_instance_uid": f"{_STUDY}.1",
+    "laterality": "R",
+    "view": "CC",
+    "rows": 2294,
+    "columns": 1914,
+    "size_bytes": 8784532,
+    "received_at": "2026-03-02T09:30:50Z",
+    "calling_ae_title": "MAMMO1",
+}
+STUDY_SUMMARY: dict[str, Any] = {
+    "study_instance_uid": _STUDY,
+    "state": "settled",
+    "revision": 1,
+    "image_count": 1,
+    "views": ["R CC"],
+    "waiting_for": "",
+    "conflicts": 0,
+    "first_received_at": "2026-03-02T09:30:50Z",
+    "last_received_at": "2026-03-02T09:30:50Z",
+    "header": HEADER,
+    "latest_job": JOB_SUMMARY,
+}
+STUDY: dict[str, Any] = {**STUDY_SUMMARY, "instances": [INSTANCE], "jobs": [JOB_SUMMARY]}
+PROBLEM_DELIVERY: dict[str, Any] = {
+    "job_id": _JOB_ID,
+    "since": "2026-03-02T09:30:59Z",
+    "sop_instance_uid": _SEG,
+    "state": "queued",
+    "status": "",
+    "error": "pacs (ARCHIVE at 10.0.0.5 port 104): nothing listens there.",
+}
+DESTINATION: dict[str, Any] = {
+    "name": "pacs",
+    "type": "cstore",
+    "address": "ARCHIVE@10.0.0.5:104",
+    "objects": ["seg", "sr"],
+    "configured": True,
+    "deliveries": {"queued": 2, "sending": 0, "accepted": 118, "confirmed": 0, "failed": 0},
+    "oldest_problem": PROBLEM_DELIVERY,
+}
+CHECKS: list[dict[str, Any]] = [
+    {"name": "database", "ok": True, "detail": "takes writes"},
+    {"name": "disk", "ok": True, "detail": "takes files, 212.4 GiB free"},
+    {"name": "models", "ok": True, "detail": "loaded"},
+]
+ROOT: dict[str, Any] = {
+    "product": "OncoPixel PACS",
+    "version": "0.1.0",
+    "notice": RESEARCH_NOTICE,
+    "started_at": "2026-03-02T08:00:00Z",
+    "links": {"studies": "/api/v1/studies", "openapi": "/openapi.json"},
+}

@@ -1,0 +1,144 @@
+"""Routes for supervisors, and the root of the API."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.problems import documented, problem
+from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.errors import OncoPixelError, OutOfResources
+
+router = APIRouter(tags=["server"])
+
+_GIB = 1024**3
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    model_config = shape({"status": "alive"})
+
+    status: Literal["alive"] = "alive"
+
+
+class Check(BaseModel):
+    """One thing that the server needs to do its work."""
+
+    model_config = shape(examples.CHECKS[0])
+
+    name: str
+    ok: bool
+    detail: str
+    """What was found; when not ok, one sentence that says what is wrong and what to do."""
+
+
+class Readiness(BaseModel):
+    """The server can do its work."""
+
+    model_config = shape({"ready": True, "checks": examples.CHECKS})
+
+    ready: Literal[True] = True
+    checks: tuple[Check, ...]
+
+
+class ApiRoot(BaseModel):
+    """What this is, and where to go on."""
+
+    model_config = shape(examples.ROOT)
+
+    product: str = "OncoPixel PACS"
+    version: str
+    notice: str = RESEARCH_NOTICE
+    started_at: datetime
+    links: Mapping[str, str]
+
+
+@router.get("/api/v1", summary="What this server is", responses=documented())
+def show_root(parts: Parts) -> ApiRoot:
+    """Version, notice and the paths to start from."""
+    names = ("studies", "jobs", "models", "destinations")
+    return ApiRoot(
+        version=parts.version,
+        started_at=parts.started_at,
+        links={
+            **{name: f"/api/v1/{name}" for name in names},
+            "ready": "/health/ready",
+            "openapi": "/openapi.json",
+            "documentation": "/docs",
+        },
+    )
+
+
+@router.get("/health/live", summary="Say that the process answers")
+def show_liveness() -> Liveness:
+    """Answer without looking at anything; needs no token."""
+    return Liveness()
+
+
+@router.get(
+    "/health/ready",
+    summary="Say whether the server can do its work",
+    response_model=Readiness,
+    responses=documented(503),
+)
+def show_readiness(request: Request, parts: Parts) -> Readiness | Response:
+    """Database takes a write, disk takes a file, models are loaded; else 503 with the reasons."""
+    checks = run_checks(parts)
+    wrong = [check.detail for check in checks if not check.ok]
+    if not wrong:
+        return Readiness(checks=checks)
+    described = [check.model_dump() for check in checks]
+    return problem(request, 503, " ".join(wrong), ready=False, checks=described)
+
+
+def run_checks(parts: ApiParts) -> tuple[Check, ...]:
+    """Look at everything that the server needs."""
+    found: tuple[tuple[str, Callable[[ApiParts], str]], ...] = (
+        ("database", _check_database),
+        ("disk", _check_disk),
+        ("models", _check_models),
+    )
+    return tuple(_run(name, look, parts) for name, look in found)
+
+
+def _run(name: str, look: Callable[[ApiParts], str], parts: ApiParts) -> Check:
+    try:
+        return Check(name=name, ok=True, detail=look(parts))
+    except OncoPixelError as exc:
+        return Check(name=name, ok=False, detail=str(exc))
+
+
+def _check_database(parts: ApiParts) -> str:
+    parts.catalogue.check_writable()
+    return "takes writes"
+
+
+def _check_disk(parts: ApiParts) -> str:
+    try:
+        with tempfile.TemporaryFile(dir=parts.files.data_dir) as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+        free = shutil.disk_usage(parts.files.data_dir).free
+    except OSError as exc:
+        raise OutOfResources(
+            f"The data directory does not take a file ({exc.strerror or exc}); "
+            "free space, or make it writable."
+        ) from exc
+    return f"takes files, {free / _GIB:.1f} GiB free"
+
+
+def _check_models(parts: ApiParts) -> str:
+    ready = parts.models_ready()
+    if ready is False:
+        raise OutOfResources("The models are not loaded yet; wait, or see the log for why not.")
+    return "loaded" if ready else "run by another process"

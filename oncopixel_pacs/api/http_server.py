@@ -1,0 +1,117 @@
+"""The HTTP listener: uvicorn in a thread, started and stopped like every other part."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import uvicorn
+from fastapi import FastAPI
+
+from oncopixel_pacs.errors import ConfigurationError
+
+_START_SECONDS = 30.0
+#: Requests that are still being answered at a stop get so long.
+_GRACE_SECONDS = 5
+_CONNECTIONS = 256
+
+
+class _Listener(uvicorn.Server):
+    """Says when it listens, so that nobody has to poll."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+class HttpServer:
+    """Serves an application from a thread of its own.
+
+    Parameters
+    ----------
+    port
+        0 picks a free one.
+    """
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._listener = _Listener(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                # Records go to whoever configured logging; a request line may hold a UID.
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> int:
+        """Listen, and return once requests are answered.
+
+        Returns
+        -------
+        int
+            Port that is really bound.
+
+        Raises
+        ------
+        ConfigurationError
+            When the address cannot be bound.
+        """
+        bound = self._bind()
+        self._socket = bound
+        self._thread = threading.Thread(
+            target=self._listener.run, args=([bound],), name="http", daemon=True
+        )
+        self._thread.start()
+        if not self._listener.listening.wait(_START_SECONDS):
+            self.stop()
+            raise ConfigurationError(
+                f"HTTP did not start within {_START_SECONDS:.0f} s; see the log."
+            )
+        return int(bound.getsockname()[1])
+
+    def stop(self) -> None:
+        """Answer what is under way, then close. Harmless when not started."""
+        self._listener.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _bind(self) -> socket.socket:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            bound = socket.socket(family, kind, protocol)
+        except OSError as exc:
+            raise self._refused(exc) from exc
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen()
+        except OSError as exc:
+            bound.close()
+            raise self._refused(exc) from exc
+        return bound
+
+    def _refused(self, exc: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"HTTP cannot listen on {self._host}:{self._port} ({exc.strerror or exc}); "
+            "free the port or set http_host and http_port."
+        )

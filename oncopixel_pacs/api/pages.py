@@ -1,0 +1,209 @@
+"""Pages for people: what the API says, without a script, and loading nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from oncopixel_pacs.api.destinations import destinations
+from oncopixel_pacs.api.health import run_checks
+from oncopixel_pacs.api.jobs import States, retry
+from oncopixel_pacs.api.parts import Key, Parts
+from oncopixel_pacs.api.rendering import (
+    RETRYABLE,
+    Pages,
+    deliveries_by_object,
+    destinations_of,
+    seconds_between,
+)
+from oncopixel_pacs.api.schemas import overlay_path
+from oncopixel_pacs.api.studies import MOST_JOBS, Cursor
+from oncopixel_pacs.domain import DeliveryState, Job, JobState, StudyState
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+#: Seconds between reloads, while something moves and while nothing does.
+_BUSY_SECONDS = 5
+_IDLE_SECONDS = 30
+_ROWS = 50
+
+
+def pages_of(request: Request) -> Pages:
+    """Return the templates of the application."""
+    return cast(Pages, request.app.state.pages)
+
+
+Templates = Annotated[Pages, Depends(pages_of)]
+
+
+@router.get("/")
+def show_studies(
+    parts: Parts,
+    pages: Templates,
+    cursor: Cursor = None,
+    state: Annotated[StudyState | None, Query()] = None,
+) -> HTMLResponse:
+    """Studies with their newest job, and what needs a person."""
+    page = parts.catalogue.studies(limit=_ROWS, cursor=cursor, state=state)
+    counts = parts.ledger.counts()
+    receiving = parts.catalogue.counts().get(StudyState.RECEIVING, 0)
+    working = sum(number for item, number in counts.items() if not item.final)
+    return pages.render(
+        "studies.html",
+        studies=page.items,
+        latest=parts.ledger.latest_jobs([study.study_instance_uid for study in page.items]),
+        next_cursor=page.next_cursor,
+        cursor=cursor,
+        state=state,
+        tallies=_tallies(receiving, counts),
+        troubled=[item for item in destinations(parts) if item.oldest_problem],
+        models_ready=parts.models_ready(),
+        refresh=_BUSY_SECONDS if receiving or working else _IDLE_SECONDS,
+        now=parts.now(),
+    )
+
+
+@router.get("/jobs")
+def show_jobs(
+    parts: Parts, pages: Templates, cursor: Cursor = None, state: States = None
+) -> HTMLResponse:
+    """Jobs, the newest first."""
+    page = parts.ledger.jobs(limit=_ROWS, cursor=cursor, states=state or ())
+    return pages.render(
+        "jobs.html",
+        jobs=page.items,
+        next_cursor=page.next_cursor,
+        cursor=cursor,
+        states=state or [],
+        every_state=list(JobState),
+        refresh=_refresh(page.items, otherwise=_IDLE_SECONDS),
+        now=parts.now(),
+    )
+
+
+@router.get("/studies/{study_instance_uid}")
+def show_study(parts: Parts, pages: Templates, study_instance_uid: Key) -> HTMLResponse:
+    """One study: images, what it waits for, its jobs."""
+    study = parts.catalogue.study(study_instance_uid)
+    jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS).items
+    images = jobs[0].result.images if jobs and jobs[0].result else ()
+    receiving = study.state is StudyState.RECEIVING
+    return pages.render(
+        "study.html",
+        study=study,
+        jobs=jobs,
+        answers={image.facts.sop_instance_uid: image for image in images},
+        refresh=_BUSY_SECONDS if receiving else _refresh(jobs),
+        now=parts.now(),
+    )
+
+
+@router.get("/jobs/{job_id}")
+def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
+    """One job: state, steps, findings, pictures, result objects and deliveries."""
+    job = parts.ledger.job(job_id)
+    study = parts.catalogue.study(job.study_instance_uid)
+    uids = [image.facts.sop_instance_uid for image in job.result.images] if job.result else []
+    return pages.render(
+        "job.html",
+        job=job,
+        study=study,
+        retryable=job.state in RETRYABLE,
+        seconds=seconds_between(job.created_at, job.finished_at),
+        step_seconds={s.name: seconds_between(s.started_at, s.finished_at) for s in job.steps},
+        destinations=destinations_of(job),
+        sent=deliveries_by_object(job),
+        overlays={uid: overlay_path(job.id, uid) for uid in uids},
+        refresh=_refresh([job]),
+        now=parts.now(),
+    )
+
+
+@router.post("/jobs/{job_id}/retry", response_class=RedirectResponse)
+def retry_job(parts: Parts, job_id: Key) -> RedirectResponse:
+    """Queue a job again, then show it."""
+    job = retry(parts, job_id)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
+@router.get("/system")
+def show_system(parts: Parts, pages: Templates) -> HTMLResponse:
+    """Health, destinations and models."""
+    return pages.render(
+        "system.html",
+        checks=run_checks(parts),
+        destinations=destinations(parts),
+        delivery_states=list(DeliveryState),
+        models=parts.algorithms,
+        settings=parts.settings,
+        started_at=parts.started_at,
+        refresh=_IDLE_SECONDS,
+        now=parts.now(),
+    )
+
+
+@router.get("/docs")
+def show_docs(request: Request, pages: Templates) -> HTMLResponse:
+    """Read the OpenAPI description aloud, without a script from elsewhere."""
+    description = request.app.openapi()
+    return pages.render("docs.html", info=description["info"], routes=_routes(description))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    label: str
+    number: int
+    tone: str
+    link: str
+
+
+def _tallies(receiving: int, counts: dict[JobState, int]) -> list[_Tally]:
+    def tally(label: str, tone: str, *states: JobState) -> _Tally:
+        link = "/jobs?" + "&".join(f"state={state}" for state in states)
+        return _Tally(label, sum(counts.get(state, 0) for state in states), tone, link)
+
+    working = [state for state in JobState if not state.final]
+    return [
+        _Tally("receiving", receiving, "busy", f"/?state={StudyState.RECEIVING}"),
+        tally("in work", "busy", *working),
+        tally("failed", "bad", JobState.FAILED),
+        tally("not analysed", "odd", JobState.NOT_ANALYSED),
+        tally("done", "good", JobState.DONE),
+    ]
+
+
+def _refresh(jobs: Iterable[Job], otherwise: int | None = None) -> int | None:
+    """Seconds until the page loads itself again; `otherwise` when every job has ended."""
+    return otherwise if all(job.state.final for job in jobs) else _BUSY_SECONDS
+
+
+def _routes(description: dict[str, Any]) -> list[dict[str, Any]]:
+    """Operations of an OpenAPI description, flat, with their example as text."""
+    shapes = description["components"]["schemas"]
+    return [
+        {
+            "method": method.upper(),
+            "path": path,
+            "summary": operation["summary"],
+            "description": operation.get("description", ""),
+            "parameters": operation.get("parameters", []),
+            "answers": {
+                status: answer["description"] for status, answer in operation["responses"].items()
+            },
+            "example": _example(operation, shapes),
+        }
+        for path, operations in description["paths"].items()
+        for method, operation in operations.items()
+    ]
+
+
+def _example(operation: dict[str, Any], shapes: dict[str, Any]) -> str:
+    good = next(answer for status, answer in operation["responses"].items() if status[0] == "2")
+    schema = good["content"].get("application/json", {}).get("schema", {})
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return json.dumps(shapes[name]["examples"][0], indent=2) if name else ""

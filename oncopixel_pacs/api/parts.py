@@ -1,0 +1,53 @@
+"""What the HTTP side is given by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+
+from oncopixel_pacs.domain import Algorithm, ImageResult, Job
+from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """Everything that the routes read from, and the two things that they can have done.
+
+    Attributes
+    ----------
+    models_ready
+        Whether the models are loaded; ``None`` when another process runs them.
+    retry
+        Queues a job again; raises `OncoPixelError` when it cannot.
+    render_overlay
+        PNG of one image of a job with its findings outlined.
+    """
+
+    catalogue: Catalogue
+    ledger: Ledger
+    files: FileStore
+    settings: Settings
+    algorithms: tuple[Algorithm, ...]
+    models_ready: Callable[[], bool | None]
+    retry: Callable[[str], Job]
+    render_overlay: Callable[[Job, ImageResult], bytes]
+    started_at: datetime
+    version: str
+    now: Callable[[], datetime]
+
+
+def parts_of(request: Request) -> ApiParts:
+    """Return the parts that the application was made of."""
+    return cast(ApiParts, request.app.state.parts)
+
+
+Parts = Annotated[ApiParts, Depends(parts_of)]
+#: A UID or job id in a path: printable, without blanks, and no longer than a UID may be.
+Key = Annotated[str, Path(pattern=r"^[!-~]{1,64}$")]

@@ -1,0 +1,130 @@
+"""Values in words and pages from templates. Everything that comes from outside is escaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydicom.uid import UID
+
+from oncopixel_pacs import RESEARCH_NOTICE, __version__
+from oncopixel_pacs.domain import Delivery, Job, JobState
+
+#: States of a job that ended without success: these alone can be retried.
+RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})
+
+_TONES = {
+    "good": {"done", "accepted", "confirmed", "ok"},
+    "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
+    "bad": {"failed", "not ready"},
+    "odd": {"not-analysed", "cancelled"},
+}
+
+
+def tone(state: str) -> str:
+    """Colour class of a state; the state itself is always written beside the colour."""
+    return next((name for name, states in _TONES.items() if state in states), "plain")
+
+
+def moment(value: datetime | None) -> Markup | str:
+    """Date and time in UTC to the second; a dash for none."""
+    if value is None:
+        return "–"
+    return Markup('<time datetime="{}">{}</time>').format(
+        value.isoformat(), f"{value:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def ago(value: datetime, now: datetime) -> str:
+    """How long before `now`, in one unit."""
+    seconds = max((now - value).total_seconds(), 0)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person reads them: ``0.42 s``, ``12.3 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int) -> str:
+    """Bytes in binary units."""
+    if count < 1024:
+        return f"{count} B"
+    if count < 1024**2:
+        return f"{count / 1024:.1f} KiB"
+    return f"{count / 1024**2:.1f} MiB"
+
+
+def percent(probability: float | None) -> str:
+    """Probability as a percentage; a dash for none."""
+    return "–" if probability is None else f"{probability:.1%}"
+
+
+def sop_class_name(uid: str) -> str:
+    """Name of a SOP class in PS3.6; the UID itself when it is not there."""
+    return str(UID(uid).name)
+
+
+def seconds_between(started_at: datetime, finished_at: datetime | None) -> float | None:
+    """Length of a span that may not have ended."""
+    return None if finished_at is None else (finished_at - started_at).total_seconds()
+
+
+def destinations_of(job: Job) -> list[str]:
+    """Names of the destinations that a job's results go to, sorted."""
+    return sorted({item.destination for item in job.deliveries})
+
+
+def deliveries_by_object(job: Job) -> dict[tuple[str, str], Delivery]:
+    """Look-up of the deliveries of a job by SOP Instance UID and destination."""
+    return {(item.sop_instance_uid, item.destination): item for item in job.deliveries}
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Renders templates. One per application."""
+
+    environment: Environment
+
+    def render(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+        """Page of a template; a value that the template needs and does not get is an error."""
+        text = self.environment.get_template(template).render(**values)
+        return HTMLResponse(text, status_code=status)
+
+
+def load_pages() -> Pages:
+    """Templates of this package, with every value escaped."""
+    environment = Environment(
+        loader=PackageLoader("oncopixel_pacs.api"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        moment=moment,
+        ago=ago,
+        duration=duration,
+        size=size,
+        percent=percent,
+        sop_class_name=sop_class_name,
+        tone=tone,
+    )
+    environment.globals.update(notice=RESEARCH_NOTICE, version=__version__)
+    return Pages(environment)

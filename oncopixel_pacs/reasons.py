@@ -1,0 +1,52 @@
+"""Why an image is not analysed: one code and one sentence each. Speak of it as `domain.Reason`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an image is not analysed. The value is the stable code; `sentence` is for people."""
+
+    NOT_MAMMOGRAPHY = "not-mammography"
+    FOR_PROCESSING = "for-processing"
+    TOMOSYNTHESIS = "tomosynthesis"
+    MULTI_FRAME = "multi-frame"
+    NOT_MONOCHROME = "not-monochrome"
+    NO_PIXEL_DATA = "no-pixel-data"
+    NO_LATERALITY = "no-laterality"
+    NO_VIEW = "no-view"
+    UNSUPPORTED_VIEW = "unsupported-view"
+    VIEW_MODIFIER = "view-modifier"
+    PARTIAL_VIEW = "partial-view"
+    BREAST_IMPLANT = "breast-implant"
+    QUALITY_CONTROL = "quality-control"
+    NO_PIXEL_SPACING = "no-pixel-spacing"
+    UNREADABLE_PIXELS = "unreadable-pixels"
+    NO_BREAST = "no-breast"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence that says what is wrong with the image."""
+        return _REASON_SENTENCES[self]
+
+
+_REASON_SENTENCES: Mapping[Reason, str] = {
+    Reason.NOT_MAMMOGRAPHY: "The image is not a digital mammogram (modality or SOP class).",
+    Reason.FOR_PROCESSING: "The image is For Processing; the models read For Presentation images.",
+    Reason.TOMOSYNTHESIS: "The image is a tomosynthesis volume; the models read 2D mammograms.",
+    Reason.MULTI_FRAME: "The image has more than one frame.",
+    Reason.NOT_MONOCHROME: "The image is not monochrome.",
+    Reason.NO_PIXEL_DATA: "The object holds no pixel data.",
+    Reason.NO_LATERALITY: "Image Laterality is missing, so the breast is unknown.",
+    Reason.NO_VIEW: "View Code Sequence and View Position are missing, so the view is unknown.",
+    Reason.UNSUPPORTED_VIEW: "The view is neither cranio-caudal nor medio-lateral oblique.",
+    Reason.VIEW_MODIFIER: "The view carries a modifier (spot, magnification, implant displaced).",
+    Reason.PARTIAL_VIEW: "The image is marked as a partial view of the breast.",
+    Reason.BREAST_IMPLANT: "The breast has an implant.",
+    Reason.QUALITY_CONTROL: "The image is a quality control image.",
+    Reason.NO_PIXEL_SPACING: "Imager Pixel Spacing is missing, so sizes are unknown.",
+    Reason.UNREADABLE_PIXELS: "The pixel data cannot be decoded.",
+    Reason.NO_BREAST: "No breast was found in the image.",
+}

@@ -164,12 +164,7 @@ class JobState(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more happens without a person."""
-        return self in _FINAL_JOB_STATES
-
-
-_FINAL_JOB_STATES = frozenset(
-    {JobState.DONE, JobState.NOT_ANALYSED, JobState.FAILED, JobState.CANCELLED}
-)
+        return self not in (JobState.QUEUED, JobState.ANALYSING, JobState.DELIVERING)
 
 
 class StepName(StrEnum):

@@ -8,7 +8,6 @@ from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.imaging.preprocess import Preprocessing
 from training.evaluate import Report
 from training.figures import Figure
-from training.metrics import DRAWS
 from training.task import Task
 
 _WARNINGS = """\
@@ -98,7 +97,7 @@ by a validation figure but the operating point.
 
 ## Measured
 
-Intervals: 95 %, {DRAWS} bootstrap draws of patients. Baseline: the spots that most outshine their
+Intervals: 95 %, bootstrap over patients. Baseline: the spots that most outshine their
 surroundings, without any learning. `val` patients chose the operating point and nothing else;
 phantom test seeds chose nothing.
 

@@ -77,6 +77,9 @@ def evaluate(
     split: Annotated[
         Split, typer.Option(help="Part of the real sets to score; the threshold is val's.")
     ] = Split.VAL,
+    draws: Annotated[
+        int, typer.Option(min=10, help="Bootstrap draws of patients behind each interval.")
+    ] = 2000,
 ) -> None:
     """Choose the operating point, score the model per set with intervals, write the report."""
     from training.evaluate import evaluate as run
@@ -89,6 +92,7 @@ def evaluate(
         cache=cache,
         split=split,
         workers=max(workers, 1),
+        draws=draws,
     )
     table = Table("set", "figure", "model", "baseline", title=f"Operating point {report.threshold}")
     for figure in report.figures:

@@ -28,7 +28,7 @@ from training.prepared import Sample
 from training.task import Phase, Task
 
 PREFIX = "network."
-_VALIDATIONS_PER_PHASE = 8
+_VALIDATIONS_PER_PHASE = 4
 # A handful of samples per step needs no worker processes, and the averaged weights are complete.
 _HARMLESS = (
     ".*does not have many workers.*",

@@ -7,6 +7,7 @@ of the cache's path, so a changed preprocessing never reads old arrays.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _prepare_into_cache(record: Record, preprocessing: Preprocessing, folder: Pa
             arrays["lesions"] = sample.lesions
     path = _cache_path(folder, record)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part.npz")
+    partial = path.with_suffix(f".{os.getpid()}.part.npz")
     np.savez(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
 

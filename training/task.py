@@ -43,11 +43,11 @@ class DataConfig(_Part):
     shares: dict[str, float]
     """Share of the training images per set; ``phantoms`` are the generated ones."""
     phantom_train: Seeds
-    """Phantom studies to train on; every other one has a lesion."""
+    """Phantom studies to train on; each has a lesion, in one breast."""
     phantom_val: Seeds
-    """Phantom studies that choose the threshold."""
+    """Phantom studies that choose the threshold; every other one has a lesion."""
     phantom_test: Seeds
-    """Phantom studies that are only ever scored."""
+    """Phantom studies that are only ever scored; every other one has a lesion."""
 
 
 class Phase(_Part):

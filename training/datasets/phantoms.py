@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oncopixel_pacs.domain import Laterality, View
+from sample_dicom import canvas
 from sample_dicom import phantom as generator
 from training.datasets.record import Split
 
@@ -86,9 +87,13 @@ class PhantomRecord:
 
 
 def phantom_records(seeds: Iterable[int], split: Split) -> list[PhantomRecord]:
-    """List four views per seed; women with even seeds have a lesion."""
+    """List four views per seed.
+
+    Every woman to train on has a lesion: her other breast is the example without. Of the women
+    to score, those with even seeds have one.
+    """
     return [
-        PhantomRecord(seed, laterality, view, seed % 2 == 0, split)
+        PhantomRecord(seed, laterality, view, split is Split.TRAIN or seed % 2 == 0, split)
         for seed in seeds
         for laterality in Laterality
         for view in VIEWS
@@ -97,4 +102,5 @@ def phantom_records(seeds: Iterable[int], split: Split) -> list[PhantomRecord]:
 
 @cache
 def _generator_digest() -> str:
-    return hashlib.sha256(inspect.getsource(generator).encode()).hexdigest()[:8]
+    code = inspect.getsource(generator) + inspect.getsource(canvas)
+    return hashlib.sha256(code.encode()).hexdigest()[:8]

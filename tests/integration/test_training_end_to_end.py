@@ -1,0 +1,205 @@
+"""A task is trained, scored, exported and loaded by the server's own strict loader."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.infer.bundle import load_network
+from oncopixel_pacs.infer.cards import read_algorithms
+from oncopixel_pacs.settings import ModelSettings
+from training.cli import app
+from training.evaluate import compare, read_report
+from training.fit import load_fitted
+from training.task import Task, load_task
+
+TINY = {
+    ModelTask.SEGMENT: """
+name = "tiny-segmenter"
+task = "segment"
+[network]
+target = "UNet"
+[network.arguments]
+spatial_dims = 2
+in_channels = 1
+out_channels = 1
+channels = [4, 8]
+strides = [2]
+norm = "batch"
+[[phases]]
+kind = "crops"
+size = [64, 64]
+steps = 2
+batch = 2
+learning_rate = 1e-3
+""",
+    ModelTask.CLASSIFY: """
+name = "tiny-classifier"
+task = "classify"
+[network]
+target = "DenseNet"
+[network.arguments]
+spatial_dims = 2
+in_channels = 1
+out_channels = 1
+init_features = 4
+growth_rate = 4
+block_config = [1, 1]
+norm = "batch"
+[[phases]]
+kind = "crops"
+size = [64, 64]
+steps = 1
+batch = 2
+learning_rate = 1e-3
+[[phases]]
+kind = "images"
+size = [96, 64]
+steps = 1
+batch = 2
+learning_rate = 1e-3
+""",
+}
+COMMON = """
+version = "0.0.1"
+description = "A test."
+seed = 5
+precision = "32-true"
+"""
+DATA = """
+[data]
+shares = { phantoms = 1.0 }
+phantom_train = { first = 10000, count = 2 }
+phantom_val = { first = 20000, count = 2 }
+phantom_test = { first = 30000, count = 2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", params=list(ModelTask))
+def trained(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> Iterator[tuple[Task, Path, ModelSettings]]:
+    tmp_path = tmp_path_factory.mktemp(request.param)
+    path = tmp_path / "tiny.toml"
+    path.write_text(COMMON + TINY[request.param] + DATA, encoding="utf-8")
+    out, bundle = tmp_path / "run", tmp_path / "bundle"
+    common = ["--task", str(path), "--out", str(out)]
+    images = ["--cache", str(cache), "--workers", "0"]
+    for arguments in (
+        ["fit", *common, *images],
+        ["evaluate", *common, *images, "--draws", "20"],
+        ["export", *common, "--bundle", str(bundle)],
+    ):
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    pin = dict(
+        line.split(" = ", 1) for line in result.output.splitlines() if line.count(" = ") == 1
+    )
+    yield (
+        load_task(str(path)),
+        out,
+        ModelSettings(
+            name=json.loads(pin["name"]),
+            task=json.loads(pin["task"]),
+            bundle=bundle,
+            sha256=json.loads(pin["sha256"]),
+            threshold=float(pin["threshold"]),
+        ),
+    )
+
+
+def test_the_servers_loader_takes_the_export_and_answers_the_same(
+    trained: tuple[Task, Path, ModelSettings],
+) -> None:
+    task, out, model = trained
+    ours = load_fitted(task, out / "final.ckpt")
+    theirs = load_network(model, torch.device("cpu"))
+    image = torch.rand(1, 1, 96, 64, generator=torch.Generator().manual_seed(0))
+
+    with torch.inference_mode():
+        assert torch.equal(ours(image), theirs(image))
+    (algorithm,) = read_algorithms([model])
+    assert (algorithm.name, algorithm.version) == (task.name, "0.0.1")
+
+
+def test_the_bundle_holds_literals_a_plain_state_dict_a_card_and_a_licence(
+    trained: tuple[Task, Path, ModelSettings],
+) -> None:
+    _, _, model = trained
+    configs = [path.read_text("utf-8") for path in (model.bundle / "configs").iterdir()]
+    weights = torch.load(model.bundle / "models" / "model.pt", weights_only=True)
+    card = (model.bundle / "docs" / "README.md").read_text("utf-8")
+
+    assert len(configs) == 2 and not any('"$' in text for text in configs)
+    assert not any(key.startswith(("net.", "network.")) for key in weights)
+    assert model.sha256 in card
+    assert "not for diagnosis" in card and "Film to digital" in card
+    assert "phantoms test" in card
+    assert (model.bundle / "docs" / "license.txt").stat().st_size > 0
+
+
+def test_a_changed_byte_in_the_weights_is_refused(
+    trained: tuple[Task, Path, ModelSettings], tmp_path: Path
+) -> None:
+    _, _, model = trained
+    bundle = Path(shutil.copytree(model.bundle, tmp_path / "bundle"))
+    path = bundle / "models" / "model.pt"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(ModelRefused, match="restore the file"):
+        load_network(model.model_copy(update={"bundle": bundle}), torch.device("cpu"))
+
+
+def test_a_run_compared_with_itself_differs_by_nothing(
+    trained: tuple[Task, Path, ModelSettings],
+) -> None:
+    _, out, _ = trained
+    report = read_report(out)
+
+    (figure,) = compare(report, report, draws=50)
+
+    assert (figure.estimate.value, figure.estimate.low, figure.estimate.high) == (0.0, 0.0, 0.0)
+
+
+def test_an_evaluation_without_training_says_what_to_do(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(COMMON + TINY[ModelTask.SEGMENT] + DATA, encoding="utf-8")
+
+    result = CliRunner().invoke(
+        app, ["evaluate", "--task", str(path), "--out", str(tmp_path), "--cache", str(cache)]
+    )
+
+    assert result.exit_code == 1
+    assert "run fit first" in str(result.exception)
+
+
+def test_real_sets_without_a_data_folder_say_what_to_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app,
+        ["fit", "--task", "lesion-segmenter", "--out", str(tmp_path)],
+        env={"ONCOPIXEL_DATA": ""},
+    )
+
+    assert result.exit_code == 1
+    assert "give --data" in str(result.exception)
+
+
+def test_help_names_the_tasks() -> None:
+    result = CliRunner().invoke(app, ["fit", "--help"], env={"COLUMNS": "200"})
+
+    assert "lesion-segmenter" in result.output and "ONCOPIXEL_DATA" in result.output

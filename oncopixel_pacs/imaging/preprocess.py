@@ -16,7 +16,7 @@ from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.geometry import Geometry, area_resample
 
 #: Raised with every change that may alter a pixel; part of the digest that models carry.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 
 _Image = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
@@ -120,6 +120,7 @@ def _find_breast(coarse: _Image, preprocessing: Preprocessing) -> _Mask:
         raise UnreadableImage(Reason.NO_BREAST, "The image is blank.")
     # The skin line is dark: the threshold lies well below the usual tissue.
     level = low + 0.35 * (threshold_otsu(np.clip(smooth, low, high)) - low)
+    level = min(level, _end_of_air(smooth, level))
     bright = _without_film_edges(smooth > level, smooth >= 0.98)
     radius = max(int(round(4.0 / preprocessing.search_mm)), 1)
     opened = ndimage.binary_opening(np.pad(bright, radius, mode="edge"), _disc(radius))
@@ -137,6 +138,20 @@ def _find_breast(coarse: _Image, preprocessing: Preprocessing) -> _Mask:
     filled = ndimage.binary_fill_holes(np.pad(region, 1, mode="edge"))[1:-1, 1:-1]
     mask: _Mask = ndimage.binary_dilation(filled, _disc(max(radius // 2, 1)))
     return mask
+
+
+def _end_of_air(smooth: _Image, level: float) -> float:
+    """Value at which air ends where it is one sharp peak of the histogram, else `level`.
+
+    A detector's air is nearly constant, and fat may be hardly brighter; film glows.
+    """
+    width = 0.004
+    counts, edges = np.histogram(smooth, bins=np.arange(0, level + width, width))
+    peak = int(counts.argmax())
+    after = counts[peak:] < 0.03 * counts[peak]
+    end = peak + int(after.argmax())
+    sharp = bool(after.any()) and end - peak <= 2 and counts[peak] > 0.2 * smooth.size
+    return float(edges[end]) + 2 * width if sharp else level
 
 
 def _without_film_edges(bright: _Mask, saturated: _Mask) -> _Mask:

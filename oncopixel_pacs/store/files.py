@@ -30,7 +30,9 @@ class FileStore:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.incoming = data_dir / "incoming"
+        self._writing = data_dir / "writing"
         self.incoming.mkdir(parents=True, exist_ok=True)
+        self._writing.mkdir(exist_ok=True)
         (data_dir / "instances").mkdir(exist_ok=True)
         (data_dir / "results").mkdir(exist_ok=True)
         _sync(data_dir)
@@ -50,7 +52,7 @@ class FileStore:
         Parameters
         ----------
         temp
-            Complete file inside `incoming`; gone afterwards.
+            Complete file on the same volume, such as inside `incoming`; gone afterwards.
         sop_instance_uid, sha256
             What the path is derived from.
 
@@ -76,7 +78,7 @@ class FileStore:
             Path relative to the data directory, and the SHA-256 of the bytes.
         """
         digest = hashlib.sha256(content).hexdigest()
-        handle, name = tempfile.mkstemp(dir=self.incoming, suffix=".part")
+        handle, name = tempfile.mkstemp(dir=self._writing, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)

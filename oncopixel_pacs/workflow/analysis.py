@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import structlog
+from pydicom import dcmread
 
 from oncopixel_pacs.domain import (
     Algorithm,
@@ -160,6 +161,7 @@ class StudySteps:
                 device=job.result.device,
             ),
             self._existing,
+            [dcmread(self.files.absolute(item.path)) for item in self._predecessors(job)],
         )
         seconds_built = time.perf_counter() - started
         check(built, paths)
@@ -185,6 +187,10 @@ class StudySteps:
             sha256=digest,
             size_bytes=len(built.part10),
         )
+
+    def _predecessors(self, job: Job) -> tuple[ResultObject, ...]:
+        """Give the report that this one replaces: that of the revision before."""
+        return self.ledger.earlier_reports(job)[-1:]
 
     def _existing(self, sop_instance_uid: str) -> bytes | None:
         held = self.ledger.stored_object(sop_instance_uid)

@@ -29,7 +29,9 @@ _EXPECTED_WARNINGS = (
 
 @dataclass(frozen=True, slots=True)
 class ToolReport:
-    """What the validators say.
+    """What the validators say; for the person at the screen, not for logs.
+
+    Validators quote values, names of patients among them.
 
     Attributes
     ----------

@@ -33,7 +33,7 @@ from oncopixel_pacs.uids import derive_uid
 NO_FINDING_LABEL = "Searched - no lesion found"
 _GOLDEN_ANGLE = 0.381966
 # A projection has no thickness; viewers want a number all the same.
-_UNKNOWN_THICKNESS_MM = "1"
+_UNKNOWN_THICKNESS_MM = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,7 @@ def build_segmentation(
         series_time=moment.time().replace(microsecond=0),
         series_description=series_description(image),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        pixel_measures=PixelMeasuresSequence(
-            pixel_spacing=spacing_mm,
-            slice_thickness=float(header.get("BodyPartThickness") or _UNKNOWN_THICKNESS_MM),
-        ),
+        pixel_measures=_pixel_measures(header, spacing_mm),
         omit_empty_frames=False,
         specific_character_set="ISO_IR 192",
     )
@@ -158,6 +155,11 @@ def _checked(
             f"the findings are {numbers}; analyse it again."
         )
     return labels
+
+
+def _pixel_measures(header: Dataset, spacing_mm: tuple[float, float]) -> PixelMeasuresSequence:
+    thickness_mm = float(header.get("BodyPartThickness") or _UNKNOWN_THICKNESS_MM)
+    return PixelMeasuresSequence(pixel_spacing=spacing_mm, slice_thickness=thickness_mm)
 
 
 def _segments(

@@ -120,38 +120,50 @@ def _find_breast(coarse: _Image, preprocessing: Preprocessing) -> _Mask:
         raise UnreadableImage(Reason.NO_BREAST, "The image is blank.")
     # The skin line is dark: the threshold lies well below the usual tissue.
     level = low + 0.35 * (threshold_otsu(np.clip(smooth, low, high)) - low)
-    level = min(level, _end_of_air(smooth, level))
-    bright = _without_film_edges(smooth > level, smooth >= 0.98)
-    radius = max(int(round(4.0 / preprocessing.search_mm)), 1)
-    opened = ndimage.binary_opening(np.pad(bright, radius, mode="edge"), _disc(radius))
-    opened = opened[radius:-radius, radius:-radius]
-    labels, count = ndimage.label(opened)
-    if count == 0:
-        raise UnreadableImage(Reason.NO_BREAST, "There is no bright region.")
-    areas = np.bincount(labels.ravel())[1:]
-    region = labels == int(areas.argmax()) + 1
-    area_mm2 = float(areas.max()) * preprocessing.search_mm**2
+    region = _largest_region(smooth, level, preprocessing)
+    end_of_air = _end_of_air(smooth, level)
+    if end_of_air is not None:
+        wider = _largest_region(smooth, end_of_air, preprocessing)
+        region = wider if _has_texture(wider & ~region, coarse, smooth, level) else region
+    area_mm2 = float(region.sum()) * preprocessing.search_mm**2
     if area_mm2 < preprocessing.least_area_mm2:
         raise UnreadableImage(
             Reason.NO_BREAST, f"The largest bright region has only {area_mm2:.0f} mm2."
         )
-    filled = ndimage.binary_fill_holes(np.pad(region, 1, mode="edge"))[1:-1, 1:-1]
-    mask: _Mask = ndimage.binary_dilation(filled, _disc(max(radius // 2, 1)))
+    mask: _Mask = ndimage.binary_dilation(region, _disc(1))
     return mask
 
 
-def _end_of_air(smooth: _Image, level: float) -> float:
-    """Value at which air ends where it is one sharp peak of the histogram, else `level`.
+def _largest_region(smooth: _Image, level: float, preprocessing: Preprocessing) -> _Mask:
+    bright = _without_film_edges(smooth > level, smooth >= 0.98)
+    radius = max(round(4.0 / preprocessing.search_mm), 1)
+    opened = ndimage.binary_opening(np.pad(bright, radius, mode="edge"), _disc(radius))
+    labels, count = ndimage.label(opened[radius:-radius, radius:-radius])
+    if count == 0:
+        raise UnreadableImage(Reason.NO_BREAST, "There is no bright region.")
+    region = labels == int(np.bincount(labels.ravel())[1:].argmax()) + 1
+    filled: _Mask = ndimage.binary_fill_holes(np.pad(region, 1, mode="edge"))[1:-1, 1:-1]
+    return filled
 
-    A detector's air is nearly constant, and fat may be hardly brighter; film glows.
+
+def _end_of_air(smooth: _Image, level: float) -> float | None:
+    """Value just above air, where air is one sharp peak of the histogram as a detector gives it.
+
+    Fat may be hardly brighter than such air, and darker than `level`.
     """
     width = 0.004
     counts, edges = np.histogram(smooth, bins=np.arange(0, level + width, width))
     peak = int(counts.argmax())
-    after = counts[peak:] < 0.03 * counts[peak]
-    end = peak + int(after.argmax())
-    sharp = bool(after.any()) and end - peak <= 2 and counts[peak] > 0.2 * smooth.size
-    return float(edges[end]) + 2 * width if sharp else level
+    if counts[peak] < 0.2 * smooth.size or counts[peak + 1 : peak + 2].sum() > 0.03 * counts[peak]:
+        return None
+    return min(float(edges[peak]) + 3 * width, level)
+
+
+def _has_texture(added: _Mask, coarse: _Image, smooth: _Image, level: float) -> bool:
+    """Whether a region looks like fat, which has strands, and not like smoothly glowing film."""
+    if not added.any():
+        return False
+    return bool(np.median(np.abs(coarse - smooth)[added]) > 0.05 * level)
 
 
 def _without_film_edges(bright: _Mask, saturated: _Mask) -> _Mask:

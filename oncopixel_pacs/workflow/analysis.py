@@ -32,7 +32,7 @@ from oncopixel_pacs.route import why_not
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
-from oncopixel_pacs.workflow.engine import WorkQueue
+from oncopixel_pacs.workflow.engine import Interrupted, WorkQueue
 
 log = structlog.get_logger()
 
@@ -68,11 +68,15 @@ class StudySteps:
     queue: WorkQueue
     now: Callable[[], datetime]
     stopping: threading.Event
+    first_retry_seconds: float = 2.0
 
     def analyse(self, job_id: str) -> None:
         """Run the models on the images of a job and keep the result."""
         job = self.ledger.job(job_id)
-        if job.state.final or job.result is not None:
+        if job.state.final:
+            return
+        if job.result is not None:
+            self._conclude(job, job.result)
             return
         self.ledger.set_state(job_id, JobState.ANALYSING)
         self._guard(job_id, StepName.ANALYSE, lambda: self._analyse(job))
@@ -88,21 +92,23 @@ class StudySteps:
         self._guard(job_id, StepName.WRITE, lambda: self._write(job, run))
 
     def _analyse(self, job: Job) -> None:
-        request = self._request(job)
-        refused = [item.reason for item in request.images if item.reason is not None]
-        result = self._attempt(job.id, request)
+        result = self._attempt(job.id, self._request(job))
+        self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)
-        detail = dict(result.timings_seconds)
-        self.ledger.end_step(job.id, StepName.ANALYSE, self.now(), detail)
+        self._conclude(self.ledger.job(job.id), result)
+
+    def _conclude(self, job: Job, result: StudyResult) -> None:
+        """Note what came of the analysis; also where the process died just before."""
+        if any(step.name is StepName.ANALYSE and step.finished_at is None for step in job.steps):
+            detail = dict(result.timings_seconds)
+            self.ledger.end_step(job.id, StepName.ANALYSE, self.now(), detail)
         if not any(image.analysed for image in result.images):
-            sentences = {
-                image.reason.sentence for image in result.images if image.reason is not None
-            } or {reason.sentence for reason in refused}
+            reasons = {image.reason.sentence for image in result.images if image.reason}
             self.ledger.finish(
                 job.id,
                 JobState.NOT_ANALYSED,
                 self.now(),
-                "No image could be analysed: " + " ".join(sorted(sentences)),
+                "No image could be analysed: " + " ".join(sorted(reasons)),
             )
 
     def _attempt(self, job_id: str, request: AnalysisRequest) -> StudyResult:
@@ -111,11 +117,16 @@ class StudySteps:
             try:
                 return self.analyser.analyse(request)
             except AnalysisFailed as exc:
+                if self.stopping.is_set():
+                    # Our own end of the model process is no failure of the study.
+                    raise Interrupted from exc
                 if exc.permanent or attempt == self.max_attempts:
                     raise
                 self.ledger.fail_step(job_id, StepName.ANALYSE, self.now(), str(exc))
                 log.warning("analysis.retried", job_id=job_id, attempt=attempt, error=str(exc))
-                self.stopping.wait(min(2.0**attempt, 30.0))
+                pause = min(self.first_retry_seconds * 2.0 ** (attempt - 1), 30.0)
+                if self.stopping.wait(pause):
+                    raise Interrupted from exc
         raise AnalysisFailed("No attempt at the analysis is allowed; raise max_attempts.")
 
     def _request(self, job: Job) -> AnalysisRequest:

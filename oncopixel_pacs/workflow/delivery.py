@@ -11,7 +11,7 @@ import structlog
 
 from oncopixel_pacs.deliver import Outcome, OutgoingObject, send
 from oncopixel_pacs.domain import Delivery, DeliveryState, ResultObject
-from oncopixel_pacs.errors import DeliveryFailed
+from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
@@ -68,6 +68,16 @@ class DeliverySteps:
         except DeliveryFailed as exc:
             trouble = exc
             log.warning("delivery.failed", destination=destination, error=str(exc))
+        except OutOfResources:
+            raise
+        except Exception as exc:
+            # A defect ends the delivery with a sentence; raised, it would be repeated for ever.
+            log.exception("delivery.defect", destination=destination)
+            trouble = DeliveryFailed(
+                f"Unexpected {type(exc).__name__} on the way to {destination}; "
+                "the server's log has the trace.",
+                permanent=True,
+            )
         for uid, attempt in unanswered.items():
             missed = Outcome(uid, False, trouble.status, str(trouble), trouble.permanent)
             self._record(destination, uid, missed, attempt)

@@ -6,13 +6,17 @@ same database, so that a job and its place in the queue commit together.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+
+from oncopixel_pacs.errors import OutOfResources
 
 #: Recovery and dequeuing match on it: pinned, so that an upgrade takes over work in flight.
 ENGINE_VERSION = "1"
@@ -27,6 +31,13 @@ _MAX_STARTS = 100
 _STEP_ATTEMPTS = 8
 
 
+class Interrupted(BaseException):
+    """The server stops in the middle of a step.
+
+    Not an `Exception`, so the engine records nothing and takes the step up at the next start.
+    """
+
+
 @dataclass(frozen=True)
 class Steps:
     """What the engine runs; every function survives being run twice.
@@ -38,6 +49,8 @@ class Steps:
     deliver
         Takes job id and destination; returns the seconds to wait before calling it again, or 0
         when the destination is finished.
+
+    Any of them raises `Interrupted` when the server stops.
     """
 
     analyse: Callable[[str], None]
@@ -50,7 +63,10 @@ class WorkQueue:
 
     def __init__(self, engine: Engine) -> None:
         self._client = DBOSClient(
-            system_database_engine=engine, serializer=DBOSPortableJSONSerializer()
+            system_database_engine=engine,
+            serializer=DBOSPortableJSONSerializer(),
+            # Else a database that is away would block the caller until it is back.
+            retry_connection_errors=False,
         )
 
     def enqueue_study(self, session: Session, job_id: str, run: int) -> None:
@@ -70,25 +86,29 @@ class WorkQueue:
     def enqueue_delivery(self, session: Session, job_id: str, run: int, destination: str) -> None:
         """Queue the delivery of a job to one destination; idempotent like `enqueue_study`."""
         self._client.enqueue_in_transaction(
-            session,
-            {
-                "workflow_name": "delivery",
-                "queue_name": _delivery_queue(destination),
-                "workflow_id": f"{job_id}-{run}-{destination}",
-                "app_version": ENGINE_VERSION,
-            },
-            job_id,
-            destination,
+            session, _delivery(job_id, run, destination, 1), job_id, run, destination, 1
         )
 
     def states(self, job_ids: list[str]) -> dict[str, str]:
-        """State of every workflow of these jobs, by workflow id."""
+        """State of every workflow of these jobs, by workflow id.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
         found: dict[str, str] = {}
-        for job_id in job_ids:
-            for item in self._client.list_workflows(
-                workflow_id_prefix=f"{job_id}-", load_input=False, load_output=False
-            ):
-                found[item.workflow_id] = item.status
+        try:
+            for job_id in job_ids:
+                for item in self._client.list_workflows(
+                    workflow_id_prefix=f"{job_id}-", load_input=False, load_output=False
+                ):
+                    found[item.workflow_id] = item.status
+        except SQLAlchemyError as exc:
+            raise OutOfResources(
+                f"The engine's tables cannot be read now ({type(exc).__name__}); "
+                "check the database."
+            ) from exc
         return found
 
     def close(self) -> None:
@@ -112,6 +132,10 @@ class Executor:
             "log_level": "WARNING",
         }
         DBOS(config=config)
+        # The engine gives its logger a handler of its own; it shall speak like everyone else.
+        logger = logging.getLogger("dbos")
+        logger.handlers.clear()
+        logger.propagate = True
         _register(steps)
 
     def start(self, studies_at_a_time: int = 1) -> None:
@@ -158,9 +182,23 @@ def _register(steps: Steps) -> None:
         write(job_id, run)
 
     @DBOS.workflow(name="delivery", max_recovery_attempts=_MAX_STARTS)
-    def delivery(job_id: str, destination: str) -> None:
-        while wait := deliver(job_id, destination):
-            DBOS.sleep(wait)
+    def delivery(job_id: str, run: int, destination: str, attempt: int) -> None:
+        wait = deliver(job_id, destination)
+        if wait:
+            # Queued anew, not slept through: whoever waits must not keep others from sending.
+            following = attempt + 1
+            options = _delivery(job_id, run, destination, following)
+            options["delay_seconds"] = wait
+            DBOS.enqueue_workflow_with_options(options, job_id, run, destination, following)
+
+
+def _delivery(job_id: str, run: int, destination: str, attempt: int) -> EnqueueOptions:
+    return {
+        "workflow_name": "delivery",
+        "queue_name": _delivery_queue(destination),
+        "workflow_id": f"{job_id}-{run}-{destination}-{attempt}",
+        "app_version": ENGINE_VERSION,
+    }
 
 
 def _delivery_queue(destination: str) -> str:

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 _GIVEN_UP = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 #: A workflow ends in an error when disk or database were away for longer than its retries.
 _ENDED_IN_ERROR = "ERROR"
+_ENDED_WELL = "SUCCESS"
 _TICK_SECONDS = 0.5
 _RECONCILE_EVERY = 120  # ticks
 
@@ -82,7 +83,9 @@ class Reconciler:
         """Queue lost jobs again and fail those that the engine gave up; returns how many."""
         unfinished = self.ledger.unfinished()
         known = self.queue.states([job_id for job_id, _ in unfinished])
-        return sum(self._mend(job_id, run, known) for job_id, run in unfinished)
+        # What finished in the meantime has nothing left in the engine, and is not lost.
+        still = set(self.ledger.unfinished())
+        return sum(self._mend(*job, known) for job in unfinished if job in still)
 
     def _mend(self, job_id: str, run: int, known: Mapping[str, str]) -> bool:
         name = f"{job_id}-{run}"
@@ -99,7 +102,7 @@ class Reconciler:
                 self.now(),
                 "The work was given up after repeated stops of the server; retry the job.",
             )
-        elif _ENDED_IN_ERROR in states:
+        elif _ENDED_IN_ERROR in states or states == {_ENDED_WELL}:
             self.ledger.restart(
                 job_id, lambda session, job, again: self.queue.enqueue_study(session, job.id, again)
             )

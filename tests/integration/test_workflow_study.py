@@ -1,0 +1,354 @@
+"""From a settled study to delivered results, on the real engine and each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Store
+from mammogram_builder import SCREENING
+from pydicom import dcmread
+from workflow_builder import (
+    PretendedModel,
+    PretendedPacs,
+    Works,
+    accept,
+    folder_destination,
+    install,
+    put_off,
+    refuse,
+    running,
+    until,
+)
+
+from oncopixel_pacs.domain import (
+    DeliveryState,
+    Job,
+    JobState,
+    ObjectKind,
+    Reason,
+    StepName,
+    StepState,
+)
+from oncopixel_pacs.errors import AnalysisFailed, DeliveryFailed, OutOfResources
+from oncopixel_pacs.workflow import analysis as analysis_module
+
+
+@pytest.fixture
+def works(any_store: Store, tmp_path: Path) -> Iterator[Works]:
+    """Run the workflow with a folder that takes results, and one image received."""
+    built = Works(any_store, PretendedModel(), (folder_destination(tmp_path / "out"),))
+    with running(built):
+        built.receive(tmp_path / "in")
+        yield built
+
+
+def states(job: Job) -> list[tuple[StepName, StepState, int]]:
+    return [(step.name, step.state, step.attempts) for step in job.steps]
+
+
+def test_a_study_becomes_delivered_results(works: Works, tmp_path: Path) -> None:
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error, job.waiting_for) == (JobState.DONE, "", "")
+    assert states(job) == [(name, StepState.DONE, 1) for name in StepName]
+    assert job.result is not None
+    assert job.result.probability == 0.25
+    assert sorted(item.kind for item in job.objects) == [ObjectKind.SEG, ObjectKind.SR]
+    assert {item.state for item in job.deliveries} == {DeliveryState.ACCEPTED}
+    sent = {str(dcmread(path).SOPInstanceUID) for path in (tmp_path / "out").rglob("*.dcm")}
+    assert sent == {item.sop_instance_uid for item in job.objects}
+    detail = {step.name: set(step.detail) for step in job.steps}
+    assert detail[StepName.ANALYSE] == {"classify"}
+    assert detail[StepName.WRITE] == {"build", "validate", "store"}
+
+
+def test_an_analysis_that_fails_is_repeated(works: Works) -> None:
+    works.model.failures += [AnalysisFailed("The process ended."), AnalysisFailed("Again.")]
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.DONE
+    assert states(job)[0] == (StepName.ANALYSE, StepState.DONE, 3)
+
+
+def test_an_analysis_that_keeps_failing_ends_the_job_with_its_sentence(works: Works) -> None:
+    works.model.failures += [AnalysisFailed(f"Attempt {n} failed.") for n in (1, 2, 3, 4)]
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (JobState.FAILED, "Attempt 3 failed.")
+    assert states(job) == [(StepName.ANALYSE, StepState.FAILED, 3)]
+    assert job.objects == ()
+
+
+def test_a_permanent_failure_is_not_repeated(works: Works) -> None:
+    works.model.failures.append(AnalysisFailed("No usable answer.", permanent=True))
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (JobState.FAILED, "No usable answer.")
+    assert len(works.model.asked) == 1
+
+
+def test_a_defect_ends_the_job_and_not_the_server(works: Works) -> None:
+    works.model.failures.append(ZeroDivisionError("of all things"))
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.FAILED
+    assert job.error == (
+        "Unexpected ZeroDivisionError in step analyse; the server's log has the trace."
+    )
+    works.retry(job.id)
+    assert works.finished(job.id).state is JobState.DONE
+
+
+def test_a_failed_job_that_is_retried_is_analysed_again(works: Works) -> None:
+    works.model.failures.append(AnalysisFailed("No.", permanent=True))
+    job = works.finished(works.settle().id)
+    works.retry(job.id)
+    assert works.finished(job.id).state is JobState.DONE
+    assert len(works.model.asked) == 2
+
+
+def test_a_study_of_which_nothing_is_read_says_why(works: Works, tmp_path: Path) -> None:
+    works.model.reason = Reason.NO_BREAST
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (
+        JobState.NOT_ANALYSED,
+        f"No image could be analysed: {Reason.NO_BREAST.sentence}",
+    )
+    assert (job.objects, job.deliveries) == ((), ())
+    assert states(job) == [(StepName.ANALYSE, StepState.DONE, 1)]
+    assert not (tmp_path / "out").exists()
+    works.model.reason = None
+    works.retry(job.id)
+    assert works.finished(job.id).state is JobState.DONE
+
+
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(
+    works: Works, tmp_path: Path
+) -> None:
+    works.receive(tmp_path / "in", SCREENING[1])
+    works.model.reason = None
+    job = works.finished(works.settle().id)
+    assert len([item for item in job.objects if item.kind is ObjectKind.SEG]) == 2
+
+
+def test_a_file_that_was_lost_ends_the_job_with_a_sentence(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = works.settle()
+    uid = job.sop_instance_uids[0]
+    works.model.go.clear()
+    works.model.busy.wait(30)
+    (held,) = works.store.catalogue.study(job.study_instance_uid).instances
+    works.store.files.absolute(held.path).unlink()
+    works.model.go.set()
+    job = works.finished(job.id)
+    assert job.state is JobState.FAILED
+    assert uid in job.error or "cannot be read" in job.error
+
+
+def test_a_late_image_makes_a_second_revision_that_sends_only_what_is_new(
+    works: Works, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pacs = install(monkeypatch, PretendedPacs(accept))
+    first = works.finished(works.settle().id)
+    works.receive(tmp_path / "in", SCREENING[1])
+    second = works.finished(works.settle().id)
+    assert (first.revision, second.revision) == (1, 2)
+    assert second.state is JobState.DONE
+    uids = [uid for uid, _ in pacs.received]
+    assert len(uids) == len(set(uids))
+    shared = {o.sop_instance_uid for o in first.objects} & {
+        o.sop_instance_uid for o in second.objects
+    }
+    assert len(shared) == 1  # the SEG of the first image; the report is a new one
+    assert len(second.objects) == 3
+
+
+def test_an_archive_that_is_down_gets_the_results_later_without_a_second_analysis(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = install(monkeypatch, PretendedPacs(put_off))
+    job = works.settle()
+    until(lambda: len(pacs.received) >= 4)
+    waiting = works.in_state(job.id, JobState.DELIVERING)
+    assert waiting.waiting_for.startswith("destination pacs")
+    assert {item.status for item in waiting.deliveries} <= {"0xA700"}
+    pacs.answer = accept
+    done = works.finished(job.id)
+    assert done.state is JobState.DONE
+    assert len(works.model.asked) == 1
+    assert len(set(pacs.received)) == 2  # the same bytes each time
+    assert min(item.attempts for item in done.deliveries) >= 2
+
+
+def test_an_archive_that_cannot_be_reached_is_tried_again(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: object) -> None:
+        raise DeliveryFailed("pacs (127.0.0.1:104) does not answer.", permanent=False)
+
+    pacs = install(monkeypatch, PretendedPacs(unreachable))  # type: ignore[arg-type]
+    job = works.settle()
+    until(lambda: len(pacs.received) >= 3)
+    waiting = works.in_state(job.id, JobState.DELIVERING)
+    until(lambda: any(d.error for d in works.job(job.id).deliveries))
+    assert waiting.error == ""
+    pacs.answer = accept
+    assert works.finished(job.id).state is JobState.DONE
+
+
+def test_what_was_accepted_before_the_archive_went_away_is_not_sent_again(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = install(monkeypatch, PretendedPacs(accept))
+    taken: list[str] = []
+
+    def answer(item: object) -> object:
+        if not taken:
+            taken.append(item.sop_instance_uid)  # type: ignore[attr-defined]
+            return accept(item)  # type: ignore[arg-type]
+        pacs.answer = accept
+        raise DeliveryFailed("The association was aborted.", permanent=False)
+
+    pacs.answer = answer  # type: ignore[assignment]
+    job = works.finished(works.settle().id)
+    uids = [uid for uid, _ in pacs.received]
+    assert job.state is JobState.DONE
+    assert uids.count(taken[0]) == 1
+    assert len(uids) == 3
+
+
+def test_an_archive_that_answers_for_fewer_objects_gets_the_rest_again(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = install(monkeypatch, PretendedPacs(accept))
+    whole = pacs.send
+    calls: list[int] = []
+
+    def half(objects: list[object], destination: object, **options: object) -> object:
+        calls.append(len(objects))
+        return whole(objects[:1], destination, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("oncopixel_pacs.workflow.delivery.send", half)
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.DONE
+    assert calls == [2, 1]
+
+
+def test_an_archive_that_refuses_for_good_fails_the_job_and_a_retry_sends_the_same_bytes(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = install(monkeypatch, PretendedPacs(refuse))
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.FAILED
+    assert job.error.startswith("Not every result was delivered to pacs")
+    assert {item.error for item in job.deliveries} == {"pacs: not this class."}
+    assert states(job)[-1] == (StepName.DELIVER, StepState.FAILED, 1)
+    pacs.answer = accept
+    works.retry(job.id)
+    done = works.finished(job.id)
+    assert (done.state, done.error) == (JobState.DONE, "")
+    assert len(works.model.asked) == 1
+    assert pacs.received[:2] == pacs.received[2:]
+
+
+def test_a_defect_of_a_courier_fails_the_delivery_and_not_the_server(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_: object) -> None:
+        raise ZeroDivisionError
+
+    pacs = install(monkeypatch, PretendedPacs(break_down))  # type: ignore[arg-type]
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.FAILED
+    assert {item.error for item in job.deliveries} == {
+        "Unexpected ZeroDivisionError on the way to pacs; the server's log has the trace."
+    }
+    pacs.answer = accept
+    works.retry(job.id)
+    assert works.finished(job.id).state is JobState.DONE
+
+
+def test_one_archive_that_is_down_does_not_keep_another_waiting(
+    works: Works, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    works.stop()
+    works.destinations += (folder_destination(tmp_path / "second", "second"),)
+    works.start()
+    pacs = PretendedPacs(accept)
+    real = works.destinations[1]
+
+    def send(objects: object, destination: object, **options: object) -> object:
+        pacs.answer = accept if destination == real else put_off
+        return pacs.send(objects, destination, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("oncopixel_pacs.workflow.delivery.send", send)
+    job = works.settle()
+    until(
+        lambda: (
+            {item.state for item in works.job(job.id).deliveries if item.destination == "second"}
+            == {DeliveryState.ACCEPTED}
+        )
+    )
+    assert works.job(job.id).state is JobState.DELIVERING
+    assert "destination pacs" in works.job(job.id).waiting_for
+
+
+def test_without_destinations_results_are_written_and_the_job_is_done(
+    works: Works, tmp_path: Path
+) -> None:
+    works.stop()
+    works.destinations = ()
+    works.start()
+    job = works.finished(works.settle().id)
+    assert (job.state, len(job.objects), job.deliveries) == (JobState.DONE, 2, ())
+    assert [step.name for step in job.steps] == [StepName.ANALYSE, StepName.WRITE]
+
+
+def test_a_disk_that_is_full_for_a_moment_fails_no_job(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = works.store.files.write
+    calls: list[None] = []
+
+    def full_once(*arguments: object) -> object:
+        calls.append(None)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(works.store.files), "write", lambda _, *a: full_once(*a))
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.DONE
+    assert states(job)[1] == (StepName.WRITE, StepState.DONE, 2)
+    assert len(works.model.asked) == 1
+
+
+def test_nor_does_a_database_that_is_away_for_a_moment(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = type(works.store.ledger)
+    save = ledger.save_result
+    calls: list[None] = []
+
+    def away_once(*arguments: object) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise OutOfResources("The database does not take a write now.")
+        save(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "save_result", away_once)
+    assert works.finished(works.settle().id).state is JobState.DONE
+
+
+def test_a_result_that_does_not_pass_the_gate_is_held_back(
+    works: Works, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from oncopixel_pacs.errors import ResultRejected
+
+    def reject(*_: object) -> None:
+        raise ResultRejected("The results were held back: no reason.")
+
+    monkeypatch.setattr(analysis_module, "check", reject)
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (JobState.FAILED, "The results were held back: no reason.")
+    assert states(job)[-1] == (StepName.WRITE, StepState.FAILED, 1)
+    assert job.objects == ()
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,289 @@
+"""Runs the study workflow in this process: the real engine, a pretended model, real images."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from builders import make_algorithm
+from conftest import Store
+from mammogram_builder import SCREENING, STUDY_UID, View2D, write_mammogram
+
+from oncopixel_pacs.deliver import Outcome, OutgoingObject
+from oncopixel_pacs.domain import (
+    ImageResult,
+    Job,
+    JobState,
+    ModelTask,
+    ObjectKind,
+    Reason,
+    StudyResult,
+)
+from oncopixel_pacs.infer.reading import AnalysisRequest
+from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.settings import (
+    CompletionSettings,
+    DeliverySettings,
+    DestinationSettings,
+    FolderDestination,
+)
+from oncopixel_pacs.workflow import delivery as delivery_module
+from oncopixel_pacs.workflow.analysis import StudySteps
+from oncopixel_pacs.workflow.delivery import DeliverySteps
+from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
+from oncopixel_pacs.workflow.settling import Reconciler, Settler
+
+ALGORITHMS = (make_algorithm(), make_algorithm(ModelTask.SEGMENT))
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for a condition, and fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    ticker = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        ticker.wait(0.02)
+
+
+@dataclass
+class PretendedModel:
+    """Scores every readable image alike.
+
+    Attributes
+    ----------
+    failures
+        Raised one by one before the first answer.
+    busy
+        Set while a study is analysed.
+    go
+        Cleared, it keeps every analysis waiting.
+    asked
+        Every request, in order.
+    """
+
+    failures: list[Exception] = field(default_factory=list)
+    reason: Reason | None = None
+    busy: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+    asked: list[AnalysisRequest] = field(default_factory=list)
+    ended: Exception | None = None
+
+    def __post_init__(self) -> None:
+        """Begin without making anyone wait."""
+        self.go.set()
+
+    @property
+    def device(self) -> str:
+        """Where it pretends to compute."""
+        return "cpu"
+
+    def analyse(self, request: AnalysisRequest) -> StudyResult:
+        """Read a study."""
+        self.asked.append(request)
+        self.busy.set()
+        self.go.wait(30)
+        if self.ended is not None:
+            raise self.ended
+        if self.failures:
+            raise self.failures.pop(0)
+        images = tuple(self._read(item.facts, item.reason) for item in request.images)
+        sides = {i.facts.laterality for i in images if i.analysed and i.facts.laterality}
+        return StudyResult(
+            study_instance_uid=request.study_instance_uid,
+            revision=request.revision,
+            algorithms=ALGORITHMS,
+            images=tuple(sorted(images, key=lambda item: item.facts.sop_instance_uid)),
+            breasts=dict.fromkeys(sorted(sides), 0.25),
+            probability=0.25 if sides else None,
+            timings_seconds={"classify": 0.1},
+        )
+
+    def _read(self, facts: object, reason: Reason | None) -> ImageResult:
+        reason = self.reason or reason
+        if reason is not None:
+            return ImageResult(facts, reason=reason)  # type: ignore[arg-type]
+        return ImageResult(facts, probability=0.25)  # type: ignore[arg-type]
+
+
+@dataclass
+class PretendedPacs:
+    """Takes objects at the seam of `deliver.send`; `answer` decides on each of them.
+
+    Attributes
+    ----------
+    received
+        SOP Instance UID and bytes of all that was sent, in order.
+    """
+
+    answer: Callable[[OutgoingObject], Outcome]
+    received: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def send(
+        self, objects: Sequence[OutgoingObject], destination: DestinationSettings, **_: object
+    ) -> Iterator[Outcome]:
+        """Stand in for `deliver.send`."""
+        for item in objects:
+            self.received.append((item.sop_instance_uid, item.path.read_bytes()))
+            yield self.answer(item)
+
+
+def accept(item: OutgoingObject) -> Outcome:
+    """Take it."""
+    return Outcome(item.sop_instance_uid, True, "0x0000", "", False)
+
+
+def refuse(item: OutgoingObject) -> Outcome:
+    """Refuse it for good."""
+    return Outcome(item.sop_instance_uid, False, "0xA900", "pacs: not this class.", True)
+
+
+def put_off(item: OutgoingObject) -> Outcome:
+    """Refuse it for now."""
+    return Outcome(item.sop_instance_uid, False, "0xA700", "pacs: out of resources.", False)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, pacs: PretendedPacs) -> PretendedPacs:
+    """Put the pretended PACS in the place of every destination."""
+    monkeypatch.setattr(delivery_module, "send", pacs.send)
+    return pacs
+
+
+def folder_destination(path: Path, name: str = "pacs") -> FolderDestination:
+    """Make a destination that is a folder."""
+    return FolderDestination(type="folder", name=name, path=path)
+
+
+@dataclass
+class Works:
+    """A server's working part. `start` and `stop` it as often as you like."""
+
+    store: Store
+    model: PretendedModel
+    destinations: tuple[DestinationSettings, ...] = ()
+    completion: CompletionSettings = CompletionSettings(quiet_seconds=0, settle_seconds=0)
+    delivery: DeliverySettings = DeliverySettings(first_retry_seconds=0.1, max_retry_seconds=0.2)
+    max_attempts: int = 3
+    executor_name: str = "host"
+    stopping: threading.Event = field(default_factory=threading.Event)
+    queue: WorkQueue = field(init=False)
+    executor: Executor | None = None
+
+    def start(self) -> None:
+        """Start the engine."""
+        self.stopping = threading.Event()
+        self.queue = WorkQueue(self.store.database.engine)
+        self.executor = Executor(
+            self.store.database.engine,
+            self.executor_name,
+            [item.name for item in self.destinations],
+            self.steps(),
+        )
+        self.executor.start()
+
+    def stop(self) -> None:
+        """Stop it, as the server does."""
+        self.stopping.set()
+        if self.executor is not None:
+            self.executor.stop()
+            self.executor = None
+            self.queue.close()
+
+    def steps(self) -> Steps:
+        """Make the real steps around the pretended model."""
+        study = StudySteps(
+            catalogue=self.store.catalogue,
+            ledger=self.store.ledger,
+            files=self.store.files,
+            analyser=self.model,
+            algorithms=ALGORITHMS,
+            software_version="0.0.1",
+            max_attempts=self.max_attempts,
+            destinations={item.name: item.objects for item in self.destinations},
+            queue=self.queue,
+            now=utc_now,
+            stopping=self.stopping,
+            first_retry_seconds=0.01,
+        )
+        delivery = DeliverySteps(
+            ledger=self.store.ledger,
+            files=self.store.files,
+            destinations={item.name: item for item in self.destinations},
+            settings=self.delivery,
+            calling_ae_title="ONCOPIXEL",
+            now=utc_now,
+        )
+        return Steps(study.analyse, study.write, delivery.deliver)
+
+    @property
+    def settler(self) -> Settler:
+        """Settles what is complete."""
+        return Settler(self.store.catalogue, self.queue, self.completion, "digest", utc_now)
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """Compares ledger and engine."""
+        return Reconciler(self.store.database, self.store.ledger, self.queue, utc_now)
+
+    def receive(self, folder: Path, *views: View2D) -> None:
+        """Take in these views (one, when none is named) of one study."""
+        folder.mkdir(exist_ok=True)
+        intake = Intake(self.store.files, self.store.catalogue, utc_now)
+        for view in views or SCREENING[:1]:
+            intake.accept_file(write_mammogram(folder, view), "MODALITY")
+
+    def settle(self) -> Job:
+        """Settle the one study that waits."""
+        (job,) = self.settler.settle_complete()
+        return job
+
+    def retry(self, job_id: str) -> None:
+        """Retry a job, as the command does."""
+        self.store.ledger.restart(
+            job_id, lambda session, job, run: self.queue.enqueue_study(session, job.id, run)
+        )
+
+    def job(self, job_id: str) -> Job:
+        """Look at a job."""
+        return self.store.ledger.job(job_id)
+
+    def finished(self, job_id: str) -> Job:
+        """Wait until a job is over."""
+        until(lambda: self.job(job_id).state.final)
+        return self.job(job_id)
+
+    def in_state(self, job_id: str, state: JobState) -> Job:
+        """Wait until a job is in this state."""
+        until(lambda: self.job(job_id).state is state)
+        return self.job(job_id)
+
+
+@contextmanager
+def running(works: Works) -> Iterator[Works]:
+    """Run it, and leave nothing behind."""
+    works.start()
+    try:
+        yield works
+    finally:
+        works.model.go.set()
+        works.stop()
+        until(lambda: not engine_threads())
+
+
+def engine_threads() -> Collection[str]:
+    """Name the threads of the engine that live."""
+    return {item.name for item in threading.enumerate() if item.name.startswith("dbos")}
+
+
+KINDS: Mapping[str, Collection[ObjectKind]] = {"pacs": tuple(ObjectKind)}
+STUDY = STUDY_UID

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,9 @@ from typing import Any, TypeVar
 import httpx
 
 Found = TypeVar("Found")
+
+#: dcmtk's: pynetdicom puts a program of the same name beside this interpreter.
+STORESCU = shutil.which("storescu", path="/usr/local/bin:/usr/bin:/bin") or "storescu"
 
 
 def free_port() -> int:

@@ -18,6 +18,8 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 _PLUGIN = "oncopixel"
+#: End of image (ITU-T T.81 B.2.1, T.87 C.1.1) and end of codestream (T.800 A.4.4) are the same.
+_END = b"\xff\xd9"
 
 #: Transfer syntaxes that can be read, in the order of preference at negotiation.
 SUPPORTED_TRANSFER_SYNTAXES: tuple[str, ...] = (
@@ -80,6 +82,9 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
             f"the codestream is {rows} x {columns} pixels, the header says "
             f"{runner.rows} x {runner.columns}"
         )
+    # Some decoders fill up what is missing with grey and say nothing.
+    if not source.rstrip(b"\0").endswith(_END):
+        raise ValueError("the codestream is cut short: it has no end marker")
     decode = _DECODERS[runner.transfer_syntax]
     try:
         pixels = np.asarray(decode(bytes(source)))

@@ -15,7 +15,7 @@ import pytest
 from oncopixel_pacs.demo.archives import OrthancArchive
 from oncopixel_pacs.report.external_validation import validate_with_tools
 from tests.faults.oracle import SEG, SR
-from tests.server_process import ServerProcess, free_port
+from tests.server_process import STORESCU, ServerProcess, free_port
 
 ORTHANC = shutil.which("Orthanc") or shutil.which("/usr/sbin/Orthanc")
 DATA = os.environ.get("ONCOPIXEL_DATA")
@@ -69,7 +69,7 @@ def real_mammogram() -> Path:
 
 def storescu(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["storescu", "-v", "-aec", "ONCOPIXEL", *arguments[:-1]]
+        [STORESCU, "-v", "-aec", "ONCOPIXEL", *arguments[:-1]]
         + ["127.0.0.1", str(server.dimse_port), arguments[-1]],
         capture_output=True,
         text=True,

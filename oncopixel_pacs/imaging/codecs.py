@@ -14,10 +14,13 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import uid
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
-_PLUGIN = "oncopixel"
+#: Name under which pydicom knows these decoders.
+PLUGIN = "oncopixel"
 #: End of image (ITU-T T.81 B.2.1, T.87 C.1.1) and end of codestream (T.800 A.4.4) are the same.
 _END = b"\xff\xd9"
 
@@ -68,6 +71,35 @@ def is_available(_syntax: str) -> bool:
     return True
 
 
+def decode(dataset: Dataset) -> NDArray[Any]:
+    """Decode the first frame of a monochrome image with these decoders and no others.
+
+    Parameters
+    ----------
+    dataset
+        With ``file_meta`` and pixel data.
+
+    Returns
+    -------
+    numpy.ndarray
+        Stored values ``(rows, columns)``, signed where Pixel Representation says so.
+
+    Raises
+    ------
+    ValueError, RuntimeError, AttributeError, and other errors of pydicom
+        When the pixel data is damaged, cut short, or of another size than the header says.
+    """
+    register()
+    syntax = dataset.file_meta.TransferSyntaxUID
+    pixels, _ = get_decoder(syntax).as_array(
+        dataset, index=0, decoding_plugin=PLUGIN if syntax in _DECODERS else ""
+    )
+    stored: NDArray[Any] = pixels
+    if dataset.PixelRepresentation == 1 and syntax in _DECODERS:
+        stored = _signed(stored, int(dataset.BitsStored))
+    return stored
+
+
 def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     """Decode one frame of encapsulated pixel data for pydicom.
 
@@ -82,18 +114,28 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
             f"the codestream is {rows} x {columns} pixels, the header says "
             f"{runner.rows} x {runner.columns}"
         )
-    # Some decoders fill up what is missing with grey and say nothing.
-    if not source.rstrip(b"\0").endswith(_END):
+    # Some decoders fill up what is missing with grey and say nothing. Writers pad with 00 or FF.
+    if not source.rstrip(b"\0\xff").endswith(_END):
         raise ValueError("the codestream is cut short: it has no end marker")
     decode = _DECODERS[runner.transfer_syntax]
     try:
         pixels = np.asarray(decode(bytes(source)))
-    except (RuntimeError, ValueError) as exc:
+    except (RuntimeError, ValueError, OverflowError) as exc:
         raise ValueError(f"the codestream is damaged ({type(exc).__name__})") from exc
     if pixels.shape[:2] != (rows, columns):
         raise ValueError("the codestream gave another number of pixels than it announced")
     runner.set_option("bits_allocated", pixels.dtype.itemsize * 8)
     return bytearray(np.ascontiguousarray(pixels).tobytes())
+
+
+def _signed(stored: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Extend the sign of values in two's complement that a codec has treated as unsigned.
+
+    Leaves alone what is signed already.
+    """
+    unused = 8 * stored.dtype.itemsize - bits
+    signed: NDArray[Any] = stored.view(stored.dtype.str.replace("u", "i"))
+    return signed << unused >> unused if unused > 0 else signed
 
 
 def codestream_size(source: bytes) -> tuple[int, int]:
@@ -105,43 +147,52 @@ def codestream_size(source: bytes) -> tuple[int, int]:
     Raises
     ------
     ValueError
-        When there is no such marker.
+        When there is no such marker, or more than one size, or more than one component.
     """
-    if source[:2] == b"\xff\x4f":
-        return _size_of_jpeg2000(source)
-    if source[:2] == b"\xff\xd8":
-        return _size_of_jpeg(source)
-    raise ValueError("the frame is no JPEG, JPEG-LS or JPEG 2000 codestream")
-
-
-def _size_of_jpeg2000(source: bytes) -> tuple[int, int]:
     try:
-        marker, _, _, width, height, left, top = struct.unpack_from(">HHHIIII", source, 2)
+        if source[:2] == b"\xff\x4f":
+            rows, columns, components = _size_of_jpeg2000(source)
+        elif source[:2] == b"\xff\xd8":
+            rows, columns, components = _size_of_jpeg(source)
+        else:
+            raise ValueError("the frame is no JPEG, JPEG-LS or JPEG 2000 codestream")
     except struct.error as exc:
         raise ValueError("the codestream ends in its header") from exc
+    if components != 1:
+        raise ValueError(f"the codestream has {components} components, a mammogram has one")
+    return rows, columns
+
+
+def _size_of_jpeg2000(source: bytes) -> tuple[int, int, int]:
+    marker, _, _, width, height, left, top = struct.unpack_from(">HHHIIII", source, 2)
     if marker != 0xFF51:
         raise ValueError("the codestream has no SIZ marker")
-    return height - top, width - left
+    (components,) = struct.unpack_from(">H", source, 40)
+    return height - top, width - left, components
 
 
-def _size_of_jpeg(source: bytes) -> tuple[int, int]:
-    position = 2
-    while position + 9 <= len(source):
+def _size_of_jpeg(source: bytes) -> tuple[int, int, int]:
+    found = []
+    position, code = 2, 0
+    # Start of scan ends the header.
+    while code != 0xDA:
         marker, length = struct.unpack_from(">HH", source, position)
-        if marker >> 8 != 0xFF:
-            break
         code = marker & 0xFF
+        if marker >> 8 != 0xFF:
+            raise ValueError("the codestream has no start of frame")
         # Start of frame is C0 to CF but for DHT, JPG and DAC; F7 in JPEG-LS.
         if (0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC)) or code == 0xF7:
-            rows, columns = struct.unpack_from(">HH", source, position + 5)
-            return rows, columns
+            found.append(struct.unpack_from(">HHB", source, position + 5))
         position += 2 + length if code != 0xFF else 1
-    raise ValueError("the codestream has no start of frame")
+    if len(found) != 1:
+        raise ValueError(f"the codestream has {len(found)} starts of frame instead of one")
+    rows, columns, components = found[0]
+    return rows, columns, components
 
 
 def register() -> None:
-    """Make pydicom decode with these decoders and no others. Safe to call again."""
+    """Make these decoders known to pydicom. Safe to call again."""
     for syntax in _DECODERS:
         decoder = get_decoder(syntax)
-        if _PLUGIN not in decoder.available_plugins:
-            decoder.add_plugin(_PLUGIN, (__name__, "decode_frame"))
+        if PLUGIN not in decoder.available_plugins:
+            decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))

@@ -89,9 +89,10 @@ def _laterality(dataset: Dataset) -> Laterality | None:
 
 
 def _view(dataset: Dataset) -> View | None:
-    codes = _sequence(dataset, "ViewCodeSequence")
-    if codes:
-        return _VIEWS.get(_text(codes[0], "CodeValue"), View.OTHER)
+    for code in _sequence(dataset, "ViewCodeSequence")[:1]:
+        value = _text(code, "CodeValue")
+        if value:
+            return _VIEWS.get(value, View.OTHER)
     position = _text(dataset, "ViewPosition").upper()
     if not position:
         return None
@@ -102,11 +103,12 @@ def _view(dataset: Dataset) -> View | None:
 
 
 def _modifiers(dataset: Dataset) -> tuple[str, ...]:
-    codes = _sequence(dataset, "ViewCodeSequence")
-    if not codes:
-        return ()
-    modifiers = _sequence(codes[0], "ViewModifierCodeSequence")
-    return tuple(_text(item, "CodeMeaning") or _text(item, "CodeValue") for item in modifiers)
+    # They belong into the view code; some units write them beside it.
+    return tuple(
+        _text(item, "CodeMeaning") or _text(item, "CodeValue") or "?"
+        for holder in (*_sequence(dataset, "ViewCodeSequence")[:1], dataset)
+        for item in _sequence(holder, "ViewModifierCodeSequence")
+    )
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:

@@ -62,8 +62,14 @@ def _shape(mammogram: Mammogram, height_px: int) -> tuple[int, int]:
 def _outline(
     picture: NDArray[np.float32], labels: NDArray[np.uint8], shape: tuple[int, int]
 ) -> None:
-    for number in np.unique(labels[labels > 0]):
-        mask = area_resample((labels == number).astype(np.float32), shape) >= 0.5
+    # The stored pixel under the centre of each picture pixel.
+    nearest = (
+        ((np.arange(count) + 0.5) * stored / count).astype(np.int64)
+        for count, stored in zip(shape, labels.shape, strict=True)
+    )
+    shown = labels[np.ix_(*nearest)]
+    for number in np.unique(shown[shown > 0]):
+        mask = shown == number
         edge = ndimage.binary_dilation(mask, iterations=_LINE_PX) & ~mask
         colour = np.asarray(_COLOURS[(int(number) - 1) % len(_COLOURS)], dtype=np.float32)
         picture[mask] = (1 - _FILL) * picture[mask] + _FILL * colour

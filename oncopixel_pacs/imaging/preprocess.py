@@ -16,7 +16,7 @@ from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.geometry import Geometry, area_resample
 
 #: Raised with every change that may alter a pixel; part of the digest that models carry.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 _Image = NDArray[np.float32]
 _Mask = NDArray[np.bool_]

@@ -1,0 +1,180 @@
+"""From stored values to what a monitor shows: the grayscale transformations of PS3.4 N.2.
+
+Modality LUT, VOI LUT or window, presentation LUT; in float, so that nothing is lost to a
+display's 8 bits. Headers are read with tolerance: a transformation that cannot be read is left
+out, and where no usable one of the VOI remains, the range of the values is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+_Values = NDArray[np.float32]
+_Mask = NDArray[np.bool_]
+
+
+def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
+    """Apply an image's own grayscale transformations.
+
+    Parameters
+    ----------
+    stored
+        Integer ``(rows, columns)``, as decoded.
+    dataset
+        The image's header.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``(rows, columns)`` in ``[0, 1]``; air is dark, whatever the file's polarity,
+        and so is padding.
+    """
+    values = _modality(stored, dataset)
+    padding = _padding(stored, dataset)
+    shown = _voi(values, dataset, padding)
+    if _inverted(shown, dataset):
+        np.subtract(1, shown, out=shown)
+    if padding is not None:
+        shown[padding] = 0
+    return shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Lut:
+    """A LUT of PS3.3 C.11.1.1 or C.11.2.1.1: `first` is the value that the first entry is for."""
+
+    first: int
+    bits: int
+    entries: NDArray[np.float32]
+
+    def __call__(self, values: NDArray[Any]) -> _Values:
+        index = np.rint(values).astype(np.int32) - self.first
+        mapped: _Values = self.entries[np.clip(index, 0, len(self.entries) - 1)]
+        return mapped
+
+
+def _modality(stored: NDArray[Any], dataset: Dataset) -> _Values:
+    lut = _read_lut(dataset, "ModalityLUTSequence")
+    if lut is not None:
+        return lut(stored)
+    values = stored.astype(np.float32)
+    slope, intercept = _first(dataset, "RescaleSlope"), _first(dataset, "RescaleIntercept")
+    if slope not in (None, 0.0, 1.0):
+        values *= np.float32(slope)
+    if intercept:
+        values += np.float32(intercept)
+    return values
+
+
+def _voi(values: _Values, dataset: Dataset, padding: _Mask | None) -> _Values:
+    """Apply the first VOI LUT, else the first window, else the range of the values.
+
+    Units that write both a LUT and windows mean the LUT: it holds their own tone curve, which
+    a window only approximates. What shows hardly any difference is not what was meant.
+    """
+    lut = _read_lut(dataset, "VOILUTSequence")
+    if lut is not None:
+        shown: _Values = np.clip(lut(values) / np.float32(2**lut.bits - 1), 0, 1)
+        if np.ptp(shown) > 0.01:
+            return shown
+    window = _read_window(dataset)
+    if window is not None:
+        shown = _windowed(values, *window)
+        if np.ptp(shown) > 0.01:
+            return shown
+    known = values if padding is None or padding.all() else values[~padding]
+    low, high = float(known.min()), float(known.max())
+    return _windowed(values, (low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
+
+
+def _read_window(dataset: Dataset) -> tuple[float, float, str] | None:
+    """Read ``(centre, width, function)`` of the first window; ``None`` when it is unusable."""
+    centre, width = _first(dataset, "WindowCenter"), _first(dataset, "WindowWidth")
+    function = _word(dataset, "VOILUTFunction")
+    if function not in ("LINEAR_EXACT", "SIGMOID"):
+        function = "LINEAR"
+    if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+        return None
+    return centre, width, function
+
+
+def _windowed(values: _Values, centre: float, width: float, function: str) -> _Values:
+    """Map values to ``[0, 1]`` as PS3.3 C.11.2.1.2.1 and C.11.2.1.3 say."""
+    if function == "SIGMOID":
+        return np.asarray(
+            1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60))), dtype=np.float32
+        )
+    if function == "LINEAR" and width > 1:
+        shown = (values - np.float32(centre - 0.5)) / np.float32(width - 1)
+    elif function == "LINEAR":
+        shown = np.where(values > centre - 0.5, np.float32(0.5), np.float32(-0.5))
+    else:
+        shown = (values - np.float32(centre)) / np.float32(width)
+    shown += np.float32(0.5)
+    return np.clip(shown, 0, 1, out=shown)
+
+
+def _inverted(shown: _Values, dataset: Dataset) -> bool:
+    """Whether low values are shown bright: one inversion, though two attributes may say it.
+
+    MONOCHROME1 and Presentation LUT Shape INVERSE say the same thing (PS3.3 C.8.11.7.1.2).
+    Where they contradict each other the picture decides: most of a mammogram's border is air.
+    """
+    photometric = _word(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    shape = _word(dataset, "PresentationLUTShape")
+    if shape not in ("INVERSE", "IDENTITY") or (shape == "INVERSE") == photometric:
+        return photometric
+    border = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]])
+    return bool(np.median(border) > 0.5)
+
+
+def _padding(stored: NDArray[Any], dataset: Dataset) -> _Mask | None:
+    """Find the pixels that Pixel Padding Value and Range Limit mark (PS3.3 C.7.5.1.1.2)."""
+    value = _first(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _first(dataset, "PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    marked: _Mask = (stored >= low) & (stored <= high)
+    return marked
+
+
+def _read_lut(dataset: Dataset, keyword: str) -> _Lut | None:
+    """Read the first LUT of a sequence; ``None`` when there is none or it is unusable."""
+    try:
+        item = dataset[keyword].value[0]
+        count, first, bits = (int(value) for value in item.LUTDescriptor)
+        data = item.LUTData
+        if isinstance(data, bytes):
+            wide = len(data) >= 2 * (count or 1 << 16)
+            entries = np.frombuffer(data, "<u2" if wide else "u1")
+        else:
+            entries = np.asarray(data, dtype=np.int64) & 0xFFFF
+        signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    if not 8 <= bits <= 16 or entries.size < 2:
+        return None
+    if signed and keyword == "ModalityLUTSequence" and first > 0x7FFF:
+        first -= 0x10000
+    entries = entries[: count or 1 << 16]
+    return _Lut(first, bits, entries.astype(np.float32))
+
+
+def _first(dataset: Dataset, keyword: str) -> float | None:
+    """Read the first value of a numeric attribute; ``None`` when it is no finite number."""
+    try:
+        value = dataset.get(keyword)
+        number = float(value if np.ndim(value) == 0 else value[0])
+    except (TypeError, ValueError, IndexError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _word(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip().upper()

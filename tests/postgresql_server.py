@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,14 +28,15 @@ class PostgresqlServer:
     port: int
     process: subprocess.Popen[bytes] | None = None
 
-    def new_database(self) -> str:
-        """Make an empty database; returns its SQLAlchemy URL."""
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        engine = sa.create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        return self._url(name)
+    def empty_database(self) -> str:
+        """Empty the one database; returns its SQLAlchemy URL."""
+        url = f"postgresql+psycopg://{_UNPRIVILEGED}@127.0.0.1:{self.port}/postgres"
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            for schema in ("dbos", "public"):
+                connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+            connection.execute(sa.text("CREATE SCHEMA public"))
+        return url
 
     def start(self) -> None:
         """Start, and wait until it answers."""
@@ -68,9 +68,6 @@ class PostgresqlServer:
         """Stop at once and start again on the same port."""
         self.stop()
         self.start()
-
-    def _url(self, database: str) -> str:
-        return f"postgresql+psycopg://{_UNPRIVILEGED}@127.0.0.1:{self.port}/{database}"
 
 
 def find_binaries() -> Path | None:

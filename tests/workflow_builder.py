@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from builders import make_algorithm
 from conftest import Store
-from mammogram_builder import SCREENING, STUDY_UID, View2D, write_mammogram
+from mammogram_builder import SCREENING, View2D, write_mammogram
+from pydicom import dcmread
 
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import (
@@ -21,7 +22,6 @@ from oncopixel_pacs.domain import (
     Job,
     JobState,
     ModelTask,
-    ObjectKind,
     Reason,
     StudyResult,
 )
@@ -235,12 +235,23 @@ class Works:
         """Compares ledger and engine."""
         return Reconciler(self.store.database, self.store.ledger, self.queue, utc_now)
 
-    def receive(self, folder: Path, *views: View2D) -> None:
-        """Take in these views (one, when none is named) of one study."""
+    def receive(self, folder: Path, view: View2D = SCREENING[0], **attributes: str) -> None:
+        """Take in a view; `attributes` override those of its header."""
         folder.mkdir(exist_ok=True)
+        path = write_mammogram(folder, view)
+        with dcmread(path) as image:
+            for keyword, value in attributes.items():
+                setattr(image, keyword, value)
+            image.save_as(path)
         intake = Intake(self.store.files, self.store.catalogue, utc_now)
-        for view in views or SCREENING[:1]:
-            intake.accept_file(write_mammogram(folder, view), "MODALITY")
+        intake.accept_file(path, "MODALITY")
+
+    def receive_studies(self, folder: Path, number: int) -> list[str]:
+        """Take in so many studies of one image; returns their UIDs."""
+        uids = [f"2.25.7{study}" for study in range(number)]
+        for uid in uids:
+            self.receive(folder, StudyInstanceUID=uid, SOPInstanceUID=f"{uid}.1")
+        return uids
 
     def settle(self) -> Job:
         """Settle the one study that waits."""
@@ -283,7 +294,3 @@ def running(works: Works) -> Iterator[Works]:
 def engine_threads() -> Collection[str]:
     """Name the threads of the engine that live."""
     return {item.name for item in threading.enumerate() if item.name.startswith("dbos")}
-
-
-KINDS: Mapping[str, Collection[ObjectKind]] = {"pacs": tuple(ObjectKind)}
-STUDY = STUDY_UID

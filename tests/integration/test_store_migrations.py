@@ -50,7 +50,7 @@ def test_two_servers_may_start_at_once(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'oncopixel.sqlite'}"
     if kind == "postgresql":
-        url = request.getfixturevalue("postgresql").new_database()
+        url = request.getfixturevalue("postgresql").empty_database()
     servers = [
         subprocess.Popen(
             [sys.executable, "-c", START, url],

@@ -1,0 +1,118 @@
+"""The watch: it settles by itself, says what it waits for, and nothing ends it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest import Store
+from workflow_builder import PretendedModel, Works, folder_destination, running, until, utc_now
+
+from oncopixel_pacs.domain import JobState, StudyState
+from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.settings import CompletionSettings
+from oncopixel_pacs.workflow import settling
+from oncopixel_pacs.workflow.settling import Settler, Watch, job_id_for
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "_TICK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def works(store: Store, tmp_path: Path) -> Iterator[Works]:
+    """Run the workflow with a folder that takes results, and one image received."""
+    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
+    with running(built):
+        built.receive(tmp_path / "in")
+        yield built
+
+
+@contextmanager
+def watching(works: Works) -> Iterator[Watch]:
+    watch = Watch(works.settler, works.reconciler)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+
+
+def test_a_study_is_settled_and_worked_on_without_anyone_asking(works: Works) -> None:
+    with watching(works):
+        until(lambda: works.store.ledger.counts() == {JobState.DONE: 1})
+    study = works.store.catalogue.study("2.25.1000")
+    assert (study.state, study.revision) == (StudyState.SETTLED, 1)
+
+
+def test_a_study_that_waits_says_for_what(works: Works) -> None:
+    works.completion = CompletionSettings(quiet_seconds=3600)
+    with watching(works):
+        until(lambda: works.store.catalogue.study("2.25.1000").waiting_for)
+    waiting_for = works.store.catalogue.study("2.25.1000").waiting_for
+    assert waiting_for.startswith("views L CC, R MLO, L MLO, or quiet until")
+    assert works.store.ledger.counts() == {}
+
+
+def test_a_study_is_settled_at_the_longest_wait_counted_from_its_first_unsettled_image(
+    works: Works,
+) -> None:
+    settings = CompletionSettings(quiet_seconds=3600, max_wait_seconds=600)
+    clock = [utc_now() + timedelta(seconds=500)]
+    settler = Settler(works.store.catalogue, works.queue, settings, "digest", lambda: clock[0])
+    assert settler.settle_complete() == []
+    clock[0] += timedelta(seconds=200)
+    assert len(settler.settle_complete()) == 1
+
+
+@pytest.mark.parametrize("problem", [OutOfResources("Away."), ZeroDivisionError("A defect.")])
+def test_the_watch_outlives_every_problem(
+    works: Works, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    receiving = type(works.store.catalogue).receiving
+    calls: list[None] = []
+
+    def fail_twice(catalogue: object) -> object:
+        calls.append(None)
+        if len(calls) <= 2:
+            raise problem
+        return receiving(catalogue)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(works.store.catalogue), "receiving", fail_twice)
+    with watching(works):
+        until(lambda: works.store.ledger.counts() == {JobState.DONE: 1})
+
+
+def test_a_lost_job_is_mended_at_the_start(works: Works) -> None:
+    study = works.store.catalogue.study("2.25.1000")
+    works.store.catalogue.settle(study, "digest", "lost", utc_now(), lambda *_: None)
+    with watching(works):
+        until(lambda: works.job("lost").state is JobState.DONE)
+
+
+def test_a_stopped_watch_leaves_no_thread(works: Works) -> None:
+    with watching(works):
+        assert "watch" in {thread.name for thread in threading.enumerate()}
+    assert "watch" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_two_hosts_that_settle_at_once_make_one_job(works: Works) -> None:
+    with watching(works), watching(works):
+        until(lambda: works.store.ledger.counts() == {JobState.DONE: 1})
+    assert len(works.model.asked) == 1
+
+
+def test_the_same_work_has_the_same_id_everywhere() -> None:
+    assert job_id_for("1.2.3", 1, "digest") == job_id_for("1.2.3", 1, "digest")
+    ids = {
+        job_id_for(study, revision, digest)
+        for study in ("1.2.3", "1.2.4")
+        for revision in (1, 2)
+        for digest in ("a", "b")
+    }
+    assert len(ids) == 8

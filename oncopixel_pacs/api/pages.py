@@ -106,6 +106,7 @@ def show_study(parts: Parts, pages: Templates, study_instance_uid: Key) -> HTMLR
 @router.get("/jobs/{job_id}")
 def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
     """One job: state, steps, findings, pictures, result objects and deliveries."""
+    now = parts.now()
     job = parts.ledger.job(job_id)
     study = parts.catalogue.study(job.study_instance_uid)
     uids = [image.facts.sop_instance_uid for image in job.result.images] if job.result else []
@@ -115,12 +116,15 @@ def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
         study=study,
         retryable=job.state in RETRYABLE,
         seconds=seconds_between(job.created_at, job.finished_at),
-        step_seconds={s.name: seconds_between(s.started_at, s.finished_at) for s in job.steps},
+        step_seconds={
+            step.name: seconds_between(step.started_at, step.finished_at or now)
+            for step in job.steps
+        },
         destinations=destinations_of(job),
         sent=deliveries_by_object(job),
         overlays={uid: overlay_path(job.id, uid) for uid in uids},
         refresh=_refresh([job]),
-        now=parts.now(),
+        now=now,
     )
 
 

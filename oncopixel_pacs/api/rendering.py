@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydicom.uid import UID
 
-from oncopixel_pacs import RESEARCH_NOTICE, __version__
-from oncopixel_pacs.domain import Delivery, Job, JobState
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.domain import Delivery, Instance, Job, JobState
 
 #: States of a job that ended without success: these alone can be retried.
 RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})
@@ -81,6 +83,26 @@ def sop_class_name(uid: str) -> str:
     return str(UID(uid).name)
 
 
+def ending(uid: str) -> str:
+    """Last characters of a UID, which tell studies apart; the whole where it is short."""
+    return uid if len(uid) <= 16 else f"…{uid[-15:]}"
+
+
+def views(instances: Iterable[Instance]) -> str:
+    """Names of the views, each once, and how often when not once: ``R CC, L CC ×2``."""
+    counted = Counter(item.facts.name for item in instances)
+    return ", ".join(
+        name if number == 1 else f"{name} ×{number}" for name, number in counted.items()
+    )
+
+
+def finding_count(job: Job | None) -> str:
+    """How many findings; a dash when no image was analysed."""
+    if job is None or job.result is None or job.result.probability is None:
+        return "–"
+    return str(len(job.result.findings))
+
+
 def seconds_between(started_at: datetime, finished_at: datetime | None) -> float | None:
     """Length of a span that may not have ended."""
     return None if finished_at is None else (finished_at - started_at).total_seconds()
@@ -108,8 +130,8 @@ class Pages:
         return HTMLResponse(text, status_code=status)
 
 
-def load_pages() -> Pages:
-    """Templates of this package, with every value escaped."""
+def load_pages(version: str) -> Pages:
+    """Templates of this package, with every value escaped; `version` stands on every page."""
     environment = Environment(
         loader=PackageLoader("oncopixel_pacs.api"),
         autoescape=True,
@@ -125,6 +147,9 @@ def load_pages() -> Pages:
         percent=percent,
         sop_class_name=sop_class_name,
         tone=tone,
+        ending=ending,
+        views=views,
+        finding_count=finding_count,
     )
-    environment.globals.update(notice=RESEARCH_NOTICE, version=__version__)
+    environment.globals.update(notice=RESEARCH_NOTICE, version=version)
     return Pages(environment)

@@ -1,0 +1,137 @@
+"""The pages in a real browser: they are seen, they hold nothing that runs, their button works."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from api_builders import HEADER, JOB, basic, fail, finish, make_parts, receive, serving
+from builders import STUDY_UID
+from conftest import Store
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.domain import JobState
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+HOSTILE = "<script>document.title='owned'</script>EXAMPLE"
+
+pytestmark = [
+    pytest.mark.chromium,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Open a fresh page; whatever it complains about, or cannot load, fails the test."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(10_000)
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "requestfailed",
+        # A picture that was still on its way when the page was left is no fault.
+        lambda request: request.failure == "net::ERR_ABORTED" or complaints.append(request.url),
+    )
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def test_studies_and_a_job_are_seen_and_a_script_in_a_name_does_nothing(
+    store: Store, page: Page, tmp_path: Path
+) -> None:
+    receive(store, 1, study="1.2.3", header=replace(HEADER, patient_name=HOSTILE))
+    finish(store)
+    with serving(make_parts(store)) as client:
+        page.goto(f"{client.base_url}/")
+        assert page.get_by_text(RESEARCH_NOTICE).first.is_visible()
+        assert page.get_by_text(HOSTILE).is_visible()
+        assert page.title() == "Studies · OncoPixel PACS"
+        row = page.get_by_role("row").filter(has_text="EXAMPLE^JANE")
+        row.get_by_role("link", name="done").click()
+        assert page.url.endswith(f"/jobs/{JOB}")
+        assert page.get_by_role("heading", name="Steps").is_visible()
+        assert page.get_by_text("accepted").first.is_visible()
+        picture = page.get_by_role("img", name="R CC with its findings outlined")
+        picture.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "() => [...document.images].filter(i => i.complete && i.naturalWidth > 0).length >= 2"
+        )
+        shot = tmp_path / "job.png"
+        page.screenshot(path=shot, full_page=True)
+        assert shot.stat().st_size > 10_000
+
+
+def test_the_style_is_applied_in_light_and_in_dark(store: Store, page: Page) -> None:
+    finish(store)
+    seen = []
+    with serving(make_parts(store)) as client:
+        page.goto(f"{client.base_url}/")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            seen.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    light, dark = (sum(map(int, item.strip("rgb()").split(","))) for item in seen)
+    assert light > 600
+    assert dark < 150
+
+
+def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
+    finish(store)
+    page.set_viewport_size({"width": 420, "height": 800})
+    with serving(make_parts(store)) as client:
+        for path in ("/", "/jobs", f"/jobs/{JOB}", f"/studies/{STUDY_UID}", "/system", "/docs"):
+            page.goto(f"{client.base_url}{path}")
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 420, path
+
+
+def test_the_retry_button_works_in_a_browser_that_sends_the_token(
+    store: Store, browser: Browser
+) -> None:
+    fail(store)
+    with serving(make_parts(store, tokens=["letmein"])) as client:
+        context = browser.new_context(http_credentials={"username": "x", "password": "letmein"})
+        opened = context.new_page()
+        opened.goto(f"{client.base_url}/jobs/{JOB}")
+        opened.get_by_role("button", name="Retry").click()
+        opened.wait_for_url(f"**/jobs/{JOB}")
+        assert opened.get_by_text("queued").first.is_visible()
+        context.close()
+        assert client.get("/", headers=basic("letmein")).status_code == 200
+    assert store.ledger.job(JOB).state is JobState.QUEUED
+
+
+def test_a_form_of_another_site_cannot_press_it(store: Store, browser: Browser) -> None:
+    fail(store)
+    opened = browser.new_page()
+    with serving(make_parts(store)) as client:
+        form = f"<form method=post action='{client.base_url}/jobs/{JOB}/retry'><button>Go</button>"
+        opened.set_content(form)
+        with opened.expect_navigation():
+            opened.get_by_role("button", name="Go").click()
+        assert "Forbidden" in opened.content()
+    opened.close()
+    assert store.ledger.job(JOB).state is JobState.FAILED

@@ -1,0 +1,109 @@
+"""The OpenAPI description is complete: words, shapes and examples that are true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from api_builders import finish, make_parts, serving
+from conftest import Store
+from pydantic import BaseModel
+
+from oncopixel_pacs.api import destinations, health, models, problems, schemas, study_schemas
+from oncopixel_pacs.api.application import create_app
+
+SHAPES = [
+    shape
+    for module in (destinations, health, models, problems, schemas, study_schemas)
+    for shape in vars(module).values()
+    if isinstance(shape, type) and issubclass(shape, BaseModel) and shape is not BaseModel
+    if shape.__module__ == module.__name__
+]
+
+
+@pytest.fixture
+def description(store: Store) -> dict[str, Any]:
+    return create_app(make_parts(store)).openapi()
+
+
+def operations(description: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, found in description["paths"].items()
+        for method, operation in found.items()
+    ]
+
+
+def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> None:
+    assert {name for name, _ in operations(description)} == {
+        "GET /api/v1",
+        "GET /api/v1/studies",
+        "GET /api/v1/studies/{study_instance_uid}",
+        "GET /api/v1/jobs",
+        "GET /api/v1/jobs/{job_id}",
+        "POST /api/v1/jobs/{job_id}/retry",
+        "GET /api/v1/jobs/{job_id}/images/{sop_instance_uid}/overlay.png",
+        "GET /api/v1/models",
+        "GET /api/v1/destinations",
+        "GET /health/live",
+        "GET /health/ready",
+    }
+
+
+def test_every_route_has_summary_words_shape_and_example(description: dict[str, Any]) -> None:
+    shapes = description["components"]["schemas"]
+    for name, operation in operations(description):
+        assert operation["summary"], name
+        assert operation["description"], name
+        good = next(item for code, item in operation["responses"].items() if code[0] == "2")
+        if name.endswith("overlay.png"):
+            assert list(good["content"]) == ["image/png"]
+            continue
+        reference = good["content"]["application/json"]["schema"]["$ref"]
+        assert shapes[reference.rpartition("/")[2]]["examples"], name
+
+
+def test_every_parameter_says_what_it_means(description: dict[str, Any]) -> None:
+    for name, operation in operations(description):
+        for parameter in operation.get("parameters", []):
+            known = parameter.get("description") or parameter["in"] == "path"
+            assert known, f"{name}: {parameter['name']}"
+
+
+def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> None:
+    assert "HTTPValidationError" not in description["components"]["schemas"]
+    for name, operation in operations(description):
+        errors = {code: item for code, item in operation["responses"].items() if code[0] in "45"}
+        assert errors or name == "GET /health/live"
+        for item in errors.values():
+            assert list(item["content"]) == ["application/problem+json"], name
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_examples_are_true(shape: type[BaseModel]) -> None:
+    assert shape.__doc__
+    extra = shape.model_config["json_schema_extra"]
+    assert isinstance(extra, dict)
+    (example,) = extra["examples"]  # type: ignore[misc, str-unpack]
+    assert isinstance(example, dict)
+    shown = shape.model_validate(example)
+    assert shown.model_dump(mode="json").keys() == example.keys()
+
+
+def test_a_real_answer_has_the_shape_of_the_example(store: Store) -> None:
+    finish(store)
+    with serving(make_parts(store)) as client:
+        listed = client.get("/api/v1/jobs").json()["items"][0]
+        job = client.get(f"/api/v1/jobs/{listed['id']}").json()
+    assert schemas.JobAnswer.model_validate(job).model_dump(mode="json") == job
+
+
+def test_the_documentation_page_loads_nothing_from_elsewhere(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        page = client.get("/docs").text
+        assert client.get("/openapi.json").json()["openapi"].startswith("3.")
+    assert "/api/v1/jobs/{job_id}/retry" in page
+    assert "&#34;finding_count&#34;: 1" in page
+    assert "<script" not in page
+    assert "http://" not in page.replace("http://127.0.0.1", "")
+    assert "https://" not in page

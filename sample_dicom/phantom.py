@@ -130,7 +130,7 @@ def _woman(seed: int) -> _Woman:
         tone=rng.uniform(1.15, 1.45),
         lesion_side=Laterality.LEFT if rng.random() < 0.5 else Laterality.RIGHT,
         lesion_radius=rng.uniform(4.5, 10.5),
-        lesion_contrast=rng.uniform(0.26, 0.42),
+        lesion_contrast=rng.uniform(0.30, 0.46),
         lesion_spikes=int(rng.integers(9, 18)),
         lesion_behind=rng.uniform(0.25, 0.7),
         lesion_aside=rng.uniform(-0.45, 0.45),
@@ -315,7 +315,9 @@ def _insert_mass(tissue: Array, canvas: Canvas, woman: _Woman, breast: _Breast) 
         across = np.sin(np.clip(np.abs(turn), 0, np.pi / 2)) * distance
         spike = np.exp(-((across / (rng.uniform(0.4, 0.8) * (0.5 + fade))) ** 2)) * fade
         added = np.maximum(added, 0.6 * spike * (np.abs(turn) < 1))
-    tissue[near] += np.float32(woman.lesion_contrast) * added
+    # The tone curve flattens dense tissue, where the lesion would be lost without more of it.
+    contrast = woman.lesion_contrast * (1 + 0.35 * woman.density)
+    tissue[near] += np.float32(contrast) * added
     out = np.zeros(canvas.shape, dtype=np.float32)
     out[near] = core
     return out

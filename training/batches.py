@@ -29,7 +29,8 @@ class Crops(Dataset[Item]):
     def __init__(self, samples: Sequence[Sample], phase: Phase, task: ModelTask) -> None:
         self._samples = samples
         self._task = task
-        self._augment = crop_augmentation(phase.size, phase.positive_share)
+        self._around_lesions = crop_augmentation(phase.size, phase.positive_share)
+        self._anywhere = crop_augmentation(phase.size, None)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -37,10 +38,12 @@ class Crops(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         """Image and mask ``(1, height, width)``, and whether the crop is malignant."""
         sample = self._samples[index]
-        (item,) = self._augment(
+        target = self._target(sample)
+        augment = self._around_lesions if target.any() else self._anywhere
+        (item,) = augment(
             {
                 "image": sample.image[None],
-                "label": self._target(sample)[None].astype(np.float32),
+                "label": target[None].astype(np.float32),
                 "breast": sample.breast[None].astype(np.float32),
             }
         )

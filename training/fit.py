@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 import warnings
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import monai
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from monai.utils.misc import set_determinism
@@ -24,11 +26,13 @@ from training.batches import training_batches, validation_batches
 from training.datasets import Split
 from training.gather import gather
 from training.modules import build_network, module_for
+from training.plots import line_plot, smooth
 from training.prepared import Sample
 from training.task import Phase, Task
 
 PREFIX = "network."
 _VALIDATIONS_PER_PHASE = 4
+_SMOOTHED_ENTRIES = 10
 # A handful of samples per step needs no worker processes, and the averaged weights are complete.
 _HARMLESS = (
     ".*does not have many workers.*",
@@ -36,7 +40,6 @@ _HARMLESS = (
     ".*srun.*",
     ".*smaller than the logging interval.*",
     ".*isinstance.treespec, LeafSpec.*",
-    ".*unable to generate class balanced samples.*",
     ".*Checkpoint directory .* exists.*",
 )
 
@@ -102,7 +105,20 @@ def fit(
         checkpoint = out / "final.ckpt"
         trainer.save_checkpoint(checkpoint, weights_only=True)
     _write_run(task, samples, seconds, out)
+    plot_loss(out)
     return Fitted(checkpoint, seconds)
+
+
+def plot_loss(out: Path) -> None:
+    """Draw ``loss.svg`` from the logs of a run: one line per phase, running means."""
+    lines = {}
+    for path in sorted((out / "logs").glob("phase-*/metrics.csv")):
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get("train_loss")]
+        steps = np.array([float(row["step"]) for row in rows])
+        loss = np.array([float(row["train_loss"]) for row in rows])
+        lines[path.parent.name] = (steps, smooth(loss, _SMOOTHED_ENTRIES))
+    line_plot(out / "loss.svg", lines, x_label="step", y_label="training loss")
 
 
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

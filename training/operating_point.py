@@ -29,7 +29,7 @@ def segmenter_threshold(
     float
         In (0, 1), rounded to two digits.
     """
-    grid = [round(value, 2) for value in np.arange(0.1, 0.96, _STEP)]
+    grid = [round(float(value), 2) for value in np.arange(0.1, 0.96, _STEP)]
     safety = [_phantom_safety(phantoms, threshold) for threshold in grid]
     least = min(_LEAST_SHARE, max(safety))
     safe = [cut for cut, share in zip(grid, safety, strict=True) if share >= least]
@@ -46,7 +46,7 @@ def classifier_threshold(scored: Mapping[str, Sequence[Classified]]) -> float:
     float
         In (0, 1), rounded to two digits.
     """
-    grid = [round(value, 2) for value in np.arange(0.02, 0.99, 0.01)]
+    grid = [round(float(value), 2) for value in np.arange(0.02, 0.99, 0.01)]
 
     def youden(items: Sequence[Classified], threshold: float) -> float:
         positive = np.array([item.sample.malignant is True for item in items])

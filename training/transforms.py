@@ -25,7 +25,7 @@ _IMAGE = "image"
 _BOTH = ("image", "label")
 
 
-def crop_augmentation(crop: Sequence[int], positive_share: float) -> Any:
+def crop_augmentation(crop: Sequence[int], positive_share: float | None) -> Any:
     """Random crops around lesions and elsewhere in the breast, with augmentation.
 
     Parameters
@@ -33,7 +33,7 @@ def crop_augmentation(crop: Sequence[int], positive_share: float) -> Any:
     crop
         ``(height, width)`` of a crop in pixels of the model's grid.
     positive_share
-        Probability that a crop is centred on a lesion, where there is one.
+        Probability that a crop is centred on a lesion; ``None`` for images without one.
 
     Returns
     -------
@@ -46,16 +46,7 @@ def crop_augmentation(crop: Sequence[int], positive_share: float) -> Any:
     return Compose(
         [
             SpatialPadd(("image", "label", "breast"), wide),
-            RandCropByPosNegLabeld(
-                _BOTH,
-                label_key="label",
-                spatial_size=wide,
-                pos=positive_share,
-                neg=1.0 - positive_share,
-                image_key="breast",
-                image_threshold=0.5,
-                allow_smaller=False,
-            ),
+            _crop(wide, positive_share),
             _affine(("image", "label"), ("bilinear", "nearest")),
             CenterSpatialCropd(_BOTH, crop),
             *_flips(_BOTH),
@@ -84,6 +75,23 @@ def image_augmentation(size: Sequence[int]) -> Any:
             *_flips((_IMAGE,)),
             *_tone(),
         ]
+    )
+
+
+def _crop(size: Sequence[int], positive_share: float | None) -> Any:
+    if positive_share is None:
+        return RandCropByPosNegLabeld(
+            _BOTH, label_key="breast", spatial_size=size, pos=1.0, neg=0.0, allow_smaller=False
+        )
+    return RandCropByPosNegLabeld(
+        _BOTH,
+        label_key="label",
+        spatial_size=size,
+        pos=positive_share,
+        neg=1.0 - positive_share,
+        image_key="breast",
+        image_threshold=0.5,
+        allow_smaller=False,
     )
 
 

@@ -69,7 +69,8 @@ class PhantomRecord:
         stored = self._make().pixels.astype(np.float32)
         # The LINEAR function of PS3.3 C.11.2.1.2.1, in its own order of operations.
         shown = (stored - (_WINDOW_CENTRE - 0.5)) / (_WINDOW_WIDTH - 1) + 0.5
-        return np.clip(shown, 0, 1).astype(np.float32)
+        presented: NDArray[np.float32] = np.clip(shown, 0, 1).astype(np.float32)
+        return presented
 
     def lesions(self) -> NDArray[np.bool_]:
         """Mask of the inserted lesion, ``(rows, columns)``."""

@@ -9,7 +9,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2KLossless,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -89,19 +91,76 @@ def test_the_first_window_is_applied_as_the_standard_says(
     assert read(dataset, tmp_path) == pytest.approx(expected(values), abs=1e-5)
 
 
-@pytest.mark.parametrize("width", ["0", None])
-def test_without_a_usable_window_the_values_span_the_range(dataset, tmp_path, width) -> None:
-    dataset.WindowWidth = width
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [("2048", "0"), ("2048", None), ("2048", "-4096"), ("60000", "10"), ("-500", "10")],
+)
+def test_without_a_usable_window_the_values_span_the_range(
+    dataset, tmp_path, centre, width
+) -> None:
+    dataset.WindowCenter, dataset.WindowWidth = centre, width
     pixels = read(dataset, tmp_path)
     assert (pixels.min(), pixels.max()) == (0, 1)
 
 
-def test_the_voi_lut_wins_over_the_windows(dataset, tmp_path) -> None:
+def lut(descriptor: list[int], entries: list[int]) -> Dataset:
     item = Dataset()
-    item.add_new(0x00283002, "US", [4096, 0, 12])
-    item.add_new(0x00283006, "US", list(range(4095, -1, -1)))
-    dataset.VOILUTSequence = [item]
+    item.add_new(0x00283002, "SS" if min(descriptor, default=0) < 0 else "US", descriptor)
+    item.add_new(0x00283006, "US", entries)
+    return item
+
+
+def test_the_voi_lut_wins_over_the_windows(dataset, tmp_path) -> None:
+    dataset.VOILUTSequence = [lut([4096, 0, 12], list(range(4095, -1, -1)))]
     assert read(dataset, tmp_path) == pytest.approx((4095 - stored(dataset)) / 4095, abs=1e-4)
+
+
+def test_a_voi_lut_maps_what_the_modality_lut_gives(dataset, tmp_path) -> None:
+    dataset.RescaleSlope, dataset.RescaleIntercept = "2", "-100"
+    # The first entry is for -100: entry k stands for stored value k / 2.
+    dataset.VOILUTSequence = [lut([8192, -100, 12], [k // 2 for k in range(8192)])]
+    assert read(dataset, tmp_path) == pytest.approx(stored(dataset) / 4095, abs=1e-4)
+
+
+def test_a_voi_lut_of_eight_bits_and_many_entries_is_applied(dataset, tmp_path) -> None:
+    dataset.VOILUTSequence = [lut([4096, 0, 8], [k // 16 for k in range(4096)])]
+    assert read(dataset, tmp_path) == pytest.approx((stored(dataset) // 16) / 255, abs=1e-4)
+
+
+@pytest.mark.parametrize("descriptor", [[4096, 0, 99], [4096, 0], []])
+def test_an_unusable_voi_lut_leaves_it_to_the_window(dataset, tmp_path, descriptor) -> None:
+    usual = read(dataset, tmp_path)
+    dataset.VOILUTSequence = [lut(descriptor, list(range(4096)))]
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+def test_a_modality_lut_replaces_the_rescale(dataset, tmp_path) -> None:
+    usual = read(dataset, tmp_path)
+    dataset.PixelData = (4095 - stored(dataset)).astype("<u2").tobytes()
+    del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
+    dataset.ModalityLUTSequence = [lut([4096, 0, 16], list(range(4095, -1, -1)))]
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+@pytest.mark.parametrize("slope", [None, "0"])
+def test_a_rescale_that_says_nothing_is_left_out(dataset, tmp_path, slope) -> None:
+    usual = read(dataset, tmp_path)
+    dataset.RescaleSlope = slope
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape"), [("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_two_attributes_contradict_air_is_dark(
+    dataset, tmp_path, photometric, shape, turned
+) -> None:
+    usual = read(dataset, tmp_path)
+    if turned:
+        dataset.PixelData = (4095 - stored(dataset)).astype("<u2").tobytes()
+    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = photometric, shape
+    assert np.abs(read(dataset, tmp_path) - usual).max() < 1e-3
 
 
 def test_the_modality_lut_comes_first(dataset, tmp_path) -> None:
@@ -124,6 +183,7 @@ LOSSLESS = {
     JPEGLossless: lambda x: imagecodecs.ljpeg_encode(x, bitspersample=16),
     JPEGLSLossless: imagecodecs.jpegls_encode,
     JPEG2000Lossless: lambda x: imagecodecs.jpeg2k_encode(x, codecformat="j2k", reversible=True),
+    HTJ2KLossless: imagecodecs.htj2k_encode,
 }
 
 
@@ -132,6 +192,34 @@ def test_lossless_codecs_give_back_every_bit(dataset, tmp_path, syntax) -> None:
     usual = read(dataset, tmp_path)
     compress(dataset, syntax, LOSSLESS[syntax](stored(dataset)))
     assert (read(dataset, tmp_path) == usual).all()
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.name)
+def test_signed_values_keep_their_sign(dataset, tmp_path, syntax) -> None:
+    usual = read(dataset, tmp_path)
+    signed = stored(dataset).astype(np.int16) - 2048
+    dataset.PixelRepresentation, dataset.RescaleIntercept = 1, "2048"
+    dataset.PixelData = signed.tobytes()
+    assert (read(dataset, tmp_path) == usual).all()
+    # Two's complement in 12 bits, as codecs without a sign store it.
+    compress(dataset, syntax, LOSSLESS[syntax](signed.view(np.uint16) & 0xFFF))
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+@pytest.mark.parametrize("fill", [b"\0", b"\xff", b"\xff\0"])
+def test_a_codestream_may_be_padded(dataset, tmp_path, fill) -> None:
+    usual = read(dataset, tmp_path)
+    compress(dataset, JPEGLosslessSV1, LOSSLESS[JPEGLosslessSV1](stored(dataset)) + fill)
+    assert (read(dataset, tmp_path) == usual).all()
+
+
+def test_eight_bit_jpeg_is_read(dataset, tmp_path) -> None:
+    usual = read(dataset, tmp_path)
+    eight = (stored(dataset) >> 4).astype(np.uint8)
+    compress(dataset, JPEGBaseline8Bit, imagecodecs.jpeg8_encode(eight, level=98))
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.WindowCenter, dataset.WindowWidth = "128", "256"
+    assert np.abs(read(dataset, tmp_path) - usual).mean() < 0.01
 
 
 def test_rle_gives_back_every_bit(dataset, tmp_path) -> None:
@@ -180,6 +268,34 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(dataset, t
     error = refused(dataset, tmp_path)
     assert error.reason is Reason.UNREADABLE_PIXELS
     assert "60000 x 60000" in str(error)
+
+
+def test_only_our_decoder_is_asked(dataset, tmp_path) -> None:
+    """Another one could be talked into a codestream that ours refuses."""
+    codestream = bytearray(LOSSLESS[JPEGLSLossless](stored(dataset)))
+    start = codestream.index(b"\xff\xf7")
+    codestream[start + 5 : start + 9] = b"\xff\xff\xff\xff"
+    compress(dataset, JPEGLSLossless, bytes(codestream))
+    assert str(refused(dataset, tmp_path)) == (
+        "The pixel data cannot be decoded. The codestream is 65535 x 65535 pixels, "
+        "the header says 256 x 208."
+    )
+
+
+def test_a_codestream_of_three_components_is_refused(dataset, tmp_path) -> None:
+    colour = np.repeat(stored(dataset)[..., None], 3, axis=2)
+    codestream = imagecodecs.jpeg2k_encode(colour, codecformat="j2k", reversible=True)
+    compress(dataset, JPEG2000Lossless, codestream)
+    assert "3 components" in str(refused(dataset, tmp_path))
+
+
+def test_a_codestream_with_two_sizes_is_refused(dataset, tmp_path) -> None:
+    codestream = LOSSLESS[JPEGLosslessSV1](stored(dataset))
+    start = codestream.index(b"\xff\xc3")
+    length = 2 + int.from_bytes(codestream[start + 2 : start + 4], "big")
+    twice = codestream[: start + length] + codestream[start:]
+    compress(dataset, JPEGLosslessSV1, twice)
+    assert "2 starts of frame" in str(refused(dataset, tmp_path))
 
 
 def test_truncated_pixels_are_refused(dataset, tmp_path) -> None:

@@ -4,12 +4,28 @@ import copy
 import functools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from oncopixel_pacs.domain import Laterality, View
 from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
 from sample_dicom.study import make_study
+
+KEYWORDS = [
+    "Rows",
+    "NumberOfFrames",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "ViewCodeSequence",
+    "ImageLaterality",
+    "EstimatedRadiographicMagnificationFactor",
+    "PatientName",
+    "StudyDate",
+    "SOPInstanceUID",
+    "PartialView",
+]
 
 
 @functools.cache
@@ -80,6 +96,35 @@ def test_the_view_position_stands_in_for_what_is_missing(position, laterality, v
 def test_modifiers_are_named() -> None:
     facts = read_image_facts(header(ViewCodeSequence=code("399162004", "399163009")))
     assert facts.view_modifiers == ("399163009",)
+
+
+def test_modifiers_beside_the_view_code_are_named_too() -> None:
+    beside = header()
+    beside.ViewModifierCodeSequence = code("399163009")
+    assert read_image_facts(beside).view_modifiers == ("399163009",)
+
+
+def test_a_view_code_without_a_value_leaves_it_to_the_view_position() -> None:
+    assert read_image_facts(header(ViewCodeSequence=code(""), ViewPosition="MLO")).view is View.MLO
+
+
+@pytest.mark.parametrize("keyword", ["PartialView", "BreastImplantPresent", "QualityControlImage"])
+def test_flags_are_set_by_yes_alone(keyword) -> None:
+    names = ("partial_view", "implant", "quality_control")
+    clear, flagged = read_image_facts(header()), read_image_facts(header(**{keyword: "YES"}))
+    assert [getattr(clear, name) for name in names] == [False] * 3
+    assert [getattr(flagged, name) for name in names].count(True) == 1
+
+
+@given(st.sampled_from(KEYWORDS), st.text(max_size=20) | st.binary(max_size=20))
+def test_no_value_raises(keyword, value) -> None:
+    dataset = header()
+    if keyword not in dataset:
+        dataset.add_new(keyword, "UN", b"")
+    dataset[keyword]._value = value
+    facts = read_image_facts(dataset)
+    assert facts.rows >= 0
+    read_study_header(dataset)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
 """The preparation that training and serving share."""
 
+import csv
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from oncopixel_pacs.domain import Laterality, Reason, View
 from oncopixel_pacs.errors import UnreadableImage
@@ -58,6 +63,26 @@ def test_the_lesion_stays_inside_the_breast() -> None:
                 assert (kept & made.lesion).sum() > 0.95 * made.lesion.sum()
 
 
+def test_fat_hardly_brighter_than_a_detectors_air_stays_in_the_breast() -> None:
+    made, pixels = phantom(Laterality.LEFT, View.CC)
+    inside = prepare(pixels, made.spacing_mm)
+    tissue = inside.geometry.mask_to_stored(inside.breast) & (pixels > 0.1)
+    # As some units present it: air exactly black, fat next to it.
+    dark = np.where(pixels > 0.06, np.clip(2.5 * (pixels - 0.28), 0, 1) + 0.2 * pixels, 0)
+    found = prepare(dark.astype(np.float32), made.spacing_mm)
+    kept = found.geometry.mask_to_stored(found.breast)
+    assert (kept & tissue).sum() > 0.97 * tissue.sum()
+
+
+def test_glowing_film_around_the_breast_stays_out_of_it() -> None:
+    made, pixels = phantom(Laterality.LEFT, View.CC)
+    clean = prepare(pixels, made.spacing_mm).breast.sum()
+    row, column = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    glow = 0.07 * np.exp(-(((row - 256) / 220) ** 2 + (column / 300) ** 2))
+    film = np.where(glow > 0.02, np.maximum(pixels, glow), 0).astype(np.float32)
+    assert prepare(film, made.spacing_mm).breast.sum() == pytest.approx(clean, rel=0.1)
+
+
 def test_film_labels_and_white_borders_are_no_breast() -> None:
     made, pixels = phantom(Laterality.LEFT, View.CC)
     clean = prepare(pixels, made.spacing_mm).breast.sum()
@@ -90,3 +115,22 @@ def test_the_digest_changes_with_every_parameter() -> None:
     }
     assert len(digests) == 4
     assert Preprocessing().digest() == Preprocessing().digest()
+
+
+@pytest.mark.skipif("ONCOPIXEL_DATA" not in os.environ, reason="the real sets are not here")
+def test_real_films_keep_their_lesions() -> None:
+    """At most 2 % of the circles of mini-MIAS lose more than a twentieth of their area."""
+    folder = Path(os.environ["ONCOPIXEL_DATA"]) / "mias"
+    with (folder / "labels.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["x"]]
+    # Its own README knows of circles that lie off the breast.
+    rows = [row for row in rows if "do not use" not in row["note"]]
+    y, x = np.mgrid[:1024, :1024]
+    lost = 0
+    for row in rows:
+        film = np.asarray(Image.open(folder / "images" / row["image"]).convert("L"), np.float32)
+        prepared = prepare(film / 255, (0.2, 0.2))
+        kept = prepared.geometry.mask_to_stored(prepared.breast)
+        circle = np.hypot(y - float(row["y"]), x - float(row["x"])) <= float(row["radius"])
+        lost += (circle & kept).sum() < 0.95 * circle.sum()
+    assert lost <= 0.02 * len(rows), f"{lost} of {len(rows)}"

@@ -65,25 +65,25 @@ def test_a_study_shows_its_images_conflicts_and_jobs(store: Store) -> None:
     assert study["latest_job"]["finding_count"] == 4
 
 
-def test_the_newest_job_of_a_study_stands_in_the_list(store: Store) -> None:
-    receive(store)
-    queue(store, "first", at=60)
-    receive(store, 2)
-    queue(store, "second", at=120)
-    receive(store, study="1.2.3")
-    items = get(store, "/api/v1/studies")["items"]
+def test_the_newest_job_of_a_study_stands_in_the_list(any_store: Store) -> None:
+    receive(any_store)
+    queue(any_store, "first", at=60)
+    receive(any_store, 2)
+    queue(any_store, "second", at=120)
+    receive(any_store, study="1.2.3")
+    items = get(any_store, "/api/v1/studies")["items"]
     assert {item["study_instance_uid"]: item["latest_job"] for item in items}["1.2.3"] is None
     latest = next(item["latest_job"] for item in items if item["latest_job"])
     assert (latest["id"], latest["revision"]) == ("second", 2)
 
 
-def test_studies_are_paged_newest_first_without_gap_or_repetition(store: Store) -> None:
+def test_studies_are_paged_newest_first_without_gap_or_repetition(any_store: Store) -> None:
     uids = [f"1.2.3.{number}" for number in range(5)]
     for uid in uids:
-        receive(store, study=uid)
+        receive(any_store, study=uid)
     seen: list[str] = []
     cursor: str | None = None
-    with serving(make_parts(store)) as client:
+    with serving(make_parts(any_store)) as client:
         for _ in range(3):
             params: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
             page = client.get("/api/v1/studies", params=params).json()
@@ -234,23 +234,23 @@ def test_models_are_listed_with_their_digests(store: Store, ready: bool | None) 
     assert models["items"][0]["weights_sha256"] == "a" * 64
 
 
-def test_a_destination_counts_its_deliveries_and_names_its_oldest_problem(store: Store) -> None:
-    finish(store)
+def test_a_destination_counts_its_deliveries_and_names_its_oldest_problem(any_store: Store) -> None:
+    finish(any_store)
     for number, at in ((1, 300.0), (2, 200.0)):
         uid, job_id = f"1.2.3.{number}", f"stuck{number}"
-        receive(store, study=uid)
-        queue(store, job_id, study=uid, at=at)
-        analyse(store, job_id)
-        write(store, job_id)
+        receive(any_store, study=uid)
+        queue(any_store, job_id, study=uid, at=at)
+        analyse(any_store, job_id)
+        write(any_store, job_id)
         answer(
-            store,
+            any_store,
             DeliveryState.QUEUED,
             job_id,
             status="",
             error=REFUSED,
             next_attempt_at=later(4000),
         )
-    (pacs,) = get(store, "/api/v1/destinations")["items"]
+    (pacs,) = get(any_store, "/api/v1/destinations")["items"]
     assert (pacs["name"], pacs["type"]) == ("pacs", "cstore")
     assert pacs["address"] == "ARCHIVE@127.0.0.1:104"
     assert pacs["deliveries"] == {

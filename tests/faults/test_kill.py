@@ -37,7 +37,7 @@ class Modality(threading.Thread):
     """
 
     def __init__(self, server: ServerProcess, images: list[Path]) -> None:
-        super().__init__(name="modality")
+        super().__init__(name="modality", daemon=True)
         self.server = server
         self.images = images
         self.acknowledged: dict[str, str] = {}

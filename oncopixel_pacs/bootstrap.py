@@ -189,7 +189,6 @@ class Server:
             ledger=store.ledger,
             files=store.files,
             analyser=self._device,
-            algorithms=algorithms,
             software_version=__version__,
             max_attempts=settings.inference.max_attempts,
             destinations={item.name: item.objects for item in settings.destinations},

@@ -14,7 +14,6 @@ import structlog
 from pydicom import dcmread
 
 from oncopixel_pacs.domain import (
-    Algorithm,
     Job,
     JobState,
     ObjectKind,
@@ -61,7 +60,6 @@ class StudySteps:
     ledger: Ledger
     files: FileStore
     analyser: Analyser
-    algorithms: tuple[Algorithm, ...]
     software_version: str
     max_attempts: int
     destinations: Mapping[str, Collection[ObjectKind]]
@@ -166,7 +164,8 @@ class StudySteps:
             paths,
             read_labels,
             Provenance(
-                algorithms=self.algorithms,
+                # As they were when the images were read, whatever runs now.
+                algorithms=job.result.algorithms,
                 software_version=self.software_version,
                 created_at=job.created_at,
                 device=job.result.device,

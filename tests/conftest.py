@@ -38,7 +38,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """Open a store on the embedded database."""
-    yield from _opened(f"sqlite:///{tmp_path / 'oncopixel.sqlite'}", tmp_path)
+    yield from opened(f"sqlite:///{tmp_path / 'oncopixel.sqlite'}", tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -47,10 +47,11 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]
     url = f"sqlite:///{tmp_path / 'oncopixel.sqlite'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql").empty_database()
-    yield from _opened(url, tmp_path)
+    yield from opened(url, tmp_path)
 
 
-def _opened(url: str, data_dir: Path) -> Iterator[Store]:
+def opened(url: str, data_dir: Path) -> Iterator[Store]:
+    """Open a store, and close it afterwards."""
     database = open_database(url)
     try:
         yield Store(database, FileStore(data_dir), Catalogue(database), Ledger(database))

@@ -307,6 +307,7 @@ class ObjectKind(StrEnum):
 
     SEG = "seg"
     SR = "sr"
+    CAD_SR = "cad-sr"
 
 
 @dataclass(frozen=True, slots=True)

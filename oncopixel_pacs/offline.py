@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs import RESEARCH_NOTICE, __version__
-from oncopixel_pacs.domain import Algorithm, ImageFacts, StudyResult
+from oncopixel_pacs.domain import Algorithm, ImageFacts, ObjectKind, StudyResult
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
@@ -25,6 +25,7 @@ from oncopixel_pacs.report.result_objects import build_result_objects
 from oncopixel_pacs.report.validation import check
 from oncopixel_pacs.route import why_not
 
+DEFAULT_OBJECTS = (ObjectKind.SEG, ObjectKind.SR)
 _RESULT = TypeAdapter(StudyResult)
 
 
@@ -73,8 +74,11 @@ def analyse_study(
     models: LoadedModels,
     algorithms: tuple[Algorithm, ...],
     out: Path,
+    kinds: Collection[ObjectKind] = DEFAULT_OBJECTS,
 ) -> OfflineStudy:
     """Read one study and write its result objects, pictures and ``results.json``.
+
+    Only objects of these kinds are written.
 
     Raises
     ------
@@ -94,11 +98,16 @@ def analyse_study(
     paths = {item.facts.sop_instance_uid: item.path for item in sources}
     provenance = Provenance(algorithms, __version__, datetime.now(UTC), result.device)
     built = build_result_objects(
-        result, paths, lambda uid: read_label_map(labels_dir, uid), provenance, lambda _uid: None
+        result,
+        paths,
+        lambda uid: read_label_map(labels_dir, uid),
+        provenance,
+        lambda _uid: None,
+        wanted=kinds,
     )
     check(built, paths)
     objects = []
-    for number, item in enumerate(built):
+    for number, item in enumerate(item for item in built if item.kind in kinds):
         path = folder / f"{item.kind}-{number:02d}.dcm"
         path.write_bytes(item.part10)
         objects.append(path)

@@ -22,6 +22,7 @@ from oncopixel_pacs.domain import (
     Job,
     JobState,
     ModelTask,
+    ObjectKind,
     Reason,
     StudyResult,
 )
@@ -159,9 +160,13 @@ def install(monkeypatch: pytest.MonkeyPatch, pacs: PretendedPacs) -> PretendedPa
     return pacs
 
 
-def folder_destination(path: Path, name: str = "pacs") -> FolderDestination:
+def folder_destination(
+    path: Path,
+    name: str = "pacs",
+    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR),
+) -> FolderDestination:
     """Make a destination that is a folder."""
-    return FolderDestination(type="folder", name=name, path=path)
+    return FolderDestination(type="folder", name=name, path=path, objects=objects)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.domain import ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import Settings, load_settings
@@ -25,12 +26,15 @@ def run(
         list[str] | None,
         typer.Option(help="Only these models, by name; every configured one when absent."),
     ] = None,
+    objects: Annotated[
+        list[ObjectKind], typer.Option(help="Which result objects to write; may be given again.")
+    ] = [ObjectKind.SEG, ObjectKind.SR],  # noqa: B006 - typer copies it
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Analyse DICOM files in this process, without network or database.
 
-    Writes the result objects (SEG, SR), a picture of each view and results.json.
+    Writes the result objects, a picture of each view and results.json.
     """
     settings = _choose(load_settings(config), model)
     configure_logging(settings.log_level, settings.log_format)
@@ -49,7 +53,7 @@ def run(
     algorithms = read_algorithms(settings.active_models)
     models = load_models(settings.active_models, settings.inference)
     studies = [
-        analyse_study(uid, files, models, algorithms, out)
+        analyse_study(uid, files, models, algorithms, out, objects)
         for uid, files in track(
             sources.items(), description="Analysing", transient=True, disable=as_json
         )

@@ -94,6 +94,53 @@ VIEWS: Mapping[View, Code] = MappingProxyType(
 ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
 LESION = _sct("52988006", "Lesion")  # CID 7159
 
+# TID 4000 Mammography CAD Report and the templates that it includes
+MAMMOGRAPHY_CAD_REPORT = _dcm("111036", "Mammography CAD Report")
+CAD_SUMMARY = _dcm("111017", "CAD Processing and Findings Summary")
+ALL_SUCCEEDED_NO_FINDINGS = _dcm("111241", "All algorithms succeeded; without findings")  # CID 6047
+ALL_SUCCEEDED_FINDINGS = _dcm("111242", "All algorithms succeeded; with findings")
+SOME_SUCCEEDED_NO_FINDINGS = _dcm("111243", "Not all algorithms succeeded; without findings")
+SOME_SUCCEEDED_FINDINGS = _dcm("111244", "Not all algorithms succeeded; with findings")
+NONE_SUCCEEDED = _dcm("111245", "No algorithms succeeded; without findings")
+IMPRESSION_DESCRIPTION = _dcm("111033", "Impression Description")
+INDIVIDUAL_IMPRESSION = _dcm("111034", "Individual Impression/Recommendation")
+RENDERING_INTENT = _dcm("111056", "Rendering Intent")
+PRESENTATION_REQUIRED = _dcm(
+    "111150", "Presentation Required: Rendering device is expected to present"
+)  # CID 6034
+SINGLE_IMAGE_FINDING = _dcm("111059", "Single Image Finding")
+CENTER = _dcm("111010", "Center")
+OUTLINE = _dcm("111041", "Outline")
+COMPOSITE_FEATURE = _dcm("111015", "Composite Feature")
+COMPOSITE_TYPE = _dcm("111016", "Composite Type")
+RELATED_SPATIALLY = _dcm("111154", "Target content items are related spatially")  # CID 6035
+SCOPE_OF_FEATURE = _dcm("111057", "Scope of Feature")
+ON_MULTIPLE_IMAGES = _dcm("111158", "Feature detected on multiple images")  # CID 6036
+SUMMARY_OF_DETECTIONS = _dcm("111064", "Summary of Detections")
+SUCCESSFUL_DETECTIONS = _dcm("111063", "Successful Detections")
+FAILED_DETECTIONS = _dcm("111025", "Failed Detections")
+DETECTION_PERFORMED = _dcm("111022", "Detection Performed")
+SUMMARY_OF_ANALYSES = _dcm("111065", "Summary of Analyses")
+SUCCESSFUL_ANALYSES = _dcm("111062", "Successful Analyses")
+ANALYSIS_PERFORMED = _dcm("111004", "Analysis Performed")
+SPATIAL_COLLOCATION = _sct("133884007", "Spatial collocation analysis")  # CID 6043
+SUCCEEDED = _dcm("111222", "Succeeded")  # CID 6042
+PARTIALLY_SUCCEEDED = _dcm("111223", "Partially Succeeded")
+FAILED = _dcm("111224", "Failed")
+NOT_ATTEMPTED = _dcm("111225", "Not Attempted")
+STUDY_DATE = _dcm("111060", "Study Date")
+STUDY_TIME = _dcm("111061", "Study Time")
+SIDED_BREASTS: Mapping[Laterality, Code] = MappingProxyType(
+    {
+        Laterality.RIGHT: _sct("73056007", "Right breast"),
+        Laterality.LEFT: _sct("80248007", "Left breast"),
+    }
+)  # CID 6022
+# CID 6014 has no lesion of unknown type. "Selected region" (111099) would claim least, but
+# TID 4006 forbids a probability of cancer on it. A density is what a mass is on one image, and
+# single calcifications are smaller than the models' pixels.
+CAD_LESION = _sct("129793001", "Mammography breast density")  # CID 6014 and 6016
+
 # Units
 SQUARE_MILLIMETRE = _ucum("mm2", "Square millimeter")
 MILLIMETRE = _ucum("mm", "millimeter")

@@ -93,6 +93,35 @@ def image(
     return item
 
 
+def date(relation: Relation, name: Code, value: str) -> Dataset:
+    """Item of value type DATE."""
+    item = _item("DATE", name, relation)
+    item.Date = value
+    return item
+
+
+def time(relation: Relation, name: Code, value: str) -> Dataset:
+    """Item of value type TIME."""
+    item = _item("TIME", name, relation)
+    item.Time = value
+    return item
+
+
+def by_reference(relation: Relation, identifier: Sequence[int]) -> Dataset:
+    """Refer to another item of the tree (PS3.3 C.17.3.2.5).
+
+    Parameters
+    ----------
+    identifier
+        Referenced Content Item Identifier (0040,DB73): 1 for the root, then the 1-based
+        position in each Content Sequence on the way down.
+    """
+    item = Dataset()
+    item.RelationshipType = relation.value
+    item.ReferencedContentItemIdentifier = list(identifier)
+    return item
+
+
 def polyline(
     relation: Relation, name: Code, points: Sequence[tuple[float, float]], selected_from: Dataset
 ) -> Dataset:
@@ -106,8 +135,30 @@ def polyline(
     selected_from
         The image.
     """
-    item = _item("SCOORD", name, relation, [image(Relation.SELECTED_FROM, None, selected_from)])
-    item.GraphicType = "POLYLINE"
+    selected = image(Relation.SELECTED_FROM, None, selected_from)
+    return graphic(relation, name, "POLYLINE", points, selected)
+
+
+def graphic(
+    relation: Relation,
+    name: Code,
+    graphic_type: str,
+    points: Sequence[tuple[float, float]],
+    selected_from: Dataset,
+) -> Dataset:
+    """Item of value type SCOORD.
+
+    Parameters
+    ----------
+    graphic_type
+        Graphic Type (0070,0023): ``POINT`` or ``POLYLINE``.
+    points
+        As for `polyline`.
+    selected_from
+        Item with the relation SELECTED FROM: an image, or a reference to one.
+    """
+    item = _item("SCOORD", name, relation, [selected_from])
+    item.GraphicType = graphic_type
     item.GraphicData = [coordinate for point in points for coordinate in point]
     return item
 

@@ -19,7 +19,6 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
-from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.domain import (
     Algorithm,
     Finding,
@@ -43,6 +42,7 @@ from oncopixel_pacs.report.content_items import (
 from oncopixel_pacs.report.image_library import image_library
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.segmentation import ObjectUids
+from oncopixel_pacs.report.sentences import SIDE_NAMES, sentences
 from oncopixel_pacs.report.source_header import SourceHeader
 from oncopixel_pacs.report.sr_document import (
     algorithm_items,
@@ -53,7 +53,6 @@ from oncopixel_pacs.report.sr_document import (
 from oncopixel_pacs.uids import derive_uid
 
 SERIES_DESCRIPTION = "AI REPORT - RESEARCH USE ONLY"
-_SIDE_NAMES = {Laterality.RIGHT: "Right breast", Laterality.LEFT: "Left breast"}
 
 
 def build_measurement_report(
@@ -103,7 +102,13 @@ def build_measurement_report(
             code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.IMAGING_PROCEDURE),
             image_library([(item.facts, builder.header(item)) for item in analysed]),
             container(codes.IMAGING_MEASUREMENTS, builder.all()),
-            container(codes.QUALITATIVE_EVALUATIONS, list(_statements(result))),
+            container(
+                codes.QUALITATIVE_EVALUATIONS,
+                [
+                    text(Relation.CONTAINS, codes.COMMENT, sentence)
+                    for sentence in sentences(result)
+                ],
+            ),
         ],
         relation=None,
     )
@@ -232,7 +237,7 @@ class _Groups:
             images = [item for item in self._scored() if item.facts.laterality is laterality]
             if images:
                 yield self._whole_image(
-                    _SIDE_NAMES[laterality],
+                    SIDE_NAMES[laterality],
                     derive_uid("breast score", self._result.study_instance_uid, laterality),
                     images[0],
                     _site(laterality),
@@ -301,37 +306,3 @@ def _site(laterality: Laterality | None) -> Dataset:
         else [code(Relation.HAS_CONCEPT_MOD, codes.LATERALITY, codes.SIDES[laterality])]
     )
     return code(Relation.HAS_CONCEPT_MOD, codes.FINDING_SITE, codes.BREAST, sides)
-
-
-def _statements(result: StudyResult) -> Iterator[Dataset]:
-    """Notice, outcome of each image in words, and why images were not analysed."""
-    yield _comment(RESEARCH_NOTICE)
-    for item in result.images:
-        name = item.facts.name
-        if item.reason is not None:
-            yield _comment(
-                f"Image {name} ({item.facts.sop_instance_uid}) was not analysed: "
-                f"{item.reason.value}. {item.reason.sentence}"
-            )
-        elif item.findings:
-            yield _comment(f"Image {name}: {len(item.findings)} lesion candidate(s) marked.")
-        else:
-            yield _comment(f"Image {name}: no lesion candidate was found.")
-    for laterality, probability in sorted(result.breasts.items()):
-        names = sorted(
-            item.facts.name
-            for item in result.images
-            if item.facts.laterality is laterality and item.probability is not None
-        )
-        yield _comment(
-            f"{_SIDE_NAMES[laterality]}: probability of malignancy {probability:.1%}, "
-            f"the mean of {', '.join(names)}."
-        )
-    if result.probability is not None:
-        yield _comment(
-            f"Study: probability of malignancy {result.probability:.1%}, that of the higher breast."
-        )
-
-
-def _comment(sentence: str) -> Dataset:
-    return text(Relation.CONTAINS, codes.COMMENT, sentence)

@@ -13,7 +13,8 @@ from oncopixel_pacs.report.dataset_rules import walk
 from oncopixel_pacs.report.segmentation_rules import Marked
 
 _EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
-_HEADER = frozenset({*_EVIDENCE, "PredecessorDocumentsSequence", "ReferencedStudySequence"})
+HEADER = frozenset({*_EVIDENCE, "PredecessorDocumentsSequence", "ReferencedStudySequence"})
+"""Sequences of a report that are no part of its content tree."""
 
 
 def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -28,8 +29,17 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
         yield "its root template is not TID 1500"
     if not any(item.get("TextValue") == RESEARCH_NOTICE for item in walk(dataset)):
         yield "it does not say that it is for research use only"
-    if not _groups(dataset):
+    if not groups(dataset):
         yield "it holds no measurement group"
+    yield from evidence_problems(dataset)
+    for item in walk(dataset, skip=HEADER):
+        if item.get("ValueType") == "SCOORD":
+            reference = item.ContentSequence[0].ReferencedSOPSequence[0]
+            yield from shape_problems(item, sources.get(str(reference.ReferencedSOPInstanceUID)))
+
+
+def evidence_problems(dataset: Dataset) -> Iterator[str]:
+    """Name references that are no evidence, or name both frame and segment."""
     listed = {
         str(item.ReferencedSOPInstanceUID)
         for keyword in _EVIDENCE
@@ -37,29 +47,27 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
         for item in walk(part)
         if "ReferencedSOPInstanceUID" in item
     }
-    for item in walk(dataset, skip=_HEADER):
+    for item in walk(dataset, skip=HEADER):
         if "ReferencedSOPInstanceUID" in item:
             if str(item.ReferencedSOPInstanceUID) not in listed:
                 yield f"{item.ReferencedSOPInstanceUID} is referred to, but no evidence"
             if "ReferencedFrameNumber" in item and "ReferencedSegmentNumber" in item:
                 yield "a reference names both frame and segment"
-        if item.get("ValueType") == "SCOORD":
-            yield from _coordinate_problems(item, sources)
 
 
 def reported_findings(dataset: Dataset) -> set[Marked]:
     """Read the findings of a report: the groups that refer to a segment."""
     found = set()
-    for group in _groups(dataset):
-        segment = _child(group, codes.REFERENCED_SEGMENTATION_FRAME)
-        source = _child(group, codes.SOURCE_FOR_SEGMENTATION)
+    for group in groups(dataset):
+        segment = child(group, codes.REFERENCED_SEGMENTATION_FRAME)
+        source = child(group, codes.SOURCE_FOR_SEGMENTATION)
         if segment is None or source is None:
             continue
         reference = segment.ReferencedSOPSequence[0]
         found.add(
             Marked(
-                tracking_id=_value(_child(group, codes.TRACKING_IDENTIFIER), "TextValue"),
-                tracking_uid=_value(_child(group, codes.TRACKING_UID), "UID"),
+                tracking_id=_value(child(group, codes.TRACKING_IDENTIFIER), "TextValue"),
+                tracking_uid=_value(child(group, codes.TRACKING_UID), "UID"),
                 number=int(reference.ReferencedFrameNumber),
                 side=_side(group),
                 segmentation_uid=str(reference.ReferencedSOPInstanceUID),
@@ -77,7 +85,7 @@ def site_problems(dataset: Dataset, sides: Mapping[str, str]) -> Iterator[str]:
     sides
         Code value of the laterality of each image by its SOP Instance UID.
     """
-    for group in _groups(dataset):
+    for group in groups(dataset):
         stated = _side(group)
         for item in walk(group):
             uid = str(item.get("ReferencedSOPInstanceUID", ""))
@@ -85,9 +93,8 @@ def site_problems(dataset: Dataset, sides: Mapping[str, str]) -> Iterator[str]:
                 yield "a finding site is on another side than its image"
 
 
-def _coordinate_problems(item: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
-    reference = item.ContentSequence[0].ReferencedSOPSequence[0]
-    source = sources.get(str(reference.ReferencedSOPInstanceUID))
+def shape_problems(item: Dataset, source: Dataset | None) -> Iterator[str]:
+    """Name coordinates that are no pairs, lie outside their image, or make no closed outline."""
     if source is None:
         yield "coordinates lie on an image that is no source"
         return
@@ -98,22 +105,31 @@ def _coordinate_problems(item: Dataset, sources: Mapping[str, Dataset]) -> Itera
         return
     if not all(0 <= x <= source.Columns and 0 <= y <= source.Rows for x, y in points):
         yield "coordinates lie outside their image"
+    if item.GraphicType == "POINT" and len(points) != 1:
+        yield "a point has more than one pair of coordinates"
     if item.GraphicType == "POLYLINE" and (len(points) < 4 or points[0] != points[-1]):
         yield "the outline of a region is not closed"
 
 
-def _groups(dataset: Dataset) -> list[Dataset]:
-    return [item for item in walk(dataset, skip=_HEADER) if _named(item, codes.MEASUREMENT_GROUP)]
+def groups(dataset: Dataset) -> list[Dataset]:
+    """List the measurement groups of a report."""
+    return [item for item in walk(dataset, skip=HEADER) if named(item, codes.MEASUREMENT_GROUP)]
 
 
-def _named(item: Dataset, name: Code) -> bool:
+def named(item: Dataset, name: Code) -> bool:
+    """Tell whether a content item has this concept name."""
     names = item.get("ConceptNameCodeSequence")
     return bool(names) and names[0].CodeValue == name.value
 
 
-def _child(item: Dataset, name: Code) -> Dataset | None:
-    children = item.get("ContentSequence") or ()
-    return next((child for child in children if _named(child, name)), None)
+def children(item: Dataset) -> list[Dataset]:
+    """List the content items right below an item."""
+    return list(item.get("ContentSequence") or ())
+
+
+def child(item: Dataset, name: Code) -> Dataset | None:
+    """Find the first content item right below an item with this concept name."""
+    return next((part for part in children(item) if named(part, name)), None)
 
 
 def _value(item: Dataset | None, keyword: str) -> str:
@@ -121,6 +137,6 @@ def _value(item: Dataset | None, keyword: str) -> str:
 
 
 def _side(group: Dataset) -> str:
-    site = _child(group, codes.FINDING_SITE)
-    side = None if site is None else _child(site, codes.LATERALITY)
+    site = child(group, codes.FINDING_SITE)
+    side = None if site is None else child(site, codes.LATERALITY)
     return "" if side is None else str(side.ConceptCodeSequence[0].CodeValue)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.mammography_cad import build_cad_report
 from oncopixel_pacs.report.measurement_report import build_measurement_report
 from oncopixel_pacs.report.provenance import Provenance, file_meta
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
@@ -24,6 +26,7 @@ ReadLabels = Callable[[str], NDArray[np.uint8] | None]
 Existing = Callable[[str], bytes | None]
 
 _REPORT_SERIES = 90_001
+_CAD_SERIES = 90_011
 _SEGMENTATION_SERIES = 90_100
 _VIEW_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
 
@@ -59,8 +62,9 @@ def build_result_objects(
     provenance: Provenance,
     existing: Existing,
     predecessors: Sequence[Dataset] = (),
+    wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR),
 ) -> tuple[BuiltObject, ...]:
-    """Build one SEG for each analysed image and one report for the study.
+    """Build the result objects of a study: SEG of each analysed image, report, and what is wanted.
 
     UIDs are derived from provenance, source SOP Instance UIDs and kind. An object that was
     stored under its UID before is taken as it is.
@@ -79,11 +83,14 @@ def build_result_objects(
         Bytes of an object that is already stored under a SOP Instance UID.
     predecessors
         Headers of the reports that the new one replaces.
+    wanted
+        Kinds to build; SEG and report are built in any case, since others refer to them.
 
     Returns
     -------
     tuple of BuiltObject
-        SEGs in the order of the images, then the report; empty when no image was analysed.
+        SEGs in the order of the images, then the report, then the CAD report. When no image
+        was analysed, the CAD report alone, which then says so.
 
     Raises
     ------
@@ -91,9 +98,14 @@ def build_result_objects(
         When a source cannot be read, or results and images do not belong together.
     """
     analysed = [item for item in result.images if item.analysed]
-    if not analysed:
-        return ()
     headers = {item.facts.sop_instance_uid: _source(item, paths) for item in analysed}
+    cad = (
+        _cad_report(headers, result, paths, provenance, existing)
+        if ObjectKind.CAD_SR in wanted
+        else ()
+    )
+    if not analysed:
+        return cad
     segmentations: dict[str, BuiltObject] = {}
     if provenance.algorithm(ModelTask.SEGMENT) is not None:
         for item in analysed:
@@ -117,9 +129,41 @@ def build_result_objects(
             predecessors,
         ),
         provenance,
-        tuple(dict.fromkeys(text for header in headers.values() for text in header.repairs)),
+        _repairs(headers),
     )
-    return (*segmentations.values(), report)
+    return (*segmentations.values(), report, *cad)
+
+
+def _cad_report(
+    headers: Mapping[str, SourceHeader],
+    result: StudyResult,
+    paths: Mapping[str, Path],
+    provenance: Provenance,
+    existing: Existing,
+) -> tuple[BuiltObject, ...]:
+    """Build the CAD report, if there is a model for it and a header to write it from."""
+    known = dict(headers)
+    for item in result.images:
+        if not item.analysed:
+            # An object without a usable header is named in words; it must not fail the others.
+            with contextlib.suppress(ResultRejected):
+                known[item.facts.sop_instance_uid] = _source(item, paths)
+    if not known or provenance.algorithm(ModelTask.SEGMENT) is None:
+        return ()
+    uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.CAD_SR), _CAD_SERIES)
+    return (
+        _stored(ObjectKind.CAD_SR, uids, existing)
+        or _built(
+            ObjectKind.CAD_SR,
+            build_cad_report(known, result, provenance, uids),
+            provenance,
+            _repairs(known),
+        ),
+    )
+
+
+def _repairs(headers: Mapping[str, SourceHeader]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for header in headers.values() for text in header.repairs))
 
 
 def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
@@ -149,15 +193,24 @@ def _segmentation_uids(item: ImageResult, provenance: Provenance) -> ObjectUids:
 def _report_uids(
     result: StudyResult, provenance: Provenance, predecessors: Sequence[Dataset]
 ) -> ObjectUids:
-    """One series for all revisions of a study's report, so that viewers show the newest."""
+    """Give another report other UIDs when it replaces other reports."""
+    replaced = sorted(str(item.SOPInstanceUID) for item in predecessors)
+    return ObjectUids(*_study_uids(result, provenance, ObjectKind.SR, *replaced), _REPORT_SERIES)
+
+
+def _study_uids(
+    result: StudyResult, provenance: Provenance, kind: ObjectKind, *more: str
+) -> tuple[str, str]:
+    """Instance and series of an object about a study.
+
+    One series for all revisions of the study, so that viewers show the newest.
+    """
     sources = sorted(
         f"{item.facts.sop_instance_uid} {item.reason or 'analysed'}" for item in result.images
     )
-    replaced = sorted(str(item.SOPInstanceUID) for item in predecessors)
-    return ObjectUids(
-        derive_uid(provenance.digest, *sources, *replaced, ObjectKind.SR, "instance"),
-        derive_uid(provenance.digest, result.study_instance_uid, ObjectKind.SR, "series"),
-        _REPORT_SERIES,
+    return (
+        derive_uid(provenance.digest, *sources, *more, kind, "instance"),
+        derive_uid(provenance.digest, result.study_instance_uid, kind, "series"),
     )
 
 

@@ -109,14 +109,15 @@ def observer_context(provenance: Provenance) -> list[Dataset]:
     ]
 
 
-def algorithm_items(algorithm: Algorithm) -> list[Dataset]:
-    """Algorithm identification of a measurement, PS3.16 TID 4019."""
-    modifier = Relation.HAS_CONCEPT_MOD
+def algorithm_items(
+    algorithm: Algorithm, relation: Relation = Relation.HAS_CONCEPT_MOD
+) -> list[Dataset]:
+    """Algorithm identification, PS3.16 TID 4019; of a measurement unless `relation` is given."""
     return [
-        text(modifier, codes.ALGORITHM_NAME, algorithm.name),
-        text(modifier, codes.ALGORITHM_VERSION, algorithm.version),
+        text(relation, codes.ALGORITHM_NAME, algorithm.name),
+        text(relation, codes.ALGORITHM_VERSION, algorithm.version),
         *(
-            text(modifier, codes.ALGORITHM_PARAMETERS, f"{name}={value}")
+            text(relation, codes.ALGORITHM_PARAMETERS, f"{name}={value}")
             for name, value in parameters(algorithm).items()
         ),
     ]

@@ -14,6 +14,7 @@ from pydicom.errors import InvalidDicomError
 from oncopixel_pacs.domain import Laterality, ObjectKind
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report import codes
+from oncopixel_pacs.report.cad_rules import cad_disagreements, cad_problems
 from oncopixel_pacs.report.dataset_rules import (
     code_problems,
     file_problems,
@@ -79,17 +80,15 @@ def _problems(objects: list[BuiltObject], sources: Mapping[str, Path]) -> Iterat
         for problem in _object_problems(built, kind, dataset, headers, known, foreign):
             yield f"{built.series_description}: {problem}"
     yield from _disagreements(parsed)
+    by_kind = {kind: [item for of, item in parsed if of is kind] for kind in ObjectKind}
+    for cad in by_kind[ObjectKind.CAD_SR]:
+        yield from cad_disagreements(cad, by_kind[ObjectKind.SEG], by_kind[ObjectKind.SR])
 
 
 def _used(parsed: list[tuple[ObjectKind, Dataset]], sources: Mapping[str, Path]) -> dict[str, Path]:
     """Choose the sources that the objects refer to."""
     wanted = {
-        str(item.ReferencedSOPInstanceUID)
-        for kind, dataset in parsed
-        if kind is ObjectKind.SR
-        for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
-        for series in study.ReferencedSeriesSequence
-        for item in series.ReferencedSOPSequence
+        uid for kind, dataset in parsed if kind is not ObjectKind.SEG for uid in _evidence(dataset)
     }
     wanted |= {source_uid(dataset) for kind, dataset in parsed if kind is ObjectKind.SEG}
     return {uid: path for uid, path in sources.items() if uid in wanted}
@@ -106,7 +105,8 @@ def _object_problems(
     if str(dataset.SOPInstanceUID) != built.sop_instance_uid:
         yield "its bytes hold another object"
         return
-    source = headers.get(source_uid(dataset)) if kind is ObjectKind.SEG else _first(headers)
+    uids = [source_uid(dataset)] if kind is ObjectKind.SEG else _evidence(dataset)
+    source = next((headers[uid] for uid in uids if uid in headers), None)
     if source is None:
         yield "its source is not among the images"
         return
@@ -116,13 +116,21 @@ def _object_problems(
     yield from reference_problems(dataset, known)
     if kind is ObjectKind.SEG:
         yield from segmentation_problems(dataset, source)
+    elif kind is ObjectKind.CAD_SR:
+        yield from cad_problems(dataset, headers)
     else:
         yield from report_problems(dataset, headers)
         yield from site_problems(dataset, _sides(headers))
 
 
-def _first(headers: Mapping[str, Dataset]) -> Dataset | None:
-    return next(iter(headers.values()), None)
+def _evidence(dataset: Dataset) -> list[str]:
+    """SOP Instance UIDs that a report was made from, that of its header's source first."""
+    return [
+        str(item.ReferencedSOPInstanceUID)
+        for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
 
 
 def _sides(headers: Mapping[str, Dataset]) -> dict[str, str]:
@@ -141,7 +149,7 @@ def _disagreements(parsed: list[tuple[ObjectKind, Dataset]]) -> Iterator[str]:
     for kind, dataset in parsed:
         if kind is ObjectKind.SEG:
             segmented |= marked_findings(dataset)
-        else:
+        elif kind is ObjectKind.SR:
             reported |= reported_findings(dataset)
     for finding in sorted(segmented - reported, key=lambda item: item.tracking_id):
         yield f"finding {finding.tracking_id} of the segmentation is not so in the report"

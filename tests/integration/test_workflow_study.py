@@ -63,6 +63,24 @@ def test_a_study_becomes_delivered_results(works: Works, tmp_path: Path) -> None
     assert detail[StepName.WRITE] == {"build", "validate", "store"}
 
 
+def test_a_destination_gets_the_kinds_that_it_asks_for(store: Store, tmp_path: Path) -> None:
+    pacs = folder_destination(tmp_path / "pacs")
+    workstation = folder_destination(tmp_path / "workstation", "workstation", (ObjectKind.CAD_SR,))
+    built = Works(store, PretendedModel(), (pacs, workstation))
+    with running(built):
+        built.receive(tmp_path / "in")
+        job = built.finished(built.settle().id)
+    assert job.state is JobState.DONE
+    kinds = {item.sop_instance_uid: item.kind for item in job.objects}
+    assert sorted(kinds.values()) == [ObjectKind.CAD_SR, ObjectKind.SEG, ObjectKind.SR]
+    for name, expected in (
+        ("pacs", [ObjectKind.SEG, ObjectKind.SR]),
+        ("workstation", [ObjectKind.CAD_SR]),
+    ):
+        sent = [dcmread(path).SOPInstanceUID for path in (tmp_path / name).rglob("*.dcm")]
+        assert sorted(kinds[uid] for uid in sent) == expected
+
+
 def test_an_analysis_that_fails_is_repeated(works: Works) -> None:
     works.model.failures += [AnalysisFailed("The process ended."), AnalysisFailed("Again.")]
     job = works.finished(works.settle().id)

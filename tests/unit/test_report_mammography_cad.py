@@ -189,8 +189,8 @@ def test_partial(tmp_path: Path, count: int, outcome: str) -> None:
 
 def test_failed(tmp_path: Path) -> None:
     study = without(case(tmp_path, {RIGHT_CC: 0}), "R CC", Reason.NO_BREAST)
-    (built,) = study.build(wanted=tuple(ObjectKind))
-    dataset = built.dataset
+    assert [item.kind for item in study.build(wanted=(CAD,))] == [CAD]
+    dataset = cad_of(study)
     assert summaries(dataset) == (
         "No algorithms succeeded; without findings",
         "Failed",

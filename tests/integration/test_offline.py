@@ -1,0 +1,48 @@
+"""Files are analysed in this process: which result objects are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mammogram_builder import SCREENING, write_mammogram
+from pydicom import dcmread
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    MammographyCADSRStorage,
+    SegmentationStorage,
+)
+from typer.testing import CliRunner
+
+from oncopixel_pacs.cli import app
+from oncopixel_pacs.domain import ObjectKind
+from oncopixel_pacs.offline import analyse_study, find_sources
+from tests.unit.test_infer_reading import models
+
+SEG, SR, CAD = SegmentationStorage, Comprehensive3DSRStorage, MammographyCADSRStorage
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ((ObjectKind.SEG, ObjectKind.SR), {SEG, SR}),
+        ((ObjectKind.CAD_SR,), {CAD}),
+        ((ObjectKind.SEG, ObjectKind.SR, ObjectKind.CAD_SR), {SEG, SR, CAD}),
+    ],
+)
+def test_only_the_kinds_that_are_asked_for_are_written(
+    tmp_path: Path, kinds: tuple[ObjectKind, ...], expected: set[str]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    write_mammogram(source, SCREENING[0])
+    ((uid, files),) = find_sources([source])[0].items()
+    loaded = models()
+    study = analyse_study(uid, files, loaded, loaded.algorithms, tmp_path / "out", kinds)
+    assert {dcmread(path).SOPClassUID for path in study.objects} == expected
+    assert sorted((tmp_path / "out").rglob("*.dcm")) == sorted(study.objects)
+
+
+def test_a_kind_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
+    arguments = ["run", str(tmp_path), "--out", str(tmp_path / "out"), "--objects", "seq"]
+    assert CliRunner().invoke(app, arguments).exit_code == 2

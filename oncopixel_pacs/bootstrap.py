@@ -28,6 +28,7 @@ from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
@@ -233,6 +234,7 @@ class Server:
         device = self._device
         parts = ApiParts(
             catalogue=store.catalogue,
+            free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
             files=store.files,
             settings=settings,

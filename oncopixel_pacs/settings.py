@@ -50,6 +50,13 @@ class PeerSettings(Section):
     """IP address it must call from; any when absent."""
 
 
+class ReceiveSettings(Section):
+    """What is taken in."""
+
+    least_free_bytes: int = Field(default=5 * 1024**3, ge=0)
+    """New objects are refused while less is free in ``data_dir``; 0 never refuses."""
+
+
 class CStoreDestination(Section):
     """A PACS that takes results by C-STORE."""
 
@@ -183,6 +190,7 @@ class Settings(BaseSettings):
     """Name of this host among those that share the database."""
     peers: tuple[PeerSettings, ...] = ()
     """Known senders. Empty: any sender, allowed only while ``dimse_host`` is loopback."""
+    receive: ReceiveSettings = ReceiveSettings()
     destinations: tuple[DestinationSettings, ...] = ()
     """Where results are sent."""
     models: tuple[ModelSettings, ...] = ()

@@ -107,15 +107,19 @@ class Reception:
 
 @contextmanager
 def reception(
-    data_dir: Path, limits: Limits = DEFAULT_LIMITS, **options: Any
+    data_dir: Path,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    free_bytes: Callable[[Path], int] = lambda _folder: 1 << 50,
+    **options: Any,
 ) -> Iterator[Reception]:
-    """Run an acceptor on a free port."""
+    """Run an acceptor on a free port; it believes that its disk is as free as `free_bytes` says."""
     settings = Settings(data_dir=data_dir, dimse_port=0, **options)
     files = FileStore(settings.data_dir)
     database = open_database(settings.resolved_database_url)
     catalogue = Catalogue(database)
     intake = Intake(files, catalogue, lambda: datetime.now(UTC))
-    scp = StorageScp(settings, intake, limits)
+    scp = StorageScp(settings, intake, limits, free_bytes=free_bytes)
     port = scp.start()
     try:
         yield Reception(settings, database, files, catalogue, intake, scp, port)

@@ -36,7 +36,7 @@ def create_app(parts: ApiParts) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
-    app.state.pages = load_pages(parts.version)
+    app.state.pages = load_pages(parts.version, parts.free_space.alarm)
     app.state.overlays = OverlayShelf(parts)
     for module in (studies, jobs, models, destinations, health, pages):
         app.include_router(module.router)

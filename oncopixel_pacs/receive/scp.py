@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.status import SUCCESS, refusal
 from oncopixel_pacs.settings import PeerSettings, Settings
+from oncopixel_pacs.store.free_space import FreeSpace, free_bytes
 
 log = structlog.get_logger()
 
@@ -45,12 +47,22 @@ class StorageScp:
         AE title, address and known peers.
     intake
         Where each object goes; its answer decides the status.
+    free_bytes
+        Tells the free bytes of the volume that a folder lies on.
     """
 
-    def __init__(self, settings: Settings, intake: Intake, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        free_bytes: Callable[[Path], int] = free_bytes,
+    ) -> None:
         self._settings = settings
         self._intake = intake
         self._limits = limits
+        self._space = FreeSpace(intake.incoming, settings.receive.least_free_bytes, free_bytes)
         self._server: SpoolingServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -79,7 +91,7 @@ class StorageScp:
             (evt.EVT_C_STORE, self._on_store),
         ]
         try:
-            server = make_server(entity, address, handlers, self._intake.incoming, self._limits)
+            server = make_server(entity, address, handlers, self._space, self._limits)
         except OSError as exc:
             raise ConfigurationError(
                 f"DICOM cannot listen on {address[0]} port {address[1]} ({exc.strerror}); "

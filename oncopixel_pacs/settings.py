@@ -48,6 +48,15 @@ class PeerSettings(Section):
     """Calling AE title."""
     address: str | None = None
     """IP address it must call from; any when absent."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port at which it takes storage commitment reports, under the same AE title; when absent
+    it is told only while the association lasts on which it asked. Needs ``address``."""
+
+    @model_validator(mode="after")
+    def _callable(self) -> Self:
+        if self.port is not None and self.address is None:
+            raise ValueError("port needs address: where should reports go?")
+        return self
 
 
 class ReceiveSettings(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,15 +111,16 @@ def reception(
     limits: Limits = DEFAULT_LIMITS,
     *,
     free_bytes: Callable[[Path], int] = lambda _folder: 1 << 50,
+    attempt_waits: Sequence[float] = (0.0,),
     **options: Any,
 ) -> Iterator[Reception]:
     """Run an acceptor on a free port; it believes that its disk is as free as `free_bytes` says."""
-    settings = Settings(data_dir=data_dir, dimse_port=0, **options)
+    settings = Settings(**{"data_dir": data_dir, "dimse_port": 0, **options})
     files = FileStore(settings.data_dir)
     database = open_database(settings.resolved_database_url)
     catalogue = Catalogue(database)
     intake = Intake(files, catalogue, lambda: datetime.now(UTC))
-    scp = StorageScp(settings, intake, limits, free_bytes=free_bytes)
+    scp = StorageScp(settings, intake, limits, free_bytes=free_bytes, attempt_waits=attempt_waits)
     port = scp.start()
     try:
         yield Reception(settings, database, files, catalogue, intake, scp, port)

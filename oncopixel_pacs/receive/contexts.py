@@ -1,4 +1,4 @@
-"""Which SOP classes we take, and in which transfer syntaxes (PS3.4 Annex B, PS3.8 7.1.1.13)."""
+"""Which SOP classes we serve, and in which transfer syntaxes (PS3.4 Annex B, PS3.8 7.1.1.13)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ STORAGE_SOP_CLASSES: tuple[str, ...] = (
 
 #: Verification SOP Class (PS3.4 A.4), C-ECHO.
 VERIFICATION = "1.2.840.10008.1.1"
-VERIFICATION_TRANSFER_SYNTAXES: tuple[str, ...] = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+#: Storage Commitment Push Model SOP Class (PS3.4 J.3), N-ACTION and N-EVENT-REPORT.
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+#: For both of them: what they carry are data sets without pixels.
+PLAIN_TRANSFER_SYNTAXES: tuple[str, ...] = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 
 def supported_contexts() -> list[PresentationContext]:
-    """Presentation contexts of the acceptor: Verification and the storage classes."""
-    verification = build_context(VERIFICATION, list(VERIFICATION_TRANSFER_SYNTAXES))
+    """Presentation contexts of the acceptor: Verification, commitment and the storage classes."""
+    plain = [
+        build_context(sop_class, list(PLAIN_TRANSFER_SYNTAXES))
+        for sop_class in (VERIFICATION, STORAGE_COMMITMENT)
+    ]
     storage = [
         build_context(sop_class, list(SUPPORTED_TRANSFER_SYNTAXES))
         for sop_class in STORAGE_SOP_CLASSES
     ]
-    return [verification, *storage]
+    return [*plain, *storage]

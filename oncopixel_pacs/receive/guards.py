@@ -25,13 +25,13 @@ from pydicom.filewriter import write_file_meta_info
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dsutils import create_file_meta
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.receive.event_requests import AskingDimse
 from oncopixel_pacs.receive.header import PARSE_ERRORS
 from oncopixel_pacs.store.free_space import FreeSpace
 
@@ -149,7 +149,7 @@ class Spool:
         )
 
 
-class SpoolingDimse(DIMSEServiceProvider):
+class SpoolingDimse(AskingDimse):
     """DIMSE provider that writes the data sets of C-STORE requests to files of our choice."""
 
     def __init__(self, assoc: Association, space: FreeSpace, limits: Limits) -> None:

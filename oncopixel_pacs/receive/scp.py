@@ -1,11 +1,10 @@
-"""The acceptor: association, C-ECHO, C-STORE. 0x0000 means safe."""
+"""The acceptor: association, C-ECHO, C-STORE, storage commitment. 0x0000 means safe."""
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
 from oncopixel_pacs.errors import ConfigurationError, DatasetMismatch, IntakeRefused
+from oncopixel_pacs.receive.commitment_scp import ATTEMPT_WAITS, CommitmentScp
 from oncopixel_pacs.receive.contexts import supported_contexts
 from oncopixel_pacs.receive.guards import (
     DEFAULT_LIMITS,
@@ -24,9 +24,10 @@ from oncopixel_pacs.receive.guards import (
     received_file,
 )
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.peers import is_known
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.status import SUCCESS, refusal
-from oncopixel_pacs.settings import PeerSettings, Settings
+from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.free_space import FreeSpace, free_bytes
 
 log = structlog.get_logger()
@@ -39,7 +40,7 @@ POLL_SECONDS = 0.1
 
 
 class StorageScp:
-    """Verification and storage SCP.
+    """Verification, storage and storage commitment SCP.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ class StorageScp:
         Where each object goes; its answer decides the status.
     free_bytes
         Tells the free bytes of the volume that a folder lies on.
+    attempt_waits
+        Seconds before each attempt to report a commitment on an association of our own.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class StorageScp:
         limits: Limits = DEFAULT_LIMITS,
         *,
         free_bytes: Callable[[Path], int] = free_bytes,
+        attempt_waits: Sequence[float] = ATTEMPT_WAITS,
     ) -> None:
         self._settings = settings
         self._intake = intake
         self._limits = limits
         self._space = FreeSpace(intake.incoming, settings.receive.least_free_bytes, free_bytes)
+        self._commitment = CommitmentScp(settings, intake.judge, attempt_waits)
         self._server: SpoolingServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -89,6 +94,7 @@ class StorageScp:
             (evt.EVT_REQUESTED, self._on_request),
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._commitment.on_action),
         ]
         try:
             server = make_server(entity, address, handlers, self._space, self._limits)
@@ -112,9 +118,11 @@ class StorageScp:
         server, self._server = self._server, None
         if server is None or self._thread is None:
             return
+        self._commitment.stop()
         server.shutdown()
         self._thread.join()
         server.end_associations(grace_seconds)
+        self._commitment.join(grace_seconds)
 
     def _on_request(self, event: evt.Event) -> None:
         assoc = event.assoc
@@ -172,28 +180,3 @@ class StorageScp:
             outcome=outcome.value,
         )
         return SUCCESS
-
-
-def is_known(peers: Iterable[PeerSettings], calling_ae_title: str, address: str) -> bool:
-    """Whether a caller may open associations; anyone may when no peer is configured.
-
-    Parameters
-    ----------
-    address
-        IP address it calls from.
-    """
-    known = tuple(peers)
-    if not known:
-        return True
-    return any(
-        peer.ae_title.strip() == calling_ae_title
-        and (peer.address is None or _same_address(peer.address, address))
-        for peer in known
-    )
-
-
-def _same_address(configured: str, actual: str) -> bool:
-    try:
-        return ipaddress.ip_address(configured) == ipaddress.ip_address(actual)
-    except ValueError:
-        return configured == actual

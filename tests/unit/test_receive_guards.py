@@ -15,6 +15,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import (
     AssociationServer,
     AssociationSocket,
@@ -30,6 +31,8 @@ SIGNATURES: dict[Any, str] = {
     AssociationSocket.recv: "(self, nr_bytes)",
     DIMSEServiceProvider.__init__: "(self, assoc)",
     DIMSEServiceProvider.receive_primitive: "(self, primitive)",
+    DIMSEServiceProvider.get_msg: "(self, block)",
+    DIMSEServiceProvider.send_msg: "(self, primitive, context_id)",
     RequestHandler._create_association: "(self)",
     AssociationServer.__init__: (
         "(self, ae, address, ae_title, contexts, ssl_context, evt_handlers, request_handler)"
@@ -47,6 +50,8 @@ NAMES: list[tuple[Any, tuple[str, ...]]] = [
     (DIMSEMessage.message_to_primitive, ("_dataset_file", "_dataset_path")),
     (StorageServiceClass.SCP, ("_dataset_file", "close", "unlink", "name")),
     (DIMSEServiceProvider.receive_primitive, ("message", "event_queue")),
+    (Association._run_reactor, ("get_msg",)),
+    (StorageCommitmentServiceClass._n_action_scp, ("send_msg",)),
     (DULServiceProvider._read_pdu_data, ("recv",)),
     (AssociationServer.shutdown, ("_servers",)),
     (Association.run_reactor, ("is_rejected", "is_aborted", "receive_pdu")),

@@ -244,3 +244,8 @@ def test_shipped_models_run_when_none_is_configured(
 def test_configured_models_replace_the_shipped_ones(tmp_path: Path) -> None:
     config = write(tmp_path, MODEL.format(name="mine", sha256="0" * 64))
     assert [model.name for model in load_settings(config).active_models] == ["mine"]
+
+
+def test_a_peer_with_a_port_needs_an_address() -> None:
+    with pytest.raises(ConfigurationError, match="port needs address"):
+        load_settings(peers=[{"ae_title": "ROOM1", "port": 104}])

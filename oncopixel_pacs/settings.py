@@ -32,6 +32,8 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
+#: PS3.5 9.1.
+Uid = Annotated[str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")]
 BUNDLES = Path(__file__).parent / "bundles"
 
 
@@ -64,6 +66,8 @@ class ReceiveSettings(Section):
 
     least_free_bytes: int = Field(default=5 * 1024**3, ge=0)
     """New objects are refused while less is free in ``data_dir``; 0 never refuses."""
+    further_sop_classes: tuple[Uid, ...] = ()
+    """Storage SOP classes that are taken besides those of the product; stored, not analysed."""
 
 
 class CStoreDestination(Section):

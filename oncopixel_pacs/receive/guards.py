@@ -338,6 +338,13 @@ class SpoolingServer(ThreadedAssociationServer):
         self.service_actions()
 
 
+class SharedContexts(list[Any]):
+    """Contexts that every association reads and none changes, so that none needs a copy."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> SharedContexts:
+        return self
+
+
 def _on_close(event: evt.Event) -> None:
     if event.assoc.requestor.primitive is None:
         _stop_waiting(event.assoc)
@@ -377,5 +384,6 @@ def make_server(
     )
     # `shutdown` takes it out of this list again.
     ae._servers.append(server)
+    server.contexts = SharedContexts(server.contexts)
     bound: SpoolingServer = server
     return bound

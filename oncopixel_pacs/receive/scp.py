@@ -86,7 +86,7 @@ class StorageScp:
         """
         quieten_libraries()
         entity = ApplicationEntity(self._settings.ae_title)
-        entity.supported_contexts = supported_contexts()
+        entity.supported_contexts = supported_contexts(self._settings.receive.further_sop_classes)
         entity.require_called_aet = True
         entity.require_calling_aet = [peer.ae_title for peer in self._settings.peers]
         address = (self._settings.dimse_host, self._settings.dimse_port)

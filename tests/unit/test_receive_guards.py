@@ -51,6 +51,7 @@ NAMES: list[tuple[Any, tuple[str, ...]]] = [
     (StorageServiceClass.SCP, ("_dataset_file", "close", "unlink", "name")),
     (DIMSEServiceProvider.receive_primitive, ("message", "event_queue")),
     (Association._run_reactor, ("get_msg",)),
+    (RequestHandler._create_association, ("deepcopy", "contexts", "supported_contexts")),
     (StorageCommitmentServiceClass._n_action_scp, ("send_msg",)),
     (DULServiceProvider._read_pdu_data, ("recv",)),
     (AssociationServer.shutdown, ("_servers",)),

@@ -25,6 +25,7 @@ from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
@@ -224,7 +225,7 @@ class Server:
         adopted = intake.adopt_orphans()
         if swept or adopted:
             log.info("intake.recovered", swept=swept, adopted=adopted)
-        scp = StorageScp(self.settings, intake)
+        scp = StorageScp(self.settings, intake, Callers(store.database), utc_now)
         port = scp.start()
         self._closing.callback(scp.stop)
         return port
@@ -234,6 +235,7 @@ class Server:
         device = self._device
         parts = ApiParts(
             catalogue=store.catalogue,
+            callers=Callers(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
             files=store.files,

@@ -40,6 +40,7 @@ from oncopixel_pacs.domain import (
     StudyHeader,
 )
 from oncopixel_pacs.settings import CStoreDestination, Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
@@ -68,6 +69,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
     )
     parts = ApiParts(
         catalogue=store.catalogue,
+        callers=Callers(store.database),
         free_space=FreeSpace(store.files.data_dir, 0),
         ledger=store.ledger,
         files=store.files,

@@ -65,7 +65,7 @@ class ApiRoot(BaseModel):
 @router.get("/api/v1", summary="What this server is", responses=documented())
 def show_root(parts: Parts) -> ApiRoot:
     """Version, notice and the paths to start from."""
-    names = ("studies", "jobs", "models", "destinations")
+    names = ("studies", "jobs", "models", "destinations", "peers")
     return ApiRoot(
         version=parts.version,
         started_at=parts.started_at,

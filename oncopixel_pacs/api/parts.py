@@ -11,6 +11,7 @@ from fastapi import Depends, Path, Request
 
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -34,6 +35,7 @@ class ApiParts:
     """
 
     catalogue: Catalogue
+    callers: Callers
     free_space: FreeSpace
     ledger: Ledger
     files: FileStore

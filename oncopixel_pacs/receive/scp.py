@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from oncopixel_pacs.receive.guards import (
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.peers import is_known
 from oncopixel_pacs.receive.privacy import quieten_libraries
+from oncopixel_pacs.receive.rejections import RejectionRecorder
 from oncopixel_pacs.receive.status import SUCCESS, refusal
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace, free_bytes
 
 log = structlog.get_logger()
@@ -48,6 +51,10 @@ class StorageScp:
         AE title, address and known peers.
     intake
         Where each object goes; its answer decides the status.
+    callers
+        Where rejected callers are remembered.
+    now
+        Clock, timezone-aware UTC.
     free_bytes
         Tells the free bytes of the volume that a folder lies on.
     attempt_waits
@@ -58,6 +65,8 @@ class StorageScp:
         self,
         settings: Settings,
         intake: Intake,
+        callers: Callers,
+        now: Callable[[], datetime],
         limits: Limits = DEFAULT_LIMITS,
         *,
         free_bytes: Callable[[Path], int] = free_bytes,
@@ -68,6 +77,7 @@ class StorageScp:
         self._limits = limits
         self._space = FreeSpace(intake.incoming, settings.receive.least_free_bytes, free_bytes)
         self._commitment = CommitmentScp(settings, intake.judge, attempt_waits)
+        self._rejections = RejectionRecorder(callers, now)
         self._server: SpoolingServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -108,6 +118,7 @@ class StorageScp:
             target=server.serve_forever, args=(POLL_SECONDS,), name="dicom", daemon=True
         )
         self._thread.start()
+        self._rejections.start()
         return int(server.server_address[1])
 
     def stop(self, grace_seconds: float = 10.0) -> None:
@@ -123,6 +134,7 @@ class StorageScp:
         self._thread.join()
         server.end_associations(grace_seconds)
         self._commitment.join(grace_seconds)
+        self._rejections.stop()
 
     def _on_request(self, event: evt.Event) -> None:
         assoc = event.assoc
@@ -137,13 +149,14 @@ class StorageScp:
     def _on_rejected(self, event: evt.Event) -> None:
         request: Any = event.assoc.requestor.primitive
         answer: Any = event.assoc.acceptor.primitive
-        log.warning(
-            "association.rejected",
-            calling_ae_title=str(request.calling_ae_title).strip(),
-            called_ae_title=str(request.called_ae_title).strip(),
-            address=event.assoc.requestor.address,
-            reason=answer.reason_str,
-        )
+        caller = {
+            "calling_ae_title": str(request.calling_ae_title).strip(),
+            "called_ae_title": str(request.called_ae_title).strip(),
+            "address": str(event.assoc.requestor.address),
+            "reason": str(answer.reason_str),
+        }
+        log.warning("association.rejected", **caller)
+        self._rejections.note(**caller)
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         """Answer one C-STORE. The only broad except of the package: no object ends a server."""

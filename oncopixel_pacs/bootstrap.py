@@ -16,7 +16,7 @@ from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.http_server import HttpServer
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job, JobState
-from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.errors import ConfigurationError, NotFound, UnreadableImage
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
@@ -100,22 +100,32 @@ def retry_job(ledger: Ledger, queue: WorkQueue, job_id: str) -> Job:
     ConfigurationError
         When the job is still running or succeeded.
     """
-    job = ledger.job(job_id)
-    if job.state not in (JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED):
-        raise ConfigurationError(f"Job {job_id} is {job.state}; only failed jobs can be retried.")
     return ledger.restart(
-        job_id, lambda session, again, run: queue.enqueue_study(session, again.id, run)
+        job_id,
+        lambda session, job, run: queue.enqueue_study(session, job.id, run),
+        (JobState.FAILED, JobState.NOT_ANALYSED, JobState.CANCELLED),
     )
 
 
 def overlay_png(store: Store, job: Job, image: ImageResult) -> bytes:
-    """Picture of one image of a job with its findings outlined."""
+    """Draw one image of a job with its findings outlined.
+
+    Raises
+    ------
+    NotFound
+        When the image is no longer held, or its file cannot be drawn.
+    """
     uid = image.facts.sop_instance_uid
     study = store.catalogue.study(job.study_instance_uid)
-    instance = next(i for i in study.instances if i.facts.sop_instance_uid == uid)
+    instance = next((i for i in study.instances if i.facts.sop_instance_uid == uid), None)
+    if instance is None:
+        raise NotFound(f"Image {uid} is no longer held.")
     labels = read_label_map(store.files.labels_dir(job.id), uid)
     score = "" if image.probability is None else f"  {image.probability:.0%}"
-    mammogram = read_mammogram(store.files.absolute(instance.path))
+    try:
+        mammogram = read_mammogram(store.files.absolute(instance.path))
+    except (UnreadableImage, OSError) as exc:
+        raise NotFound(f"Image {uid} cannot be drawn; its file is damaged or gone.") from exc
     return render_overlay(mammogram, labels, f"{image.facts.name}{score}")
 
 
@@ -181,7 +191,6 @@ class Server:
             ledger=store.ledger,
             files=store.files,
             analyser=self._device,
-            algorithms=algorithms,
             software_version=__version__,
             max_attempts=settings.inference.max_attempts,
             destinations={item.name: item.objects for item in settings.destinations},

@@ -206,7 +206,6 @@ class Works:
             ledger=self.store.ledger,
             files=self.store.files,
             analyser=self.model,
-            algorithms=ALGORITHMS,
             software_version="0.0.1",
             max_attempts=self.max_attempts,
             destinations={item.name: item.objects for item in self.destinations},

@@ -19,12 +19,11 @@ from training.task import Phase
 from training.transforms import crop_augmentation, image_augmentation
 
 Item = dict[str, torch.Tensor]
-LEAST_LESION_PX = 20
-"""A crop with fewer malignant pixels (5 mm² at 0.5 mm) does not count as malignant."""
+_WHOLE_LESION, _WHOLE_CROP = 0.5, 0.25
 
 
 class Crops(Dataset[Item]):
-    """Random crops; the classifier's label says whether malignant tissue is in the crop."""
+    """Random crops; the classifier's label says how surely malignant tissue is in the crop."""
 
     def __init__(self, samples: Sequence[Sample], phase: Phase, task: ModelTask) -> None:
         self._samples = samples
@@ -36,7 +35,7 @@ class Crops(Dataset[Item]):
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Item:
-        """Image and mask ``(1, height, width)``, and whether the crop is malignant."""
+        """Image and mask ``(1, height, width)``, and `malignant_share` of the crop."""
         sample = self._samples[index]
         target = self._target(sample)
         augment = self._around_lesions if target.any() else self._anywhere
@@ -51,7 +50,7 @@ class Crops(Dataset[Item]):
         return {
             "image": item["image"].as_tensor(),
             "label": label,
-            "malignant": (label.sum() >= LEAST_LESION_PX).float(),
+            "malignant": malignant_share(label, int(target.sum())),
         }
 
     def _target(self, sample: Sample) -> NDArray[np.bool_]:
@@ -84,6 +83,22 @@ class Images(Dataset[Item]):
         if sample.lesions is not None:
             item["label"] = torch.from_numpy(sample.lesions[None].astype(np.float32))
         return item
+
+
+def malignant_share(label: torch.Tensor, lesion_px: int) -> torch.Tensor:
+    """Label of a crop: 1 when it holds half of the lesion, or is filled by a quarter; 0 without.
+
+    In between it rises with the area, since a sliver of a lesion is no evidence.
+
+    Parameters
+    ----------
+    label
+        Mask of the crop.
+    lesion_px
+        Malignant pixels of the whole image.
+    """
+    enough = min(_WHOLE_LESION * lesion_px, _WHOLE_CROP * label.numel())
+    return (label.sum() / max(enough, 1.0)).clamp(0.0, 1.0)
 
 
 def lesions_of(sample: Sample) -> NDArray[np.bool_]:

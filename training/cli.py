@@ -58,11 +58,15 @@ def fit(
     data: DataFolder = None,
     cache: CacheFolder = None,
     workers: Workers = 1,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", help="Checkpoint to start from. Default: fresh weights."),
+    ] = None,
 ) -> None:
-    """Train a task from fresh weights and leave ``final.ckpt`` in --out."""
+    """Train a task and leave ``final.ckpt`` in --out."""
     from training.fit import fit as run
 
-    fitted = run(load_task(task), data, out, cache=cache, workers=workers)
+    fitted = run(load_task(task), data, out, cache=cache, start_from=start_from, workers=workers)
     console.print(f"Trained for {fitted.seconds:.0f} s; weights in {fitted.checkpoint}.")
     console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
 

@@ -66,10 +66,11 @@ def fit(
     out: Path,
     *,
     cache: Path | None = None,
+    start_from: Path | None = None,
     workers: int = 0,
     progress: bool = True,
 ) -> Fitted:
-    """Train a task from fresh weights.
+    """Train a task.
 
     Only ``train`` images change weights; ``val`` images give the curve ``val_loss`` and nothing
     is selected by it. Everything random follows the seed of the task.
@@ -82,6 +83,8 @@ def fit(
         Folder for checkpoint, logs and ``run.json``.
     cache
         Folder for prepared images; ``out/cache`` when absent.
+    start_from
+        Checkpoint whose weights to start from; fresh weights when absent.
     workers
         Processes that load batches.
 
@@ -97,6 +100,8 @@ def fit(
             task.data, data, cache or out / "cache", (Split.TRAIN, Split.VAL), workers=workers or 1
         )
         network = build_network(task.network)
+        if start_from is not None:
+            network.load_state_dict(load_weights(start_from), strict=True)
         start = time.monotonic()
         for number, phase in enumerate(task.phases, start=1):
             trainer = _trainer(task, phase, number, out, progress)
@@ -182,7 +187,12 @@ def _run_phase(
     train = [sample for sample in samples if sample.split is Split.TRAIN]
     val = [sample for sample in samples if sample.split is Split.VAL]
     batches = training_batches(
-        train, task.data.shares, phase, task.task, workers=workers, seed=task.seed + number
+        train,
+        phase.shares or task.data.shares,
+        phase,
+        task.task,
+        workers=workers,
+        seed=task.seed + number,
     )
     trainer.fit(module_for(task.task, network, phase), batches, validation_batches(val, task.task))
 

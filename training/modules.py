@@ -16,6 +16,7 @@ from oncopixel_pacs.domain import ModelTask
 from training.task import NetworkConfig, Phase
 
 Batch = Mapping[str, Tensor]
+_SMOOTHING_PX = 20.0
 
 
 def build_network(config: NetworkConfig) -> torch.nn.Module:
@@ -65,15 +66,21 @@ class _TrainedNetwork(pl.LightningModule):
 
 
 class Segmenter(_TrainedNetwork):
-    """Dice and focal loss on lesion masks; Dice over the whole batch.
+    """Dice and focal loss on lesion masks, each crop by itself.
 
-    A crop without lesion has no Dice of its own, so the batch is one long image.
+    The Dice term is smoothed by an area, so that small lesions count as much as large ones and a
+    crop without lesion pulls false regions down.
     """
 
     def __init__(self, network: torch.nn.Module, phase: Phase) -> None:
         super().__init__(network, phase)
         self._criterion = DiceFocalLoss(
-            sigmoid=True, batch=True, gamma=2.0, lambda_dice=1.0, lambda_focal=5.0
+            sigmoid=True,
+            gamma=2.0,
+            lambda_dice=1.0,
+            lambda_focal=5.0,
+            smooth_nr=_SMOOTHING_PX,
+            smooth_dr=_SMOOTHING_PX,
         )
 
     def loss(self, batch: Batch) -> Tensor:

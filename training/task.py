@@ -21,7 +21,7 @@ class _Part(BaseModel):
 class NetworkConfig(_Part):
     """A network of ``monai.networks.nets``, as it will stand in the bundle."""
 
-    target: Literal["UNet", "DenseNet"]
+    target: Literal["UNet", "DenseNet", "ResNet"]
     """Class name."""
     arguments: dict[str, Any]
     """Literal keyword arguments."""
@@ -67,6 +67,8 @@ class Phase(_Part):
     """Of AdamW."""
     positive_share: float = Field(default=0.5, ge=0, le=1)
     """Crops: probability that one is centred on a lesion where there is one."""
+    shares: dict[str, float] | None = None
+    """Shares of the sets in this phase, where they differ from the task's."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)
     """Decay of the exponential moving average of the weights, which is what is kept."""
 

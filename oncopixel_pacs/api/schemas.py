@@ -178,6 +178,12 @@ class ModelAnswer(BaseModel):
         return cls.model_validate(algorithm)
 
 
+def _hanging(image: ImageResult) -> tuple[str, bool, str]:
+    """CC before MLO, right before left: the order in which mammograms are hung."""
+    facts = image.facts
+    return facts.view or "~", facts.laterality is not Laterality.RIGHT, facts.sop_instance_uid
+
+
 class ResultAnswer(BaseModel):
     """What the models say of a study."""
 
@@ -201,7 +207,9 @@ class ResultAnswer(BaseModel):
             device=result.device,
             timings_seconds=result.timings_seconds,
             models=tuple(ModelAnswer.of(item) for item in result.algorithms),
-            images=tuple(ImageAnswer.of(job_id, item) for item in result.images),
+            images=tuple(
+                ImageAnswer.of(job_id, item) for item in sorted(result.images, key=_hanging)
+            ),
         )
 
 

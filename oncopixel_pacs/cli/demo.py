@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -37,6 +38,8 @@ def demo(
     console = Console(width=None if sys.stdout.isatty() else 120)
     folder = out.absolute()
     prepare_folder(folder)
+    # Unwinds like an error, so that archive and server do not outlive us.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("")

@@ -134,10 +134,9 @@ class Catalogue:
             ).one()
             instances = _instances_of(session, row.study_instance_uid)
             # Not by time: an image may be recorded after one that was received later.
-            unchanged = row.revision == study.revision and (
-                {item.sop_instance_uid for item in instances}
-                == {item.facts.sop_instance_uid for item in study.instances}
-            )
+            unchanged = {item.sop_instance_uid for item in instances} == {
+                item.facts.sop_instance_uid for item in study.instances
+            }
             if row.state != StudyState.RECEIVING or not unchanged:
                 return None
             row.state = StudyState.SETTLED

@@ -16,9 +16,9 @@ from oncopixel_pacs.store.tables import DeliveryRow, JobObjectRow, JobRow, Objec
 OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
 
 
-def job_row(session: Session, job_id: str) -> JobRow:
-    """Row of a job; raises `NotFound`."""
-    row = session.get(JobRow, job_id)
+def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """Row of a job, locked until the transaction ends when asked; raises `NotFound`."""
+    row = session.get(JobRow, job_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row

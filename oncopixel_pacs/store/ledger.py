@@ -20,6 +20,7 @@ from oncopixel_pacs.domain import (
     StepState,
     StudyResult,
 )
+from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.catalogue import Enqueue, decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import (
@@ -132,6 +133,11 @@ class Ledger:
         with self._database.read() as session:
             rows = session.exec(select(JobRow).where(col(JobRow.state).not_in(final))).all()
             return tuple((row.id, row.run) for row in rows)
+
+    def current_run(self, job_id: str) -> int:
+        """Count how often a job was queued; work of an earlier run is out of date."""
+        with self._database.read() as session:
+            return job_row(session, job_id).run
 
     def begin_step(self, job_id: str, name: StepName, now: datetime) -> int:
         """Note that a step starts; returns which attempt it is, from 1."""
@@ -299,13 +305,29 @@ class Ledger:
             end_step(session, job_id, StepName.DELIVER, now, state, error=job.error)
             return True
 
-    def restart(self, job_id: str, enqueue: Enqueue) -> Job:
+    def restart(
+        self, job_id: str, enqueue: Enqueue, states: Collection[JobState] = tuple(JobState)
+    ) -> Job:
         """Queue a job again; failed deliveries start anew with the same bytes.
 
         A job that has written nothing yet is analysed anew as well.
+
+        Parameters
+        ----------
+        states
+            In these it may be; two who ask at once get one run.
+
+        Raises
+        ------
+        ConfigurationError
+            When the job is in another state.
         """
         with self._database.write() as session:
-            row = job_row(session, job_id)
+            row = job_row(session, job_id, lock=True)
+            if row.state not in states:
+                raise ConfigurationError(
+                    f"Job {job_id} is {row.state}; only {', '.join(states)} jobs start again."
+                )
             if not object_uids(session, job_id):
                 # Nothing came of it: the images are read again.
                 row.result = None

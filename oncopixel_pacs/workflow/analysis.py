@@ -14,7 +14,6 @@ import structlog
 from pydicom import dcmread
 
 from oncopixel_pacs.domain import (
-    Algorithm,
     Job,
     JobState,
     ObjectKind,
@@ -61,7 +60,6 @@ class StudySteps:
     ledger: Ledger
     files: FileStore
     analyser: Analyser
-    algorithms: tuple[Algorithm, ...]
     software_version: str
     max_attempts: int
     destinations: Mapping[str, Collection[ObjectKind]]
@@ -70,10 +68,10 @@ class StudySteps:
     stopping: threading.Event
     first_retry_seconds: float = 2.0
 
-    def analyse(self, job_id: str) -> None:
+    def analyse(self, job_id: str, run: int) -> None:
         """Run the models on the images of a job and keep the result."""
         job = self.ledger.job(job_id)
-        if job.state.final:
+        if job.state.final or self.ledger.current_run(job_id) != run:
             return
         if job.result is not None:
             self._conclude(job, job.result)
@@ -84,7 +82,7 @@ class StudySteps:
     def write(self, job_id: str, run: int) -> None:
         """Write a job's result objects, then queue their deliveries."""
         job = self.ledger.job(job_id)
-        if job.state.final:
+        if job.state.final or self.ledger.current_run(job_id) != run:
             return
         if job.objects:
             self._queue_deliveries(job, job.objects, run)
@@ -166,7 +164,8 @@ class StudySteps:
             paths,
             read_labels,
             Provenance(
-                algorithms=self.algorithms,
+                # As they were when the images were read, whatever runs now.
+                algorithms=job.result.algorithms,
                 software_version=self.software_version,
                 created_at=job.created_at,
                 device=job.result.device,

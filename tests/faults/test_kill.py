@@ -37,7 +37,7 @@ class Modality(threading.Thread):
     """
 
     def __init__(self, server: ServerProcess, images: list[Path]) -> None:
-        super().__init__(name="modality")
+        super().__init__(name="modality", daemon=True)
         self.server = server
         self.images = images
         self.acknowledged: dict[str, str] = {}
@@ -89,6 +89,8 @@ def test_kill_9_at_twenty_random_moments_loses_and_doubles_nothing(
     studies = _count_by_study(images)
     server = ServerProcess(
         tmp_path / "server",
+        # The modality pauses in mid-study; a study that settled then would get two revisions.
+        completion="settle_seconds = 0.5\nquiet_seconds = 600.0",
         destinations=f"""
 [[destinations]]
 name = "archive"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta, timezone
 
 import pytest
+import sqlalchemy as sa
 from builders import NOON, STUDY_UID, later, make_facts, make_instance
 from conftest import Store
 from hypothesis import HealthCheck, given, settings
@@ -173,9 +174,15 @@ def test_a_late_image_reopens_a_study_for_its_next_revision(store: Store) -> Non
     study = store.catalogue.study(STUDY_UID)
     assert (study.state, study.revision) == (StudyState.RECEIVING, 1)
     assert store.catalogue.unsettled_since(STUDY_UID) == later(300)
+    add(store, make_instance(3, received_at=later(400)))
+    assert store.catalogue.unsettled_since(STUDY_UID) == later(300)
     job = settle(store, job_id="second")
     assert job is not None
-    assert (job.revision, len(job.sop_instance_uids)) == (2, 2)
+    assert (job.revision, len(job.sop_instance_uids)) == (2, 3)
+    with store.database.read() as session:
+        assert dict(
+            session.execute(sa.text("SELECT sop_instance_uid, revision FROM instance")).all()
+        ) == {f"{STUDY_UID}.1.1": 1, f"{STUDY_UID}.1.2": 2, f"{STUDY_UID}.1.3": 2}
 
 
 def test_an_image_that_comes_while_a_study_is_judged_is_not_left_out(store: Store) -> None:

@@ -119,6 +119,28 @@ def test_a_study_of_which_nothing_is_read_says_why(works: Works, tmp_path: Path)
     assert works.finished(job.id).state is JobState.DONE
 
 
+def test_a_verdict_that_was_cut_off_is_made_up_for(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is kept, and the process ends before the job does."""
+    ledger = type(works.store.ledger)
+    finish = ledger.finish
+    calls: list[None] = []
+
+    def away_once(*arguments: object) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise OutOfResources("The database does not take a write now.")
+        finish(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "finish", away_once)
+    works.model.reason = Reason.NO_BREAST
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.NOT_ANALYSED
+    assert Reason.NO_BREAST.sentence in job.error
+    assert len(works.model.asked) == 1
+
+
 def test_an_image_that_is_not_read_does_not_stop_the_others(works: Works, tmp_path: Path) -> None:
     works.receive(tmp_path / "in", SCREENING[1], PartialView="YES")
     job = works.finished(works.settle().id)

@@ -12,7 +12,6 @@ from oncopixel_pacs import settings as settings_module
 from oncopixel_pacs.domain import ModelTask, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import (
-    BUNDLES,
     CStoreDestination,
     FolderDestination,
     Settings,
@@ -219,7 +218,6 @@ def test_a_refusal_does_not_quote_a_secret() -> None:
     assert "s3cret" not in refusal(api={"tokens": ["s3cret-token"], "extra": "s3cret"})
 
 
-@pytest.mark.skipif(not (BUNDLES / "models.toml").exists(), reason="no model is shipped yet")
 def test_the_shipped_models_are_those_that_are_pinned() -> None:
     models = shipped_models()
     assert {model.task for model in models} == set(ModelTask)

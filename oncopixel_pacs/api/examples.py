@@ -159,7 +159,7 @@ REJECTED_CALLER: dict[str, Any] = {
     "calling_ae_title": "MAMMO2",
     "called_ae_title": "ONCOPIXEL",
     "address": "10.0.0.22",
-    "reason": "Calling AE title not recognised",
+    "reason": "Calling AE title not recognised: it is not in [[peers]]",
     "first_at": "2026-03-02T09:12:40Z",
     "last_at": "2026-03-02T09:27:41Z",
     "count": 4,

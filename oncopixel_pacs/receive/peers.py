@@ -20,6 +20,13 @@ def is_known(peers: Iterable[PeerSettings], calling_ae_title: str, address: str)
     return not known or any(_is(peer, calling_ae_title, address) for peer in known)
 
 
+def why_unknown(peers: Iterable[PeerSettings], calling_ae_title: str) -> str:
+    """Say in words why a caller is not known; the reason code of DICOM is the same for both."""
+    if any(peer.ae_title.strip() == calling_ae_title for peer in peers):
+        return "it is in [[peers]] with another address"
+    return "it is not in [[peers]]"
+
+
 def called_back(
     peers: Iterable[PeerSettings], calling_ae_title: str, address: str
 ) -> PeerSettings | None:

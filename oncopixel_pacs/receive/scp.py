@@ -25,7 +25,7 @@ from oncopixel_pacs.receive.guards import (
     received_file,
 )
 from oncopixel_pacs.receive.intake import Intake
-from oncopixel_pacs.receive.peers import is_known
+from oncopixel_pacs.receive.peers import is_known, why_unknown
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.rejections import RejectionRecorder
 from oncopixel_pacs.receive.status import SUCCESS, refusal
@@ -143,17 +143,20 @@ class StorageScp:
         if not is_known(self._settings.peers, calling, assoc.requestor.address):
             assoc.acse.send_reject(*REJECT_CALLING_AE_TITLE)
             assoc.is_rejected = True
-            self._on_rejected(event)
+            self._note_rejected(event, f": {why_unknown(self._settings.peers, calling)}")
             assoc.kill()
 
     def _on_rejected(self, event: evt.Event) -> None:
+        self._note_rejected(event)
+
+    def _note_rejected(self, event: evt.Event, because: str = "") -> None:
         request: Any = event.assoc.requestor.primitive
         answer: Any = event.assoc.acceptor.primitive
         caller = {
             "calling_ae_title": str(request.calling_ae_title).strip(),
             "called_ae_title": str(request.called_ae_title).strip(),
             "address": str(event.assoc.requestor.address),
-            "reason": str(answer.reason_str),
+            "reason": f"{answer.reason_str}{because}",
         }
         log.warning("association.rejected", **caller)
         self._rejections.note(**caller)

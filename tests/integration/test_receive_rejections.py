@@ -30,10 +30,20 @@ def test_rejected_associations_are_remembered_by_caller_and_reason(tmp_path: Pat
         wrong, stranger = received.callers.rejected()
         assert (stranger.calling_ae_title, stranger.called_ae_title) == ("STRANGER", "ONCOPIXEL")
         assert (stranger.address, stranger.count) == ("127.0.0.1", 3)
-        assert stranger.reason == "Calling AE title not recognised"
+        assert stranger.reason == "Calling AE title not recognised: it is not in [[peers]]"
         assert begin <= stranger.first_at < stranger.last_at <= utc_now()
         assert (wrong.calling_ae_title, wrong.called_ae_title) == ("ROOM1", "OTHER")
         assert wrong.reason == "Called AE title not recognised"
+
+
+def test_a_known_title_from_another_address_is_told_apart(tmp_path: Path) -> None:
+    peers = (PeerSettings(ae_title="ROOM1", address="192.0.2.1"),)
+    with reception(tmp_path / "data", peers=peers) as received:
+        with association(received.port, calling="ROOM1") as assoc:
+            assert assoc.is_rejected
+        until(lambda: bool(received.callers.rejected()))
+        (item,) = received.callers.rejected()
+        assert item.reason.endswith("recognised: it is in [[peers]] with another address")
 
 
 def test_stopping_writes_what_is_pending(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def open_store(settings: Settings) -> Store:
         When either cannot be opened.
     """
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        # Names of patients lie in it, so it is for our own eyes.
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = FileStore(settings.data_dir)
     except OSError as exc:
         raise ConfigurationError(
@@ -184,6 +185,7 @@ class Server:
         self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
     ) -> None:
         settings = self.settings
+        store.files.sweep_writing()
         self._device = DeviceProcess(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
         study = StudySteps(

@@ -65,6 +65,7 @@ def build_cad_report(
     result: StudyResult,
     provenance: Provenance,
     uids: ObjectUids,
+    predecessors: Sequence[Dataset] = (),
 ) -> Dataset:
     """Write the CAD report of one study.
 
@@ -79,6 +80,8 @@ def build_cad_report(
         Who made it; a segmenter is among the algorithms.
     uids
         Identity of the new object.
+    predecessors
+        Headers of the CAD reports that this one replaces.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def build_cad_report(
         SERIES_DESCRIPTION,
         max(result.revision, 1),
     )
-    refer_to(dataset, [header for _, header in library], ())
+    refer_to(dataset, [header for _, header in library], predecessors)
     return dataset
 
 

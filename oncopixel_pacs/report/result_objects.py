@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import Comprehensive3DSRStorage, MammographyCADSRStorage
 
 from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
 from oncopixel_pacs.errors import ResultRejected
@@ -82,7 +83,7 @@ def build_result_objects(
     existing
         Bytes of an object that is already stored under a SOP Instance UID.
     predecessors
-        Headers of the reports that the new one replaces.
+        Headers of the reports that the new ones replace, each its own kind.
     wanted
         Kinds to build; SEG and report are built in any case, since others refer to them.
 
@@ -100,7 +101,7 @@ def build_result_objects(
     analysed = [item for item in result.images if item.analysed]
     headers = {item.facts.sop_instance_uid: _source(item, paths) for item in analysed}
     cad = (
-        _cad_report(headers, result, paths, provenance, existing)
+        _cad_report(headers, result, paths, provenance, existing, predecessors)
         if ObjectKind.CAD_SR in wanted
         else ()
     )
@@ -117,7 +118,8 @@ def build_result_objects(
                 provenance,
                 headers[uid].repairs,
             )
-    uids = _report_uids(result, provenance, predecessors)
+    replaced = _of_class(predecessors, Comprehensive3DSRStorage)
+    uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.SR, replaced), _REPORT_SERIES)
     report = _stored(ObjectKind.SR, uids, existing) or _built(
         ObjectKind.SR,
         build_measurement_report(
@@ -126,7 +128,7 @@ def build_result_objects(
             {uid: item.dataset for uid, item in segmentations.items()},
             provenance,
             uids,
-            predecessors,
+            replaced,
         ),
         provenance,
         _repairs(headers),
@@ -140,6 +142,7 @@ def _cad_report(
     paths: Mapping[str, Path],
     provenance: Provenance,
     existing: Existing,
+    predecessors: Sequence[Dataset],
 ) -> tuple[BuiltObject, ...]:
     """Build the CAD report, if there is a model for it and a header to write it from."""
     known = dict(headers)
@@ -150,16 +153,21 @@ def _cad_report(
                 known[item.facts.sop_instance_uid] = _source(item, paths)
     if not known or provenance.algorithm(ModelTask.SEGMENT) is None:
         return ()
-    uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.CAD_SR), _CAD_SERIES)
+    replaced = _of_class(predecessors, MammographyCADSRStorage)
+    uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.CAD_SR, replaced), _CAD_SERIES)
     return (
         _stored(ObjectKind.CAD_SR, uids, existing)
         or _built(
             ObjectKind.CAD_SR,
-            build_cad_report(known, result, provenance, uids),
+            build_cad_report(known, result, provenance, uids, replaced),
             provenance,
             _repairs(known),
         ),
     )
+
+
+def _of_class(predecessors: Sequence[Dataset], sop_class_uid: str) -> list[Dataset]:
+    return [item for item in predecessors if item.SOPClassUID == sop_class_uid]
 
 
 def _repairs(headers: Mapping[str, SourceHeader]) -> tuple[str, ...]:
@@ -190,26 +198,19 @@ def _segmentation_uids(item: ImageResult, provenance: Provenance) -> ObjectUids:
     )
 
 
-def _report_uids(
-    result: StudyResult, provenance: Provenance, predecessors: Sequence[Dataset]
-) -> ObjectUids:
-    """Give another report other UIDs when it replaces other reports."""
-    replaced = sorted(str(item.SOPInstanceUID) for item in predecessors)
-    return ObjectUids(*_study_uids(result, provenance, ObjectKind.SR, *replaced), _REPORT_SERIES)
-
-
 def _study_uids(
-    result: StudyResult, provenance: Provenance, kind: ObjectKind, *more: str
+    result: StudyResult, provenance: Provenance, kind: ObjectKind, predecessors: Sequence[Dataset]
 ) -> tuple[str, str]:
-    """Instance and series of an object about a study.
+    """Instance and series of a report; one that replaces others is another instance.
 
     One series for all revisions of the study, so that viewers show the newest.
     """
+    replaced = sorted(str(item.SOPInstanceUID) for item in predecessors)
     sources = sorted(
         f"{item.facts.sop_instance_uid} {item.reason or 'analysed'}" for item in result.images
     )
     return (
-        derive_uid(provenance.digest, *sources, *more, kind, "instance"),
+        derive_uid(provenance.digest, *sources, *replaced, kind, "instance"),
         derive_uid(provenance.digest, result.study_instance_uid, kind, "series"),
     )
 

@@ -188,7 +188,9 @@ class Ledger:
             row = session.get(ObjectRow, sop_instance_uid)
             return None if row is None else to_object(row)
 
-    def earlier_reports(self, job: Job) -> tuple[ResultObject, ...]:
+    def earlier_reports(
+        self, job: Job, kind: ObjectKind = ObjectKind.SR
+    ) -> tuple[ResultObject, ...]:
         """List the reports of earlier revisions of a job's study, the oldest first."""
         with self._database.read() as session:
             rows = session.exec(
@@ -201,7 +203,7 @@ class Ledger:
                 .where(
                     JobRow.study_instance_uid == job.study_instance_uid,
                     JobRow.revision < job.revision,
-                    ObjectRow.kind == ObjectKind.SR,
+                    ObjectRow.kind == kind,
                 )
                 .order_by(col(JobRow.revision))
             ).all()

@@ -200,8 +200,11 @@ class StudySteps:
         )
 
     def _predecessors(self, job: Job) -> tuple[ResultObject, ...]:
-        """Give the report that this one replaces: that of the revision before."""
-        return self.ledger.earlier_reports(job)[-1:]
+        """Give the reports that the new ones replace: those of the revision before."""
+        return (
+            *self.ledger.earlier_reports(job)[-1:],
+            *self.ledger.earlier_reports(job, ObjectKind.CAD_SR)[-1:],
+        )
 
     def _existing(self, sop_instance_uid: str) -> bytes | None:
         held = self.ledger.stored_object(sop_instance_uid)

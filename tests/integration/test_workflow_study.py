@@ -81,6 +81,30 @@ def test_a_destination_gets_the_kinds_that_it_asks_for(store: Store, tmp_path: P
         assert sorted(kinds[uid] for uid in sent) == expected
 
 
+def test_each_report_names_the_one_of_its_kind_that_it_replaces(
+    store: Store, tmp_path: Path
+) -> None:
+    built = Works(
+        store,
+        PretendedModel(),
+        (folder_destination(tmp_path / "out", objects=(ObjectKind.SR, ObjectKind.CAD_SR)),),
+    )
+    with running(built):
+        built.receive(tmp_path / "in")
+        first = built.finished(built.settle().id)
+        built.receive(tmp_path / "in", SCREENING[1])
+        second = built.finished(built.settle().id)
+    sent = {item.SOPInstanceUID: item for item in map(dcmread, (tmp_path / "out").rglob("*.dcm"))}
+    for kind in (ObjectKind.SR, ObjectKind.CAD_SR):
+        before, after = (
+            next(item.sop_instance_uid for item in job.objects if item.kind is kind)
+            for job in (first, second)
+        )
+        (replaced,) = sent[after].PredecessorDocumentsSequence
+        reference = replaced.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedSOPInstanceUID == before
+
+
 def test_an_analysis_that_fails_is_repeated(works: Works) -> None:
     works.model.failures += [AnalysisFailed("The process ended."), AnalysisFailed("Again.")]
     job = works.finished(works.settle().id)

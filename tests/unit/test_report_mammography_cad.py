@@ -17,8 +17,10 @@ from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.cad_rules import child, children, named
 from oncopixel_pacs.report.dataset_rules import walk
 from oncopixel_pacs.report.mammography_cad import build_cad_report, correlated
+from oncopixel_pacs.report.result_objects import build_result_objects
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.source_header import read_source
+from oncopixel_pacs.report.validation import check
 from tests.report_builders import CLASSIFIER, FOUR_VIEWS, PROVENANCE, Case, case, without
 
 CAD, SR = ObjectKind.CAD_SR, ObjectKind.SR
@@ -87,6 +89,21 @@ def test_what_is_stored_is_taken_and_not_built_again(tmp_path: Path) -> None:
     later = replace(PROVENANCE, created_at=PROVENANCE.created_at.replace(year=2027))
     again = study.build(later, stored.get, (CAD,))
     assert {item.sop_instance_uid: item.part10 for item in again} == stored
+
+
+def test_it_names_the_cad_report_that_it_replaces(tmp_path: Path) -> None:
+    study = case(tmp_path, {RIGHT_CC: 1})
+    earlier = study.build(wanted=(CAD,))[1:]
+    arguments = (study.result, study.paths, study.labels.get, PROVENANCE, lambda _uid: None)
+    later = build_result_objects(*arguments, [item.dataset for item in earlier], (CAD,))[1:]
+    for before, after in zip(earlier, later, strict=True):
+        assert after.sop_instance_uid != before.sop_instance_uid
+        assert after.series_instance_uid == before.series_instance_uid
+        (replaced,) = after.dataset.PredecessorDocumentsSequence
+        (series,) = replaced.ReferencedSeriesSequence
+        (reference,) = series.ReferencedSOPSequence
+        assert reference.ReferencedSOPInstanceUID == before.sop_instance_uid
+    check([*study.build()[:1], *later], study.paths)
 
 
 def test_a_finding_has_place_probability_tracking_and_algorithm(tmp_path: Path) -> None:

@@ -307,6 +307,9 @@ class ObjectKind(StrEnum):
 
     SEG = "seg"
     SR = "sr"
+    SC = "sc"
+    GSPS = "gsps"
+    KOS = "kos"
 
 
 @dataclass(frozen=True, slots=True)

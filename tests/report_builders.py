@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from oncopixel_pacs.domain import (
     ImageResult,
     Laterality,
     ModelTask,
+    ObjectKind,
     Reason,
     StudyResult,
     View,
@@ -197,14 +198,24 @@ class Case:
         self,
         provenance: Provenance = PROVENANCE,
         existing: Callable[[str], bytes | None] = lambda _uid: None,
+        wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR),
     ) -> tuple[BuiltObject, ...]:
         """Build the result objects of this case."""
-        return build_result_objects(self.result, self.paths, self.labels.get, provenance, existing)
+        return build_result_objects(
+            self.result, self.paths, self.labels.get, provenance, existing, wanted=wanted
+        )
 
-    def save_objects(self, folder: Path) -> list[Path]:
+    def one(self, kind: ObjectKind) -> BuiltObject:
+        """Build the only object of a kind."""
+        (built,) = (item for item in self.build(wanted=(kind,)) if item.kind is kind)
+        return built
+
+    def save_objects(
+        self, folder: Path, wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR)
+    ) -> list[Path]:
         """Build the result objects and write them as files."""
         paths = []
-        for number, item in enumerate(self.build()):
+        for number, item in enumerate(self.build(wanted=wanted)):
             path = folder / f"{item.kind}-{number}.dcm"
             path.write_bytes(item.part10)
             paths.append(path)

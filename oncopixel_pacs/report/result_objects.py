@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResul
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.measurement_report import build_measurement_report
 from oncopixel_pacs.report.provenance import Provenance, file_meta
+from oncopixel_pacs.report.secondary_capture import build_secondary_capture
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import SourceHeader, read_source
 from oncopixel_pacs.uids import derive_uid
@@ -24,7 +25,8 @@ ReadLabels = Callable[[str], NDArray[np.uint8] | None]
 Existing = Callable[[str], bytes | None]
 
 _REPORT_SERIES = 90_001
-_SEGMENTATION_SERIES = 90_100
+_KEY_OBJECT_SERIES = 90_011
+_IMAGE_SERIES = {ObjectKind.SEG: 90_100, ObjectKind.SC: 90_200, ObjectKind.GSPS: 90_300}
 _VIEW_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
 
 
@@ -59,8 +61,9 @@ def build_result_objects(
     provenance: Provenance,
     existing: Existing,
     predecessors: Sequence[Dataset] = (),
+    wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR),
 ) -> tuple[BuiltObject, ...]:
-    """Build one SEG for each analysed image and one report for the study.
+    """Build the result objects of a study: SEG of each analysed image, report, and what is wanted.
 
     UIDs are derived from provenance, source SOP Instance UIDs and kind. An object that was
     stored under its UID before is taken as it is.
@@ -79,11 +82,14 @@ def build_result_objects(
         Bytes of an object that is already stored under a SOP Instance UID.
     predecessors
         Headers of the reports that the new one replaces.
+    wanted
+        Kinds to build; SEG and report are built in any case, since others refer to them.
 
     Returns
     -------
     tuple of BuiltObject
-        SEGs in the order of the images, then the report; empty when no image was analysed.
+        SEGs in the order of the images, the report, then the others; empty when no image was
+        analysed.
 
     Raises
     ------
@@ -98,7 +104,7 @@ def build_result_objects(
     if provenance.algorithm(ModelTask.SEGMENT) is not None:
         for item in analysed:
             uid = item.facts.sop_instance_uid
-            uids = _segmentation_uids(item, provenance)
+            uids = _image_uids(ObjectKind.SEG, item, provenance)
             segmentations[uid] = _stored(ObjectKind.SEG, uids, existing) or _built(
                 ObjectKind.SEG,
                 build_segmentation(headers[uid], item, read_labels(uid), provenance, uids),
@@ -119,7 +125,44 @@ def build_result_objects(
         provenance,
         tuple(dict.fromkeys(text for header in headers.values() for text in header.repairs)),
     )
-    return (*segmentations.values(), report)
+    sources = _Sources(headers, paths, read_labels)
+    pictures = tuple(_of_images(analysed, sources, provenance, existing, wanted))
+    return (*segmentations.values(), report, *pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What is held of the images, each by SOP Instance UID."""
+
+    headers: Mapping[str, SourceHeader]
+    paths: Mapping[str, Path]
+    read_labels: ReadLabels
+
+
+def _of_images(
+    analysed: Sequence[ImageResult],
+    sources: _Sources,
+    provenance: Provenance,
+    existing: Existing,
+    wanted: Collection[ObjectKind],
+) -> Iterator[BuiltObject]:
+    """Build the wanted objects that each image gets besides its SEG."""
+
+    def picture(item: ImageResult, uids: ObjectUids) -> Dataset:
+        uid = item.facts.sop_instance_uid
+        labels = sources.read_labels(uid)
+        return build_secondary_capture(
+            sources.headers[uid], sources.paths[uid], item, labels, provenance, uids
+        )
+
+    writers = {ObjectKind.SC: picture}
+    for kind, write in writers.items():
+        for item in analysed if kind in wanted else ():
+            uids = _image_uids(kind, item, provenance)
+            repairs = sources.headers[item.facts.sop_instance_uid].repairs
+            yield _stored(kind, uids, existing) or _built(
+                kind, write(item, uids), provenance, repairs
+            )
 
 
 def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
@@ -134,15 +177,18 @@ def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
     return header
 
 
-def _segmentation_uids(item: ImageResult, provenance: Provenance) -> ObjectUids:
-    """Own series for each image: viewers show one object of a SEG series."""
-    identity = (provenance.digest, item.facts.sop_instance_uid, ObjectKind.SEG)
+def _image_uids(kind: ObjectKind, item: ImageResult, provenance: Provenance) -> ObjectUids:
+    """Own series for each image: viewers show one object of a SEG series, and a series has a side.
+
+    Laterality (0020,0060) is an attribute of the series (PS3.3 C.7.3.1).
+    """
+    identity = (provenance.digest, item.facts.sop_instance_uid, kind)
     name = item.facts.name
     order = _VIEW_ORDER.index(name) if name in _VIEW_ORDER else len(_VIEW_ORDER)
     return ObjectUids(
         derive_uid(*identity, "instance"),
         derive_uid(*identity, "series"),
-        _SEGMENTATION_SERIES + order + 1,
+        _IMAGE_SERIES[kind] + order + 1,
     )
 
 

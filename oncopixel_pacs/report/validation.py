@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -20,6 +21,7 @@ from oncopixel_pacs.report.dataset_rules import (
     reference_problems,
     uid_problems,
 )
+from oncopixel_pacs.report.picture_rules import pictured_uid, picture_problems
 from oncopixel_pacs.report.report_rules import report_problems, reported_findings, site_problems
 from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.segmentation_rules import (
@@ -31,6 +33,10 @@ from oncopixel_pacs.report.segmentation_rules import (
 from oncopixel_pacs.report.source_header import read_source
 
 _MOST_PROBLEMS = 10
+# How to find the image of an object that has one.
+_SOURCE_OF: Mapping[ObjectKind, Callable[[Dataset], str]] = MappingProxyType(
+    {ObjectKind.SEG: source_uid, ObjectKind.SC: pictured_uid}
+)
 # What reading an attribute that is not there, or not what it should be, raises.
 _BROKEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, InvalidDicomError)
 
@@ -91,7 +97,9 @@ def _used(parsed: list[tuple[ObjectKind, Dataset]], sources: Mapping[str, Path])
         for series in study.ReferencedSeriesSequence
         for item in series.ReferencedSOPSequence
     }
-    wanted |= {source_uid(dataset) for kind, dataset in parsed if kind is ObjectKind.SEG}
+    for kind, dataset in parsed:
+        if kind in _SOURCE_OF:
+            wanted.add(_SOURCE_OF[kind](dataset))
     return {uid: path for uid, path in sources.items() if uid in wanted}
 
 
@@ -106,7 +114,8 @@ def _object_problems(
     if str(dataset.SOPInstanceUID) != built.sop_instance_uid:
         yield "its bytes hold another object"
         return
-    source = headers.get(source_uid(dataset)) if kind is ObjectKind.SEG else _first(headers)
+    find = _SOURCE_OF.get(kind)
+    source = _first(headers) if find is None else headers.get(find(dataset))
     if source is None:
         yield "its source is not among the images"
         return
@@ -116,7 +125,9 @@ def _object_problems(
     yield from reference_problems(dataset, known)
     if kind is ObjectKind.SEG:
         yield from segmentation_problems(dataset, source)
-    else:
+    elif kind is ObjectKind.SC:
+        yield from picture_problems(dataset, source)
+    elif kind is ObjectKind.SR:
         yield from report_problems(dataset, headers)
         yield from site_problems(dataset, _sides(headers))
 
@@ -141,7 +152,7 @@ def _disagreements(parsed: list[tuple[ObjectKind, Dataset]]) -> Iterator[str]:
     for kind, dataset in parsed:
         if kind is ObjectKind.SEG:
             segmented |= marked_findings(dataset)
-        else:
+        elif kind is ObjectKind.SR:
             reported |= reported_findings(dataset)
     for finding in sorted(segmented - reported, key=lambda item: item.tracking_id):
         yield f"finding {finding.tracking_id} of the segmentation is not so in the report"

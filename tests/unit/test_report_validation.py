@@ -19,7 +19,7 @@ from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.validation import check
 from tests.report_builders import FOUR_VIEWS, Case, case
 
-SEG, SR = ObjectKind.SEG, ObjectKind.SR
+SEG, SR, SC = ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC
 Mutation = Callable[[Dataset], None]
 
 
@@ -186,6 +186,34 @@ def other_meta(dataset: Dataset) -> None:
     dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.5"
 
 
+def other_laterality(dataset: Dataset) -> None:
+    dataset.Laterality = "L"
+
+
+def claim_original(dataset: Dataset) -> None:
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+
+
+def claim_mammogram(dataset: Dataset) -> None:
+    dataset.Modality = "MG"
+
+
+def claim_no_text(dataset: Dataset) -> None:
+    dataset.BurnedInAnnotation = "NO"
+
+
+def grey(dataset: Dataset) -> None:
+    dataset.PhotometricInterpretation = "YBR_FULL"
+
+
+def second_source(dataset: Dataset) -> None:
+    dataset.SourceImageSequence.append(dataset.SourceImageSequence[0])
+
+
+def unknown_source(dataset: Dataset) -> None:
+    dataset.SourceImageSequence[0].ReferencedSOPInstanceUID = "2.25.5"
+
+
 MUTATIONS = [
     (SEG, set_rows, "Rows differs"),
     (SEG, mirror, "Patient Orientation differs"),
@@ -221,6 +249,19 @@ MUTATIONS = [
     (SR, no_evidence, "but no evidence"),
     (SR, other_template, "not TID 1500"),
     (SR, no_groups, "no measurement group"),
+    (SC, claim_original, "that it is derived"),
+    (SC, claim_mammogram, "modality is not OT"),
+    (SC, claim_no_text, "text is burnt in"),
+    (SC, other_laterality, "Laterality differs"),
+    (SC, mirror, "Patient Orientation differs"),
+    (SC, grey, "not RGB of 8 bits"),
+    (SC, set_rows, "size of the picture"),
+    (SC, cut_pixels, "size of the picture"),
+    (SC, erase_pixels, "picture is black"),
+    (SC, second_source, "more than one image"),
+    (SC, unknown_source, "source is not among the images"),
+    (SC, rename_patient, "PatientID differs"),
+    (SC, no_notice, "research use only"),
 ]
 
 
@@ -228,11 +269,26 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
     for findings in ({}, {FOUR_VIEWS[0]: 3, FOUR_VIEWS[3]: 1}):
         study = case(tmp_path, {**dict.fromkeys(FOUR_VIEWS, 0), **findings})
         check(study.build(), study.paths)
+        check(study.build(wanted=tuple(ObjectKind)), study.paths)
+
+
+def test_loss_of_the_source_may_not_be_hidden(tmp_path: Path) -> None:
+    def lossy(dataset: Dataset) -> None:
+        dataset.LossyImageCompression = "01"
+
+    def hide(dataset: Dataset) -> None:
+        dataset.LossyImageCompression = "00"
+
+    study = case(tmp_path, {FOUR_VIEWS[0]: 0}, change=lossy)
+    built = [mutated(i, hide) if i.kind is SC else i for i in study.build(wanted=(SC,))]
+    with pytest.raises(ResultRejected, match="compressed with loss"):
+        check(built, study.paths)
 
 
 @pytest.mark.parametrize(("kind", "mutation", "why"), MUTATIONS)
 def test_each_defect_is_found(study: Case, kind: ObjectKind, mutation: Mutation, why: str) -> None:
-    built = [mutated(item, mutation) if item.kind is kind else item for item in study.build()]
+    objects = study.build(wanted=(kind,))
+    built = [mutated(item, mutation) if item.kind is kind else item for item in objects]
     with pytest.raises(ResultRejected, match=why):
         check(built, study.paths)
 

@@ -13,7 +13,7 @@ def pictured_uid(dataset: Dataset) -> str:
 
 
 def picture_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
-    """It shows something, on its source's side, and says that it is no original."""
+    """Check that it shows something, on its source's side, and says that it is no original."""
     if len(dataset.SourceImageSequence) != 1:
         yield "it refers to more than one image"
     if list(dataset.ImageType[:2]) != ["DERIVED", "SECONDARY"]:

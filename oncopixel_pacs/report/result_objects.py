@@ -15,17 +15,19 @@ from pydicom.dataset import Dataset, FileDataset
 from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.measurement_report import build_measurement_report
+from oncopixel_pacs.report.presentation_state import build_presentation_state
 from oncopixel_pacs.report.provenance import Provenance, file_meta
 from oncopixel_pacs.report.secondary_capture import build_secondary_capture
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import SourceHeader, read_source
+from oncopixel_pacs.report.source_presentation import read_presentation
 from oncopixel_pacs.uids import derive_uid
 
 ReadLabels = Callable[[str], NDArray[np.uint8] | None]
 Existing = Callable[[str], bytes | None]
 
 _REPORT_SERIES = 90_001
-_KEY_OBJECT_SERIES = 90_011
+_KEY_OBJECT_SERIES = 90_021
 _IMAGE_SERIES = {ObjectKind.SEG: 90_100, ObjectKind.SC: 90_200, ObjectKind.GSPS: 90_300}
 _VIEW_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
 
@@ -155,7 +157,12 @@ def _of_images(
             sources.headers[uid], sources.paths[uid], item, labels, provenance, uids
         )
 
-    writers = {ObjectKind.SC: picture}
+    def presentation(item: ImageResult, uids: ObjectUids) -> Dataset:
+        uid = item.facts.sop_instance_uid
+        shown = read_presentation(sources.paths[uid])
+        return build_presentation_state(sources.headers[uid], shown, item, provenance, uids)
+
+    writers = {ObjectKind.SC: picture, ObjectKind.GSPS: presentation}
     for kind, write in writers.items():
         for item in analysed if kind in wanted else ():
             uids = _image_uids(kind, item, provenance)

@@ -120,7 +120,9 @@ def _identify(dataset: Dataset, header: Dataset, image: ImageResult, uids: Objec
     dataset.InstanceNumber = 1
     dataset.PatientOrientation = header.PatientOrientation
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.DerivationDescription = f"{RESEARCH_NOTICE} Reduced picture with {len(image.findings)} lesion candidate(s) outlined."
+    dataset.DerivationDescription = (
+        f"{RESEARCH_NOTICE} Reduced picture, {len(image.findings)} lesion candidate(s) outlined."
+    )
     reference = sop_reference(header)
     reference.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]
     dataset.SourceImageSequence = [reference]
@@ -141,7 +143,7 @@ def _show(dataset: Dataset, picture: NDArray[np.uint8]) -> None:
 
 
 def _tell_compression(dataset: Dataset, header: Dataset) -> None:
-    """What was once compressed with loss stays so, also when drawn anew (PS3.3 C.7.6.1.1.5)."""
+    """Say what was once compressed with loss, also when drawn anew (PS3.3 C.7.6.1.1.5)."""
     dataset.LossyImageCompression = header.get("LossyImageCompression") or "00"
     if dataset.LossyImageCompression == "01":
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):

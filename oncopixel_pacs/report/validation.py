@@ -21,7 +21,13 @@ from oncopixel_pacs.report.dataset_rules import (
     reference_problems,
     uid_problems,
 )
-from oncopixel_pacs.report.picture_rules import pictured_uid, picture_problems
+from oncopixel_pacs.report.picture_rules import picture_problems, pictured_uid
+from oncopixel_pacs.report.presentation_rules import (
+    Outlined,
+    outlined_findings,
+    presentation_problems,
+    presented_uid,
+)
 from oncopixel_pacs.report.report_rules import report_problems, reported_findings, site_problems
 from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.segmentation_rules import (
@@ -31,11 +37,16 @@ from oncopixel_pacs.report.segmentation_rules import (
     source_uid,
 )
 from oncopixel_pacs.report.source_header import read_source
+from oncopixel_pacs.report.source_presentation import read_presentation
 
 _MOST_PROBLEMS = 10
 # How to find the image of an object that has one.
 _SOURCE_OF: Mapping[ObjectKind, Callable[[Dataset], str]] = MappingProxyType(
-    {ObjectKind.SEG: source_uid, ObjectKind.SC: pictured_uid}
+    {
+        ObjectKind.SEG: source_uid,
+        ObjectKind.SC: pictured_uid,
+        ObjectKind.GSPS: presented_uid,
+    }
 )
 # What reading an attribute that is not there, or not what it should be, raises.
 _BROKEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, InvalidDicomError)
@@ -73,7 +84,8 @@ def _problems(objects: list[BuiltObject], sources: Mapping[str, Path]) -> Iterat
     parsed: list[tuple[ObjectKind, Dataset]] = [
         (item.kind, dcmread(io.BytesIO(item.part10))) for item in objects
     ]
-    headers = {uid: read_source(path).dataset for uid, path in _used(parsed, sources).items()}
+    used = _used(parsed, sources)
+    headers = {uid: read_source(path).dataset for uid, path in used.items()}
     known = {uid: str(header.SOPClassUID) for uid, header in headers.items()}
     known |= {str(dataset.SOPInstanceUID): str(dataset.SOPClassUID) for _, dataset in parsed}
     foreign = frozenset(
@@ -84,6 +96,10 @@ def _problems(objects: list[BuiltObject], sources: Mapping[str, Path]) -> Iterat
     for built, (kind, dataset) in zip(objects, parsed, strict=True):
         for problem in _object_problems(built, kind, dataset, headers, known, foreign):
             yield f"{built.series_description}: {problem}"
+        if kind is ObjectKind.GSPS and (path := used.get(presented_uid(dataset))) is not None:
+            header = headers[presented_uid(dataset)]
+            for problem in presentation_problems(dataset, header, read_presentation(path)):
+                yield f"{built.series_description}: {problem}"
     yield from _disagreements(parsed)
 
 
@@ -146,15 +162,27 @@ def _sides(headers: Mapping[str, Dataset]) -> dict[str, str]:
 
 
 def _disagreements(parsed: list[tuple[ObjectKind, Dataset]]) -> Iterator[str]:
-    """Name findings that only the segmentations or only the report tell."""
+    """Name findings that not all of segmentations, report and presentation states tell."""
     segmented: set[Marked] = set()
     reported: set[Marked] = set()
+    outlined: set[Outlined] = set()
+    presented: set[str] = set()
     for kind, dataset in parsed:
         if kind is ObjectKind.SEG:
             segmented |= marked_findings(dataset)
         elif kind is ObjectKind.SR:
             reported |= reported_findings(dataset)
+        elif kind is ObjectKind.GSPS:
+            outlined |= outlined_findings(dataset)
+            presented.add(presented_uid(dataset))
     for finding in sorted(segmented - reported, key=lambda item: item.tracking_id):
         yield f"finding {finding.tracking_id} of the segmentation is not so in the report"
     for finding in sorted(reported - segmented, key=lambda item: item.tracking_id):
         yield f"finding {finding.tracking_id} of the report is not so in the segmentation"
+    drawn = {
+        (item.tracking_id, item.tracking_uid, item.source_uid)
+        for item in segmented
+        if item.source_uid in presented
+    }
+    for tracking_id, *_ in sorted(drawn ^ outlined):
+        yield f"finding {tracking_id} differs between segmentation and presentation state"

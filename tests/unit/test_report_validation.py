@@ -19,7 +19,7 @@ from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.validation import check
 from tests.report_builders import FOUR_VIEWS, Case, case
 
-SEG, SR, SC = ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC
+SEG, SR, SC, PR = ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC, ObjectKind.GSPS
 Mutation = Callable[[Dataset], None]
 
 
@@ -214,6 +214,108 @@ def unknown_source(dataset: Dataset) -> None:
     dataset.SourceImageSequence[0].ReferencedSOPInstanceUID = "2.25.5"
 
 
+def other_polarity(dataset: Dataset) -> None:
+    dataset.PresentationLUTShape = "INVERSE"
+
+
+def other_window(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].WindowWidth = "100"
+
+
+def two_windows(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].WindowWidth = ["4096", "100"]
+
+
+def two_transformations(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence.append(dataset.SoftcopyVOILUTSequence[0])
+
+
+def no_window(dataset: Dataset) -> None:
+    del dataset.SoftcopyVOILUTSequence
+
+
+def other_function(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].VOILUTFunction = "SIGMOID"
+
+
+def foreign_voi_lut(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].VOILUTSequence = [Dataset()]
+
+
+def foreign_modality_lut(dataset: Dataset) -> None:
+    dataset.ModalityLUTSequence = [Dataset()]
+
+
+def other_slope(dataset: Dataset) -> None:
+    dataset.RescaleSlope = "2"
+
+
+def part_of_the_image(dataset: Dataset) -> None:
+    dataset.DisplayedAreaSelectionSequence[0].DisplayedAreaBottomRightHandCorner = [10, 10]
+
+
+def plain_label(dataset: Dataset) -> None:
+    dataset.ContentLabel = "FINDINGS"
+
+
+def plain_description(dataset: Dataset) -> None:
+    dataset.ContentDescription = "Findings"
+
+
+def no_notice_on_the_image(dataset: Dataset) -> None:
+    dataset.GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue = "AI"
+
+
+def other_layer(dataset: Dataset) -> None:
+    dataset.GraphicLayerSequence[0].GraphicLayer = "OTHER"
+
+
+def second_image(dataset: Dataset) -> None:
+    images = dataset.ReferencedSeriesSequence[0].ReferencedImageSequence
+    images.append(images[0])
+
+
+def unknown_image(dataset: Dataset) -> None:
+    series = dataset.ReferencedSeriesSequence[0]
+    series.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "2.25.5"
+
+
+def text_outside(dataset: Dataset) -> None:
+    text = dataset.GraphicAnnotationSequence[0].TextObjectSequence[1]
+    text.BoundingBoxBottomRightHandCorner = [5000.0, 1.0]
+
+
+def outline(dataset: Dataset) -> Dataset:
+    return dataset.GraphicAnnotationSequence[0].GraphicObjectSequence[0]
+
+
+def outline_outside(dataset: Dataset) -> None:
+    item = outline(dataset)
+    item.GraphicData = [-1.0, *item.GraphicData[1:-2], -1.0, item.GraphicData[-1]]
+
+
+def outline_open(dataset: Dataset) -> None:
+    item = outline(dataset)
+    item.GraphicData = list(item.GraphicData[:-2])
+    item.NumberOfGraphicPoints -= 1
+
+
+def outline_miscounted(dataset: Dataset) -> None:
+    outline(dataset).NumberOfGraphicPoints += 1
+
+
+def outline_of_another(dataset: Dataset) -> None:
+    outline(dataset).TrackingUID = "2.25.5"
+
+
+def outline_dropped(dataset: Dataset) -> None:
+    del dataset.GraphicAnnotationSequence[0].GraphicObjectSequence[1]
+
+
+def label_dropped(dataset: Dataset) -> None:
+    del dataset.GraphicAnnotationSequence[0].TextObjectSequence[1]
+
+
 MUTATIONS = [
     (SEG, set_rows, "Rows differs"),
     (SEG, mirror, "Patient Orientation differs"),
@@ -262,6 +364,32 @@ MUTATIONS = [
     (SC, unknown_source, "source is not among the images"),
     (SC, rename_patient, "PatientID differs"),
     (SC, no_notice, "research use only"),
+    (PR, other_laterality, "Laterality differs"),
+    (PR, other_polarity, "polarity"),
+    (PR, other_window, "window is not the first"),
+    (PR, two_windows, "WindowWidth has more than one value"),
+    (PR, two_transformations, "more than one VOI"),
+    (PR, no_window, "window is not the first"),
+    (PR, other_function, "window is not the first"),
+    (PR, foreign_voi_lut, "VOI LUT is not"),
+    (PR, foreign_modality_lut, "Modality LUT is not"),
+    (PR, other_slope, "rescale is not"),
+    (PR, part_of_the_image, "whole image"),
+    (PR, plain_label, "label or description"),
+    (PR, plain_description, "label or description"),
+    (PR, no_notice_on_the_image, "no text on the image"),
+    (PR, other_layer, "layer that is not there"),
+    (PR, second_image, "more than one image"),
+    (PR, unknown_image, "source is not among the images"),
+    (PR, text_outside, "text lies outside"),
+    (PR, outline_outside, "outline lies outside"),
+    (PR, outline_open, "not closed"),
+    (PR, outline_miscounted, "not closed"),
+    (PR, outline_of_another, "differs between segmentation and presentation state"),
+    (PR, outline_dropped, "R MLO 2 differs between segmentation and presentation state"),
+    (PR, label_dropped, "outline R MLO 1 has no label"),
+    (PR, rename_patient, "PatientID differs"),
+    (PR, no_notice, "research use only"),
 ]
 
 

@@ -30,13 +30,7 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
         yield "it does not say that it is for research use only"
     if not _groups(dataset):
         yield "it holds no measurement group"
-    listed = {
-        str(item.ReferencedSOPInstanceUID)
-        for keyword in _EVIDENCE
-        for part in dataset.get(keyword) or ()
-        for item in walk(part)
-        if "ReferencedSOPInstanceUID" in item
-    }
+    listed = evidence_uids(dataset)
     for item in walk(dataset, skip=_HEADER):
         if "ReferencedSOPInstanceUID" in item:
             if str(item.ReferencedSOPInstanceUID) not in listed:
@@ -45,6 +39,17 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
                 yield "a reference names both frame and segment"
         if item.get("ValueType") == "SCOORD":
             yield from _coordinate_problems(item, sources)
+
+
+def evidence_uids(dataset: Dataset) -> set[str]:
+    """Read the SOP Instance UIDs that a document lists as its evidence."""
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for keyword in _EVIDENCE
+        for part in dataset.get(keyword) or ()
+        for item in walk(part)
+        if "ReferencedSOPInstanceUID" in item
+    }
 
 
 def reported_findings(dataset: Dataset) -> set[Marked]:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.key_objects import Made, build_key_objects
 from oncopixel_pacs.report.measurement_report import build_measurement_report
 from oncopixel_pacs.report.presentation_state import build_presentation_state
 from oncopixel_pacs.report.provenance import Provenance, file_meta
@@ -129,7 +130,11 @@ def build_result_objects(
     )
     sources = _Sources(headers, paths, read_labels)
     pictures = tuple(_of_images(analysed, sources, provenance, existing, wanted))
-    return (*segmentations.values(), report, *pictures)
+    objects = (*segmentations.values(), report, *(built for _, built in pictures))
+    if ObjectKind.KOS not in wanted or not result.findings:
+        return objects
+    of_images = [*segmentations.items(), *pictures]
+    return (*objects, _key_objects(headers, result, of_images, (report,), provenance, existing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +152,8 @@ def _of_images(
     provenance: Provenance,
     existing: Existing,
     wanted: Collection[ObjectKind],
-) -> Iterator[BuiltObject]:
-    """Build the wanted objects that each image gets besides its SEG."""
+) -> Iterator[tuple[str, BuiltObject]]:
+    """Build the wanted objects that each image gets besides its SEG, with the image's UID."""
 
     def picture(item: ImageResult, uids: ObjectUids) -> Dataset:
         uid = item.facts.sop_instance_uid
@@ -166,10 +171,57 @@ def _of_images(
     for kind, write in writers.items():
         for item in analysed if kind in wanted else ():
             uids = _image_uids(kind, item, provenance)
-            repairs = sources.headers[item.facts.sop_instance_uid].repairs
-            yield _stored(kind, uids, existing) or _built(
-                kind, write(item, uids), provenance, repairs
+            source_uid = item.facts.sop_instance_uid
+            repairs = sources.headers[source_uid].repairs
+            yield (
+                source_uid,
+                _stored(kind, uids, existing)
+                or _built(kind, write(item, uids), provenance, repairs),
             )
+
+
+def _key_objects(
+    headers: Mapping[str, SourceHeader],
+    result: StudyResult,
+    of_images: Sequence[tuple[str, BuiltObject]],
+    reports: Sequence[BuiltObject],
+    provenance: Provenance,
+    existing: Existing,
+) -> BuiltObject:
+    """Build the selection of images with findings and of the objects made of them.
+
+    What is selected depends on the kinds that are wanted, so its UIDs make the new one's.
+    """
+    found = {item.facts.sop_instance_uid for item, _ in result.findings}
+    selected = [(uid, built) for uid, built in of_images if uid in found]
+    parts = sorted({*found, *(item.sop_instance_uid for _, item in selected)})
+    parts += sorted(item.sop_instance_uid for item in reports)
+    uids = ObjectUids(
+        derive_uid(provenance.digest, *parts, ObjectKind.KOS, "instance"),
+        derive_uid(provenance.digest, result.study_instance_uid, ObjectKind.KOS, "series"),
+        _KEY_OBJECT_SERIES,
+    )
+    made = {
+        uid: Made(
+            pictures=tuple(
+                built.dataset
+                for of, built in selected
+                if of == uid and built.kind is not ObjectKind.GSPS
+            ),
+            presentation=next(
+                (b.dataset for of, b in selected if of == uid and b.kind is ObjectKind.GSPS), None
+            ),
+        )
+        for uid in found
+    }
+    return _stored(ObjectKind.KOS, uids, existing) or _built(
+        ObjectKind.KOS,
+        build_key_objects(
+            headers, result, made, [item.dataset for item in reports], provenance, uids
+        ),
+        provenance,
+        tuple(dict.fromkeys(text for uid in sorted(found) for text in headers[uid].repairs)),
+    )
 
 
 def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:

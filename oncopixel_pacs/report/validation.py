@@ -21,6 +21,7 @@ from oncopixel_pacs.report.dataset_rules import (
     reference_problems,
     uid_problems,
 )
+from oncopixel_pacs.report.key_object_rules import key_object_problems, selected_uids
 from oncopixel_pacs.report.picture_rules import picture_problems, pictured_uid
 from oncopixel_pacs.report.presentation_rules import (
     Outlined,
@@ -108,7 +109,7 @@ def _used(parsed: list[tuple[ObjectKind, Dataset]], sources: Mapping[str, Path])
     wanted = {
         str(item.ReferencedSOPInstanceUID)
         for kind, dataset in parsed
-        if kind is ObjectKind.SR
+        if kind in (ObjectKind.SR, ObjectKind.KOS)
         for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
         for series in study.ReferencedSeriesSequence
         for item in series.ReferencedSOPSequence
@@ -143,6 +144,8 @@ def _object_problems(
         yield from segmentation_problems(dataset, source)
     elif kind is ObjectKind.SC:
         yield from picture_problems(dataset, source)
+    elif kind is ObjectKind.KOS:
+        yield from key_object_problems(dataset, headers)
     elif kind is ObjectKind.SR:
         yield from report_problems(dataset, headers)
         yield from site_problems(dataset, _sides(headers))
@@ -167,14 +170,19 @@ def _disagreements(parsed: list[tuple[ObjectKind, Dataset]]) -> Iterator[str]:
     reported: set[Marked] = set()
     outlined: set[Outlined] = set()
     presented: set[str] = set()
+    selections: list[set[str]] = []
+    searched: set[str] = set()
     for kind, dataset in parsed:
         if kind is ObjectKind.SEG:
             segmented |= marked_findings(dataset)
+            searched.add(source_uid(dataset))
         elif kind is ObjectKind.SR:
             reported |= reported_findings(dataset)
         elif kind is ObjectKind.GSPS:
             outlined |= outlined_findings(dataset)
             presented.add(presented_uid(dataset))
+        elif kind is ObjectKind.KOS:
+            selections.append(selected_uids(dataset))
     for finding in sorted(segmented - reported, key=lambda item: item.tracking_id):
         yield f"finding {finding.tracking_id} of the segmentation is not so in the report"
     for finding in sorted(reported - segmented, key=lambda item: item.tracking_id):
@@ -186,3 +194,8 @@ def _disagreements(parsed: list[tuple[ObjectKind, Dataset]]) -> Iterator[str]:
     }
     for tracking_id, *_ in sorted(drawn ^ outlined):
         yield f"finding {tracking_id} differs between segmentation and presentation state"
+    with_findings = {item.source_uid for item in segmented}
+    if any(with_findings - selected for selected in selections):
+        yield "an image with findings is not among the key objects"
+    if any(selected & (searched - with_findings) for selected in selections):
+        yield "an image without findings is among the key objects"

@@ -20,6 +20,7 @@ from oncopixel_pacs.report.validation import check
 from tests.report_builders import FOUR_VIEWS, Case, case
 
 SEG, SR, SC, PR = ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC, ObjectKind.GSPS
+KO = ObjectKind.KOS
 Mutation = Callable[[Dataset], None]
 
 
@@ -316,6 +317,33 @@ def label_dropped(dataset: Dataset) -> None:
     del dataset.GraphicAnnotationSequence[0].TextObjectSequence[1]
 
 
+def other_title(dataset: Dataset) -> None:
+    dataset.ConceptNameCodeSequence[0].CodeValue = "113001"
+
+
+def no_notice_in_description(dataset: Dataset) -> None:
+    of_code(dataset, "113012").TextValue = "Look at these."
+
+
+def selection_dropped(dataset: Dataset) -> None:
+    del dataset.ContentSequence[-1]
+
+
+def images_dropped(dataset: Dataset) -> None:
+    """Nothing but the report is selected, and the evidence says the same."""
+    dataset.ContentSequence = [i for i in dataset.ContentSequence if i.ValueType != "IMAGE"]
+    (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    study.ReferencedSeriesSequence = [
+        series
+        for series in study.ReferencedSeriesSequence
+        if series.ReferencedSOPSequence[0].ReferencedSOPClassUID.name.startswith("Comprehensive")
+    ]
+
+
+def purpose_of_reference(dataset: Dataset) -> None:
+    first(dataset, "IMAGE").ConceptNameCodeSequence = dataset.ConceptNameCodeSequence
+
+
 MUTATIONS = [
     (SEG, set_rows, "Rows differs"),
     (SEG, mirror, "Patient Orientation differs"),
@@ -390,6 +418,16 @@ MUTATIONS = [
     (PR, label_dropped, "outline R MLO 1 has no label"),
     (PR, rename_patient, "PatientID differs"),
     (PR, no_notice, "research use only"),
+    (KO, other_template, "not TID 2010"),
+    (KO, other_title, "not Of Interest"),
+    (KO, no_notice_in_description, "research use only"),
+    (KO, selection_dropped, "either selected or evidence"),
+    (KO, no_evidence, "either selected or evidence"),
+    (KO, images_dropped, "it selects no image"),
+    (KO, images_dropped, "an image with findings is not among the key objects"),
+    (KO, purpose_of_reference, "purpose of reference"),
+    (KO, rename_patient, "PatientID differs"),
+    (KO, no_notice, "research use only"),
 ]
 
 
@@ -398,6 +436,21 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
         study = case(tmp_path, {**dict.fromkeys(FOUR_VIEWS, 0), **findings})
         check(study.build(), study.paths)
         check(study.build(wanted=tuple(ObjectKind)), study.paths)
+
+
+def test_an_image_without_findings_is_no_key_object(tmp_path: Path) -> None:
+    study = case(tmp_path, {FOUR_VIEWS[0]: 1, FOUR_VIEWS[1]: 0})
+    built = study.build(wanted=(KO,))
+    (plain,) = (i.facts for i in study.result.images if not i.findings)
+
+    def select(dataset: Dataset) -> None:
+        series = dataset.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+        for item in (first(dataset, "IMAGE"), series):
+            item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = plain.sop_instance_uid
+
+    objects = [mutated(item, select) if item.kind is KO else item for item in built]
+    with pytest.raises(ResultRejected, match="without findings is among"):
+        check(objects, study.paths)
 
 
 def test_loss_of_the_source_may_not_be_hidden(tmp_path: Path) -> None:

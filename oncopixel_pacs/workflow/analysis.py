@@ -172,6 +172,7 @@ class StudySteps:
             ),
             self._existing,
             [dcmread(self.files.absolute(item.path)) for item in self._predecessors(job)],
+            {kind for wanted in self.destinations.values() for kind in wanted},
         )
         seconds_built = time.perf_counter() - started
         check(built, paths)

@@ -25,9 +25,11 @@ from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
@@ -77,7 +79,8 @@ def open_store(settings: Settings) -> Store:
         When either cannot be opened.
     """
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        # Names of patients lie in it, so it is for our own eyes.
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = FileStore(settings.data_dir)
     except OSError as exc:
         raise ConfigurationError(
@@ -182,6 +185,7 @@ class Server:
         self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
     ) -> None:
         settings = self.settings
+        store.files.sweep_writing()
         self._device = DeviceProcess(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
         study = StudySteps(
@@ -232,7 +236,7 @@ class Server:
         adopted = intake.adopt_orphans()
         if swept or adopted:
             log.info("intake.recovered", swept=swept, adopted=adopted)
-        scp = StorageScp(self.settings, intake)
+        scp = StorageScp(self.settings, intake, Callers(store.database), utc_now)
         port = scp.start()
         self._closing.callback(scp.stop)
         return port
@@ -242,6 +246,8 @@ class Server:
         device = self._device
         parts = ApiParts(
             catalogue=store.catalogue,
+            callers=Callers(store.database),
+            free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
             files=store.files,
             settings=settings,

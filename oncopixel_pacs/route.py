@@ -20,12 +20,12 @@ _Rule = tuple[Reason, Callable[[ImageFacts], bool]]
 _RULES: tuple[_Rule, ...] = (
     (Reason.TOMOSYNTHESIS, lambda f: f.sop_class_uid == _TOMOSYNTHESIS),
     (
-        Reason.FOR_PROCESSING,
-        lambda f: f.sop_class_uid == _FOR_PROCESSING or f.presentation_intent == "FOR PROCESSING",
+        Reason.NOT_MAMMOGRAPHY,
+        lambda f: f.modality != "MG" or f.sop_class_uid not in (_FOR_PRESENTATION, _FOR_PROCESSING),
     ),
     (
-        Reason.NOT_MAMMOGRAPHY,
-        lambda f: f.modality != "MG" or f.sop_class_uid != _FOR_PRESENTATION,
+        Reason.FOR_PROCESSING,
+        lambda f: f.sop_class_uid == _FOR_PROCESSING or f.presentation_intent == "FOR PROCESSING",
     ),
     (Reason.NO_PIXEL_DATA, lambda f: not f.has_pixel_data),
     (Reason.MULTI_FRAME, lambda f: f.frames > 1),

@@ -32,6 +32,8 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
+#: PS3.5 9.1.
+Uid = Annotated[str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")]
 BUNDLES = Path(__file__).parent / "bundles"
 
 
@@ -48,6 +50,24 @@ class PeerSettings(Section):
     """Calling AE title."""
     address: str | None = None
     """IP address it must call from; any when absent."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port at which it takes storage commitment reports, under the same AE title; when absent
+    it is told only while the association lasts on which it asked. Needs ``address``."""
+
+    @model_validator(mode="after")
+    def _callable(self) -> Self:
+        if self.port is not None and self.address is None:
+            raise ValueError("port needs address: where should reports go?")
+        return self
+
+
+class ReceiveSettings(Section):
+    """What is taken in."""
+
+    least_free_bytes: int = Field(default=5 * 1024**3, ge=0)
+    """New objects are refused while less is free in ``data_dir``; 0 never refuses."""
+    further_sop_classes: tuple[Uid, ...] = ()
+    """Storage SOP classes that are taken besides those of the product; stored, not analysed."""
 
 
 class DestinationProfile(Section):
@@ -193,6 +213,7 @@ class Settings(BaseSettings):
     """Name of this host among those that share the database."""
     peers: tuple[PeerSettings, ...] = ()
     """Known senders. Empty: any sender, allowed only while ``dimse_host`` is loopback."""
+    receive: ReceiveSettings = ReceiveSettings()
     destinations: tuple[DestinationSettings, ...] = ()
     """Where results are sent."""
     models: tuple[ModelSettings, ...] = ()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
 
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
+
+# A busy machine is no defect: examples have no deadline, and are the same each time in CI.
+settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("steady")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """Open a store on the embedded database."""
-    yield from _opened(f"sqlite:///{tmp_path / 'oncopixel.sqlite'}", tmp_path)
+    yield from opened(f"sqlite:///{tmp_path / 'oncopixel.sqlite'}", tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -47,10 +53,11 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]
     url = f"sqlite:///{tmp_path / 'oncopixel.sqlite'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql").empty_database()
-    yield from _opened(url, tmp_path)
+    yield from opened(url, tmp_path)
 
 
-def _opened(url: str, data_dir: Path) -> Iterator[Store]:
+def opened(url: str, data_dir: Path) -> Iterator[Store]:
+    """Open a store, and close it afterwards."""
     database = open_database(url)
     try:
         yield Store(database, FileStore(data_dir), Catalogue(database), Ledger(database))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +23,17 @@ from oncopixel_pacs.receive.guards import DEFAULT_LIMITS, Limits
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
 
 
 def mammogram(
@@ -87,6 +93,7 @@ class Reception:
     files: FileStore
     catalogue: Catalogue
     intake: Intake
+    callers: Callers
     scp: StorageScp
     port: int
 
@@ -107,18 +114,32 @@ class Reception:
 
 @contextmanager
 def reception(
-    data_dir: Path, limits: Limits = DEFAULT_LIMITS, **options: Any
+    data_dir: Path,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    free_bytes: Callable[[Path], int] = lambda _folder: 1 << 50,
+    attempt_waits: Sequence[float] = (0.0,),
+    **options: Any,
 ) -> Iterator[Reception]:
-    """Run an acceptor on a free port."""
-    settings = Settings(data_dir=data_dir, dimse_port=0, **options)
+    """Run an acceptor on a free port; it believes that its disk is as free as `free_bytes` says."""
+    settings = Settings(**{"data_dir": data_dir, "dimse_port": 0, **options})
     files = FileStore(settings.data_dir)
     database = open_database(settings.resolved_database_url)
     catalogue = Catalogue(database)
-    intake = Intake(files, catalogue, lambda: datetime.now(UTC))
-    scp = StorageScp(settings, intake, limits)
+    callers = Callers(database)
+    intake = Intake(files, catalogue, utc_now)
+    scp = StorageScp(
+        settings,
+        intake,
+        callers,
+        utc_now,
+        limits,
+        free_bytes=free_bytes,
+        attempt_waits=attempt_waits,
+    )
     port = scp.start()
     try:
-        yield Reception(settings, database, files, catalogue, intake, scp, port)
+        yield Reception(settings, database, files, catalogue, intake, callers, scp, port)
     finally:
         scp.stop()
         database.close()

@@ -60,6 +60,8 @@ class ServerProcess:
 dimse_port = {self.dimse_port}
 http_port = {self.http_port}
 {self.extra}
+[receive]
+least_free_bytes = 0
 [completion]
 {self.completion}
 [delivery]

@@ -7,16 +7,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from monai.losses.dice import DiceFocalLoss
+from monai.losses.dice import DiceCELoss
 from monai.networks import nets
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    binary_cross_entropy_with_logits,
+    smooth_l1_loss,
+)
 
 from oncopixel_pacs.domain import ModelTask
 from training.task import NetworkConfig, Phase
 
 Batch = Mapping[str, Tensor]
-_SMOOTHING_PX = 20.0
+_LESION_LOGIT = 8.0
+_MAP_WEIGHT = 0.25
+_CELL_PX = 32
+"""Side of a cell of the last feature map of MONAI's ResNet, in pixels of its input."""
 
 
 def build_network(config: NetworkConfig) -> torch.nn.Module:
@@ -66,36 +73,83 @@ class _TrainedNetwork(pl.LightningModule):
 
 
 class Segmenter(_TrainedNetwork):
-    """Dice and focal loss on lesion masks, each crop by itself.
+    """Cross-entropy per pixel and Dice over the whole batch.
 
-    The Dice term is smoothed by an area, so that small lesions count as much as large ones and a
-    crop without lesion pulls false regions down.
+    Dice over the batch gives crops without lesion no term of their own; there the cross-entropy
+    alone keeps the answer down. Sums over a batch need more digits than bfloat16 has.
     """
 
     def __init__(self, network: torch.nn.Module, phase: Phase) -> None:
         super().__init__(network, phase)
-        self._criterion = DiceFocalLoss(
-            sigmoid=True,
-            gamma=2.0,
-            lambda_dice=1.0,
-            lambda_focal=5.0,
-            smooth_nr=_SMOOTHING_PX,
-            smooth_dr=_SMOOTHING_PX,
-        )
+        self._criterion = DiceCELoss(sigmoid=True, batch=True)
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of images and masks, both ``(n, 1, height, width)``."""
-        loss: Tensor = self._criterion(self(batch["image"]), batch["label"])
+        logits = self(batch["image"]).float()
+        with torch.autocast(self.device.type, enabled=False):
+            loss: Tensor = self._criterion(logits, batch["label"])
         return loss
 
 
 class Classifier(_TrainedNetwork):
-    """Binary cross-entropy with softened labels; film labels are not free of error."""
+    """Binary cross-entropy with softened labels; on crops also a map of where the answer lies.
+
+    A residual network averages its features over the image before the last layer, so a lesion
+    weighs less the larger the image is. On crops each cell of the feature map is therefore told
+    what it adds to the logit of a whole image: `_LESION_LOGIT` in all for the cells of a lesion,
+    nothing elsewhere. What is learned on crops then holds for whole images.
+    """
+
+    def __init__(self, network: torch.nn.Module, phase: Phase) -> None:
+        super().__init__(network, phase)
+        self._part_of = phase.part_of
+        self._features: list[Tensor] = []
+        if phase.part_of is not None:
+            pooling = network.get_submodule("avgpool")
+            self._hook = pooling.register_forward_pre_hook(
+                lambda _, inputs: self._features.append(inputs[0])
+            )
+
+    def on_fit_end(self) -> None:
+        """Leave the network ready for whole images: it averages where the phase added up."""
+        self._features.clear()
+        if self._part_of is not None:
+            self._hook.remove()
+            with torch.no_grad():
+                self._fc("weight").mul_(self._cells(self._part_of))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Loss of images ``(n, 1, height, width)`` and labels ``(n,)``, 1 for malignant."""
+        """Loss of images ``(n, 1, height, width)``, labels ``(n,)`` and, on crops, masks."""
+        self._features.clear()
+        logits = self(batch["image"])[:, 0].float()
         target = batch["malignant"].float() * 0.9 + 0.05
-        return binary_cross_entropy_with_logits(self(batch["image"])[:, 0], target)
+        if self._part_of is None:
+            return binary_cross_entropy_with_logits(logits, target)
+        added = self._added_per_cell()
+        whole = binary_cross_entropy_with_logits(added.sum(dim=(1, 2)) + self._fc("bias"), target)
+        if not self.training:
+            return whole
+        wanted = _LESION_LOGIT * self._share_per_cell(batch, (added.shape[1], added.shape[2]))
+        return whole + _MAP_WEIGHT * smooth_l1_loss(added, wanted, reduction="sum") / len(added)
+
+    def _fc(self, name: str) -> Tensor:
+        tensor: Tensor = getattr(self.network.get_submodule("fc"), name)
+        return tensor
+
+    @staticmethod
+    def _cells(shape: tuple[int, int]) -> float:
+        return shape[0] * shape[1] / _CELL_PX**2
+
+    def _added_per_cell(self) -> Tensor:
+        """Compute what each cell adds to the logit, ``(n, height, width)``."""
+        (features,) = self._features
+        return (features.float() * self._fc("weight")[0, :, None, None]).sum(dim=1)
+
+    def _share_per_cell(self, batch: Batch, shape: tuple[int, int]) -> Tensor:
+        """Distribute the label of each crop over the cells of its lesion."""
+        area = adaptive_avg_pool2d(batch["label"].float(), shape)[:, 0]
+        share = area / area.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+        return share * batch["malignant"].float()[:, None, None]
 
 
 def module_for(task: ModelTask, network: torch.nn.Module, phase: Phase) -> pl.LightningModule:

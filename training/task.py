@@ -67,6 +67,8 @@ class Phase(_Part):
     """Of AdamW."""
     positive_share: float = Field(default=0.5, ge=0, le=1)
     """Crops: probability that one is centred on a lesion where there is one."""
+    part_of: tuple[int, int] | None = None
+    """Classifier on crops: ``(height, width)`` of the whole image that a crop is part of."""
     shares: dict[str, float] | None = None
     """Shares of the sets in this phase, where they differ from the task's."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)

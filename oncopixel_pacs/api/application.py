@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.api import destinations, health, jobs, models, pages, problems, studies
+from oncopixel_pacs.api import destinations, health, jobs, models, pages, peers, problems, studies
 from oncopixel_pacs.api.access import TokenGuard
 from oncopixel_pacs.api.browser_guards import CrossSiteGuard, HostGuard, SecurityHeaders
 from oncopixel_pacs.api.overlays import OverlayShelf
@@ -36,9 +36,9 @@ def create_app(parts: ApiParts) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
-    app.state.pages = load_pages(parts.version)
+    app.state.pages = load_pages(parts.version, parts.free_space.alarm)
     app.state.overlays = OverlayShelf(parts)
-    for module in (studies, jobs, models, destinations, health, pages):
+    for module in (studies, jobs, models, destinations, peers, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     problems.install(app)

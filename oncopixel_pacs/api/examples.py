@@ -154,6 +154,16 @@ DESTINATION: dict[str, Any] = {
     "deliveries": {"queued": 2, "sending": 0, "accepted": 118, "confirmed": 0, "failed": 0},
     "oldest_problem": PROBLEM_DELIVERY,
 }
+PEER: dict[str, Any] = {"ae_title": "MAMMO1", "address": "10.0.0.21", "port": 104}
+REJECTED_CALLER: dict[str, Any] = {
+    "calling_ae_title": "MAMMO2",
+    "called_ae_title": "ONCOPIXEL",
+    "address": "10.0.0.22",
+    "reason": "Calling AE title not recognised: it is not in [[peers]]",
+    "first_at": "2026-03-02T09:12:40Z",
+    "last_at": "2026-03-02T09:27:41Z",
+    "count": 4,
+}
 CHECKS: list[dict[str, Any]] = [
     {"name": "database", "ok": True, "detail": "takes writes"},
     {"name": "disk", "ok": True, "detail": "takes files, 212.4 GiB free"},

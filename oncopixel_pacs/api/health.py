@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -66,7 +65,7 @@ class ApiRoot(BaseModel):
 @router.get("/api/v1", summary="What this server is", responses=documented())
 def show_root(parts: Parts) -> ApiRoot:
     """Version, notice and the paths to start from."""
-    names = ("studies", "jobs", "models", "destinations")
+    names = ("studies", "jobs", "models", "destinations", "peers")
     return ApiRoot(
         version=parts.version,
         started_at=parts.started_at,
@@ -92,7 +91,7 @@ def show_liveness() -> Liveness:
     responses=documented(503),
 )
 def show_readiness(request: Request, parts: Parts) -> Readiness | Response:
-    """Database takes a write, disk takes a file, models are loaded; else 503 with the reasons."""
+    """Database takes a write, disk has room, models are loaded; else 503 with the reasons."""
     checks = run_checks(parts)
     wrong = [check.detail for check in checks if not check.ok]
     if not wrong:
@@ -128,13 +127,12 @@ def _check_disk(parts: ApiParts) -> str:
         with tempfile.TemporaryFile(dir=parts.files.data_dir) as probe:
             probe.write(b"\0" * 4096)
             probe.flush()
-        free = shutil.disk_usage(parts.files.data_dir).free
     except OSError as exc:
         raise OutOfResources(
             f"The data directory does not take a file ({exc.strerror or exc}); "
             "free space, or make it writable."
         ) from exc
-    return f"takes files, {free / _GIB:.1f} GiB free"
+    return f"takes files, {parts.free_space.require() / _GIB:.1f} GiB free"
 
 
 def _check_models(parts: ApiParts) -> str:

@@ -14,6 +14,7 @@ from oncopixel_pacs.api.destinations import destinations
 from oncopixel_pacs.api.health import run_checks
 from oncopixel_pacs.api.jobs import States, retry
 from oncopixel_pacs.api.parts import Key, Parts
+from oncopixel_pacs.api.peers import peers
 from oncopixel_pacs.api.rendering import (
     RETRYABLE,
     Pages,
@@ -137,11 +138,12 @@ def retry_job(parts: Parts, job_id: Key) -> RedirectResponse:
 
 @router.get("/system")
 def show_system(parts: Parts, pages: Templates) -> HTMLResponse:
-    """Health, destinations and models."""
+    """Health, destinations, peers and models."""
     return pages.render(
         "system.html",
         checks=run_checks(parts),
         destinations=destinations(parts),
+        peers=peers(parts),
         delivery_states=list(DeliveryState),
         models=parts.algorithms,
         settings=parts.settings,

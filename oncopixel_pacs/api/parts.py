@@ -11,8 +11,10 @@ from fastapi import Depends, Path, Request
 
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 
 
@@ -22,6 +24,8 @@ class ApiParts:
 
     Attributes
     ----------
+    free_space
+        Room for new images; below its watermark an alarm stands on every page.
     models_ready
         Whether the models are loaded; ``None`` when another process runs them.
     retry
@@ -31,6 +35,8 @@ class ApiParts:
     """
 
     catalogue: Catalogue
+    callers: Callers
+    free_space: FreeSpace
     ledger: Ledger
     files: FileStore
     settings: Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,8 +130,16 @@ class Pages:
         return HTMLResponse(text, status_code=status)
 
 
-def load_pages(version: str) -> Pages:
-    """Templates of this package, with every value escaped; `version` stands on every page."""
+def load_pages(version: str, alarm: Callable[[], str]) -> Pages:
+    """Templates of this package, with every value escaped.
+
+    Parameters
+    ----------
+    version
+        Stands on every page.
+    alarm
+        One sentence that stands on every page while it is not empty.
+    """
     environment = Environment(
         loader=PackageLoader("oncopixel_pacs.api"),
         autoescape=True,
@@ -151,5 +159,5 @@ def load_pages(version: str) -> Pages:
         views=views,
         finding_count=finding_count,
     )
-    environment.globals.update(notice=RESEARCH_NOTICE, version=version)
+    environment.globals.update(notice=RESEARCH_NOTICE, version=version, alarm=alarm)
     return Pages(environment)

@@ -19,8 +19,7 @@ from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.settings import Settings, load_settings
-
-_LEAST_FREE_BYTES = 5 * 1024**3
+from oncopixel_pacs.store.free_space import FreeSpace
 
 models = typer.Typer(help="List and check the models.", no_args_is_help=True)
 destinations = typer.Typer(help="List and echo the destinations.", no_args_is_help=True)
@@ -127,10 +126,10 @@ def _check_store(settings: Settings) -> str:
 
 
 def _check_disk(settings: Settings) -> Check:
-    free = shutil.disk_usage(settings.data_dir).free
-    good = free >= _LEAST_FREE_BYTES
-    advice = "" if good else "; free some, or move data_dir to a larger volume"
-    return Check("disk", good, f"{free / 1024**3:.1f} GiB free in {settings.data_dir}{advice}")
+    space = FreeSpace(settings.data_dir, settings.receive.least_free_bytes)
+    return _attempt(
+        "disk", lambda: f"{space.require() / 1024**3:.1f} GiB free in {settings.data_dir}"
+    )
 
 
 def _check_models(settings: Settings) -> str:

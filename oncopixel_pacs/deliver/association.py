@@ -12,6 +12,7 @@ from typing import Any
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
@@ -40,7 +41,10 @@ class Peer:
 
 @contextmanager
 def opened(
-    peer: Peer, contexts: Sequence[PresentationContext], timeout_seconds: float
+    peer: Peer,
+    contexts: Sequence[PresentationContext],
+    timeout_seconds: float,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Open an association, and release it when the block ends.
 
@@ -50,6 +54,8 @@ def opened(
     ----------
     timeout_seconds
         How long the peer may be silent, at any point.
+    roles
+        SCP/SCU role selections to propose (PS3.7 D.3.3.4).
 
     Raises
     ------
@@ -71,6 +77,7 @@ def opened(
             contexts=list(contexts),
             ae_title=peer.called_ae_title,
             max_pdu=MAX_PDU_BYTES,
+            ext_neg=list(roles),
             evt_handlers=[(evt.EVT_CONN_OPEN, connection.on_open)],
         )
     except OSError as exc:

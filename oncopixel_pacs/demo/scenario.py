@@ -139,6 +139,9 @@ http_port = {http_port}
 settle_seconds = 1.0
 quiet_seconds = 10.0
 
+[receive]
+least_free_bytes = 0
+
 [[peers]]
 ae_title = "MODALITY"
 address = "127.0.0.1"

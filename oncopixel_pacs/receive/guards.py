@@ -25,14 +25,15 @@ from pydicom.filewriter import write_file_meta_info
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dsutils import create_file_meta
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.receive.event_requests import AskingDimse
 from oncopixel_pacs.receive.header import PARSE_ERRORS
+from oncopixel_pacs.store.free_space import FreeSpace
 
 log = structlog.get_logger()
 
@@ -81,11 +82,12 @@ DEFAULT_LIMITS = Limits()
 class Spool:
     """The temporary file of one data set that is being received.
 
-    Its first `OSError`, or one byte too many, is kept for the answer; what follows is read
-    from the network and dropped, so that the sender gets a status and not a broken line.
+    Its first `OSError`, one byte too many, or a volume without room from the start is kept for
+    the answer; what follows is read from the network and dropped, so that the sender gets a
+    status and not a broken line.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, space: FreeSpace, limit_bytes: int) -> None:
         self.name = ""
         self.error: OutOfResources | None = None
         self.discarded = False
@@ -93,8 +95,11 @@ class Spool:
         self._size = 0
         self._stream: Any = None
         try:
-            handle, self.name = tempfile.mkstemp(dir=folder, suffix=".part")
+            space.require()
+            handle, self.name = tempfile.mkstemp(dir=space.folder, suffix=".part")
             self._stream = os.fdopen(handle, "wb", buffering=WRITE_BUFFER_BYTES)
+        except OutOfResources as exc:
+            self.error = exc
         except OSError as exc:
             self._fail(exc)
 
@@ -144,12 +149,12 @@ class Spool:
         )
 
 
-class SpoolingDimse(DIMSEServiceProvider):
+class SpoolingDimse(AskingDimse):
     """DIMSE provider that writes the data sets of C-STORE requests to files of our choice."""
 
-    def __init__(self, assoc: Association, folder: Path, limits: Limits) -> None:
+    def __init__(self, assoc: Association, space: FreeSpace, limits: Limits) -> None:
         super().__init__(assoc)
-        self._folder = folder
+        self._space = space
         self._limits = limits
         self._spools: list[Spool] = []
         self._in_memory = 0
@@ -184,7 +189,7 @@ class SpoolingDimse(DIMSEServiceProvider):
             self._start_spool(self.message)
 
     def _start_spool(self, message: Any) -> None:
-        spool = Spool(self._folder, self._limits.dataset_bytes)
+        spool = Spool(self._space, self._limits.dataset_bytes)
         self._spools = [item for item in self._spools if not item.discarded] + [spool]
         spool.write(self._part10_head(message))
         message._data_set_file = spool
@@ -285,25 +290,26 @@ class SpoolingRequestHandler(RequestHandler):
         # Each socket announces the connection; the state machine may see that only once.
         assoc.dul.event_queue.get_nowait()
         assoc.dul.socket = BoundedSocket(assoc, self.request, self.server.limits)
-        assoc.dimse = SpoolingDimse(assoc, self.server.folder, self.server.limits)
+        assoc.dimse = SpoolingDimse(assoc, self.server.space, self.server.limits)
         self.server.associations.append(assoc)
         return assoc
 
 
 class SpoolingServer(ThreadedAssociationServer):
-    """Association server whose data sets go to `folder`, and nothing of them is left there.
+    """Association server whose data sets go to one folder, and nothing of them is left there.
 
     Parameters
     ----------
-    folder
-        Where temporary files are written; on the volume where they will be kept.
+    space
+        Where temporary files are written, on the volume where they will be kept, and how much
+        room there must be before one is begun.
     """
 
     request_queue_size = 64
     daemon_threads = True
 
-    def __init__(self, *args: Any, folder: Path, limits: Limits, **kwargs: Any) -> None:
-        self.folder = folder
+    def __init__(self, *args: Any, space: FreeSpace, limits: Limits, **kwargs: Any) -> None:
+        self.space = space
         self.limits = limits
         self.associations: list[Association] = []
         kwargs["request_handler"] = SpoolingRequestHandler
@@ -332,6 +338,13 @@ class SpoolingServer(ThreadedAssociationServer):
         self.service_actions()
 
 
+class SharedContexts(list[Any]):
+    """Contexts that every association reads and none changes, so that none needs a copy."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> SharedContexts:
+        return self
+
+
 def _on_close(event: evt.Event) -> None:
     if event.assoc.requestor.primitive is None:
         _stop_waiting(event.assoc)
@@ -347,7 +360,7 @@ def make_server(
     ae: ApplicationEntity,
     address: tuple[str, int],
     handlers: list[Any],
-    folder: Path,
+    space: FreeSpace,
     limits: Limits,
 ) -> SpoolingServer:
     """Bind a `SpoolingServer`; its `serve_forever` accepts, its `shutdown` stops that.
@@ -366,10 +379,11 @@ def make_server(
         address,
         evt_handlers=[*handlers, (evt.EVT_CONN_CLOSE, _on_close)],
         server_class=SpoolingServer,
-        folder=folder,
+        space=space,
         limits=limits,
     )
     # `shutdown` takes it out of this list again.
     ae._servers.append(server)
+    server.contexts = SharedContexts(server.contexts)
     bound: SpoolingServer = server
     return bound

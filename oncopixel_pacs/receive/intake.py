@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
+from pynetdicom.dsutils import split_dataset
 
 from oncopixel_pacs.domain import ImageFacts, Instance, IntakeOutcome, StudyHeader
 from oncopixel_pacs.errors import (
@@ -22,6 +23,7 @@ from oncopixel_pacs.errors import (
     OutOfResources,
 )
 from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
+from oncopixel_pacs.receive import commitment
 from oncopixel_pacs.receive.header import (
     PARSE_ERRORS,
     Header,
@@ -138,6 +140,25 @@ class Intake:
             except IntakeRefused as exc:
                 log.warning("intake.orphan_refused", path=orphan, reason=str(exc))
         return adopted
+
+    def judge(self, request: commitment.Request) -> tuple[commitment.Verdict, ...]:
+        """Say of each instance whether it is safe here: row committed, bytes as received.
+
+        Never raises for an instance that is not; see `commitment.judge`.
+        """
+        verdicts = commitment.judge(request, self._catalogue.holdings, self._is_intact)
+        for verdict in verdicts:
+            if verdict.failure == commitment.PROCESSING_FAILURE:
+                log.error("commitment.damaged", sop_instance_uid=verdict.reference.sop_instance_uid)
+        return verdicts
+
+    def _is_intact(self, path: str, sha256: str) -> bool:
+        file = self._files.absolute(path)
+        try:
+            _, offset = split_dataset(file)
+        except PARSE_ERRORS:
+            return False
+        return dataset_digest(file, offset) == sha256
 
     def _adopt(self, orphan: str) -> bool:
         path = self._files.absolute(orphan)

@@ -1,11 +1,12 @@
-"""The acceptor: association, C-ECHO, C-STORE. 0x0000 means safe."""
+"""The acceptor: association, C-ECHO, C-STORE, storage commitment. 0x0000 means safe."""
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
 from oncopixel_pacs.errors import ConfigurationError, DatasetMismatch, IntakeRefused
+from oncopixel_pacs.receive.commitment_scp import ATTEMPT_WAITS, CommitmentScp
 from oncopixel_pacs.receive.contexts import supported_contexts
 from oncopixel_pacs.receive.guards import (
     DEFAULT_LIMITS,
@@ -23,9 +25,13 @@ from oncopixel_pacs.receive.guards import (
     received_file,
 )
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.peers import is_known, why_unknown
 from oncopixel_pacs.receive.privacy import quieten_libraries
+from oncopixel_pacs.receive.rejections import RejectionRecorder
 from oncopixel_pacs.receive.status import SUCCESS, refusal
-from oncopixel_pacs.settings import PeerSettings, Settings
+from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.callers import Callers
+from oncopixel_pacs.store.free_space import FreeSpace, free_bytes
 
 log = structlog.get_logger()
 
@@ -37,7 +43,7 @@ POLL_SECONDS = 0.1
 
 
 class StorageScp:
-    """Verification and storage SCP.
+    """Verification, storage and storage commitment SCP.
 
     Parameters
     ----------
@@ -45,12 +51,33 @@ class StorageScp:
         AE title, address and known peers.
     intake
         Where each object goes; its answer decides the status.
+    callers
+        Where rejected callers are remembered.
+    now
+        Clock, timezone-aware UTC.
+    free_bytes
+        Tells the free bytes of the volume that a folder lies on.
+    attempt_waits
+        Seconds before each attempt to report a commitment on an association of our own.
     """
 
-    def __init__(self, settings: Settings, intake: Intake, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        callers: Callers,
+        now: Callable[[], datetime],
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        free_bytes: Callable[[Path], int] = free_bytes,
+        attempt_waits: Sequence[float] = ATTEMPT_WAITS,
+    ) -> None:
         self._settings = settings
         self._intake = intake
         self._limits = limits
+        self._space = FreeSpace(intake.incoming, settings.receive.least_free_bytes, free_bytes)
+        self._commitment = CommitmentScp(settings, intake.judge, attempt_waits)
+        self._rejections = RejectionRecorder(callers, now)
         self._server: SpoolingServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -69,7 +96,7 @@ class StorageScp:
         """
         quieten_libraries()
         entity = ApplicationEntity(self._settings.ae_title)
-        entity.supported_contexts = supported_contexts()
+        entity.supported_contexts = supported_contexts(self._settings.receive.further_sop_classes)
         entity.require_called_aet = True
         entity.require_calling_aet = [peer.ae_title for peer in self._settings.peers]
         address = (self._settings.dimse_host, self._settings.dimse_port)
@@ -77,9 +104,10 @@ class StorageScp:
             (evt.EVT_REQUESTED, self._on_request),
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._commitment.on_action),
         ]
         try:
-            server = make_server(entity, address, handlers, self._intake.incoming, self._limits)
+            server = make_server(entity, address, handlers, self._space, self._limits)
         except OSError as exc:
             raise ConfigurationError(
                 f"DICOM cannot listen on {address[0]} port {address[1]} ({exc.strerror}); "
@@ -90,6 +118,7 @@ class StorageScp:
             target=server.serve_forever, args=(POLL_SECONDS,), name="dicom", daemon=True
         )
         self._thread.start()
+        self._rejections.start()
         return int(server.server_address[1])
 
     def stop(self, grace_seconds: float = 10.0) -> None:
@@ -100,9 +129,12 @@ class StorageScp:
         server, self._server = self._server, None
         if server is None or self._thread is None:
             return
+        self._commitment.stop()
         server.shutdown()
         self._thread.join()
         server.end_associations(grace_seconds)
+        self._commitment.join(grace_seconds)
+        self._rejections.stop()
 
     def _on_request(self, event: evt.Event) -> None:
         assoc = event.assoc
@@ -111,19 +143,23 @@ class StorageScp:
         if not is_known(self._settings.peers, calling, assoc.requestor.address):
             assoc.acse.send_reject(*REJECT_CALLING_AE_TITLE)
             assoc.is_rejected = True
-            self._on_rejected(event)
+            self._note_rejected(event, f": {why_unknown(self._settings.peers, calling)}")
             assoc.kill()
 
     def _on_rejected(self, event: evt.Event) -> None:
+        self._note_rejected(event)
+
+    def _note_rejected(self, event: evt.Event, because: str = "") -> None:
         request: Any = event.assoc.requestor.primitive
         answer: Any = event.assoc.acceptor.primitive
-        log.warning(
-            "association.rejected",
-            calling_ae_title=str(request.calling_ae_title).strip(),
-            called_ae_title=str(request.called_ae_title).strip(),
-            address=event.assoc.requestor.address,
-            reason=answer.reason_str,
-        )
+        caller = {
+            "calling_ae_title": str(request.calling_ae_title).strip(),
+            "called_ae_title": str(request.called_ae_title).strip(),
+            "address": str(event.assoc.requestor.address),
+            "reason": f"{answer.reason_str}{because}",
+        }
+        log.warning("association.rejected", **caller)
+        self._rejections.note(**caller)
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         """Answer one C-STORE. The only broad except of the package: no object ends a server."""
@@ -160,28 +196,3 @@ class StorageScp:
             outcome=outcome.value,
         )
         return SUCCESS
-
-
-def is_known(peers: Iterable[PeerSettings], calling_ae_title: str, address: str) -> bool:
-    """Whether a caller may open associations; anyone may when no peer is configured.
-
-    Parameters
-    ----------
-    address
-        IP address it calls from.
-    """
-    known = tuple(peers)
-    if not known:
-        return True
-    return any(
-        peer.ae_title.strip() == calling_ae_title
-        and (peer.address is None or _same_address(peer.address, address))
-        for peer in known
-    )
-
-
-def _same_address(configured: str, actual: str) -> bool:
-    try:
-        return ipaddress.ip_address(configured) == ipaddress.ip_address(actual)
-    except ValueError:
-        return configured == actual

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, tuple_
@@ -24,7 +25,7 @@ from oncopixel_pacs.domain import (
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.rows import dump_facts, dump_header, to_job, to_study
+from oncopixel_pacs.store.rows import dump_facts, dump_header, to_instance, to_job, to_study
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 #: Called inside the transaction that makes a job, to hand it to the workflow engine.
@@ -33,6 +34,16 @@ Enqueue = Callable[[Session, Job, int], None]
 
 #: Rows that another association may commit first: the study, the instance, the conflict.
 _RACES = 3
+#: Fewer than any database's limit of parameters in one statement.
+_UIDS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What is recorded under a SOP Instance UID: path and SHA-256 of each content."""
+
+    sop_class_uid: str
+    files: tuple[tuple[str, str], ...]
 
 
 class Catalogue:
@@ -72,6 +83,15 @@ class Catalogue:
             if held.sha256 == instance.sha256:
                 return IntakeOutcome.DUPLICATE
             return _add_conflict(session, instance, held)
+
+    def holdings(self, sop_instance_uids: Sequence[str]) -> dict[str, Holding]:
+        """Find what is recorded under these UIDs, other content under the same UID included."""
+        found: dict[str, Holding] = {}
+        with self._database.read() as session:
+            for begin in range(0, len(sop_instance_uids), _UIDS_AT_A_TIME):
+                uids = sop_instance_uids[begin : begin + _UIDS_AT_A_TIME]
+                found |= _holdings(session, uids)
+        return found
 
     def receiving(self) -> tuple[Study, ...]:
         """Every study that is not settled, oldest first."""
@@ -224,6 +244,29 @@ def _add_new(session: Session, instance: Instance, header: StudyHeader) -> None:
             facts=dump_facts(instance.facts),
         )
     )
+
+
+def _holdings(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
+    conflicts = session.exec(
+        select(ConflictRow).where(col(ConflictRow.sop_instance_uid).in_(uids))
+    ).all()
+    rows = session.exec(
+        select(InstanceRow).where(col(InstanceRow.sop_instance_uid).in_(uids))
+    ).all()
+    return {
+        row.sop_instance_uid: Holding(
+            to_instance(row).facts.sop_class_uid,
+            (
+                (row.path, row.sha256),
+                *(
+                    (other.path, other.sha256)
+                    for other in conflicts
+                    if other.sop_instance_uid == row.sop_instance_uid
+                ),
+            ),
+        )
+        for row in rows
+    }
 
 
 def _add_conflict(session: Session, instance: Instance, held: InstanceRow) -> IntakeOutcome:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -104,6 +105,16 @@ class FileStore:
         """Relative path of every stored instance, those without a row included."""
         for path in (self.data_dir / "instances").glob("*/*.dcm"):
             yield str(path.relative_to(self.data_dir))
+
+    def sweep_writing(self, older_than_seconds: float = 3600.0) -> int:
+        """Remove half-written results of a process that died; young ones may be in the making."""
+        count = 0
+        for path in self._writing.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than_seconds:
+                    path.unlink()
+                    count += 1
+        return count
 
     def sweep_incoming(self) -> int:
         """Remove what interrupted transfers left behind; none of it was acknowledged."""

@@ -134,6 +134,11 @@ class Ledger:
             rows = session.exec(select(JobRow).where(col(JobRow.state).not_in(final))).all()
             return tuple((row.id, row.run) for row in rows)
 
+    def current_run(self, job_id: str) -> int:
+        """Count how often a job was queued; work of an earlier run is out of date."""
+        with self._database.read() as session:
+            return job_row(session, job_id).run
+
     def begin_step(self, job_id: str, name: StepName, now: datetime) -> int:
         """Note that a step starts; returns which attempt it is, from 1."""
         with self._database.write() as session:

@@ -152,3 +152,19 @@ class DeliveryRow(SQLModel, table=True):
     error: str = ""
     next_attempt_at: datetime | None = _moment(nullable=True)
     finished_at: datetime | None = _moment(nullable=True)
+
+
+class RejectedCallerRow(SQLModel, table=True):
+    """Association requests that were rejected, by caller and reason."""
+
+    __tablename__ = "rejected_caller"
+    __table_args__ = (UniqueConstraint("calling_ae_title", "called_ae_title", "address", "reason"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    reason: str
+    first_at: datetime = _moment()
+    last_at: datetime = _moment(index=True)
+    count: int = 1

@@ -68,10 +68,10 @@ class StudySteps:
     stopping: threading.Event
     first_retry_seconds: float = 2.0
 
-    def analyse(self, job_id: str) -> None:
+    def analyse(self, job_id: str, run: int) -> None:
         """Run the models on the images of a job and keep the result."""
         job = self.ledger.job(job_id)
-        if job.state.final:
+        if job.state.final or self.ledger.current_run(job_id) != run:
             return
         if job.result is not None:
             self._conclude(job, job.result)
@@ -82,7 +82,7 @@ class StudySteps:
     def write(self, job_id: str, run: int) -> None:
         """Write a job's result objects, then queue their deliveries."""
         job = self.ledger.job(job_id)
-        if job.state.final:
+        if job.state.final or self.ledger.current_run(job_id) != run:
             return
         if job.objects:
             self._queue_deliveries(job, job.objects, run)

@@ -30,14 +30,17 @@ class DeliverySteps:
     calling_ae_title: str
     now: Callable[[], datetime]
 
-    def deliver(self, job_id: str, destination: str) -> float:
+    def deliver(self, job_id: str, run: int, destination: str) -> float:
         """Try once to send what a destination has not taken yet.
 
         Returns
         -------
         float
-            Seconds to wait before the next attempt; 0 when the destination is finished.
+            Seconds to wait before the next attempt; 0 when the destination is finished, or a
+            later run of the job sends.
         """
+        if self.ledger.current_run(job_id) != run:
+            return 0.0
         waiting = self.ledger.open_deliveries(job_id, destination)
         if waiting:
             self._send(destination, waiting)

@@ -45,17 +45,17 @@ class Steps:
     Attributes
     ----------
     analyse, write
-        Take a job id and its run.
+        Take a job id and its run; do nothing when it is not the latest.
     deliver
-        Takes job id and destination; returns the seconds to wait before calling it again, or 0
-        when the destination is finished.
+        Takes job id, run and destination; returns the seconds to wait before calling it again,
+        or 0 when the destination is finished or the run is not the latest.
 
     Any of them raises `Interrupted` when the server stops.
     """
 
-    analyse: Callable[[str], None]
+    analyse: Callable[[str, int], None]
     write: Callable[[str, int], None]
-    deliver: Callable[[str, str], float]
+    deliver: Callable[[str, int, str], float]
 
 
 class WorkQueue:
@@ -165,25 +165,25 @@ def _register(steps: Steps) -> None:
     retried: dict[str, Any] = {"retries_allowed": True, "max_attempts": _STEP_ATTEMPTS}
 
     @DBOS.step(name="analyse", **retried)
-    def analyse(job_id: str) -> None:
-        steps.analyse(job_id)
+    def analyse(job_id: str, run: int) -> None:
+        steps.analyse(job_id, run)
 
     @DBOS.step(name="write", **retried)
     def write(job_id: str, run: int) -> None:
         steps.write(job_id, run)
 
     @DBOS.step(name="deliver", **retried)
-    def deliver(job_id: str, destination: str) -> float:
-        return steps.deliver(job_id, destination)
+    def deliver(job_id: str, run: int, destination: str) -> float:
+        return steps.deliver(job_id, run, destination)
 
     @DBOS.workflow(name="study", max_recovery_attempts=_MAX_STARTS)
     def study(job_id: str, run: int) -> None:
-        analyse(job_id)
+        analyse(job_id, run)
         write(job_id, run)
 
     @DBOS.workflow(name="delivery", max_recovery_attempts=_MAX_STARTS)
     def delivery(job_id: str, run: int, destination: str, attempt: int) -> None:
-        wait = deliver(job_id, destination)
+        wait = deliver(job_id, run, destination)
         if wait:
             # Queued anew, not slept through: whoever waits must not keep others from sending.
             following = attempt + 1

@@ -9,12 +9,12 @@ from api_builders import finish, make_parts, serving
 from conftest import Store
 from pydantic import BaseModel
 
-from oncopixel_pacs.api import destinations, health, models, problems, schemas, study_schemas
+from oncopixel_pacs.api import destinations, health, models, peers, problems, schemas, study_schemas
 from oncopixel_pacs.api.application import create_app
 
 SHAPES = [
     shape
-    for module in (destinations, health, models, problems, schemas, study_schemas)
+    for module in (destinations, health, models, peers, problems, schemas, study_schemas)
     for shape in vars(module).values()
     if isinstance(shape, type) and issubclass(shape, BaseModel) and shape is not BaseModel
     if shape.__module__ == module.__name__
@@ -45,6 +45,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/jobs/{job_id}/images/{sop_instance_uid}/overlay.png",
         "GET /api/v1/models",
         "GET /api/v1/destinations",
+        "GET /api/v1/peers",
         "GET /health/live",
         "GET /health/ready",
     }

@@ -29,7 +29,7 @@ from oncopixel_pacs.domain import (
     StepState,
     StudyHeader,
 )
-from oncopixel_pacs.errors import NotFound
+from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.store.ledger import Ledger
 
 EVERYTHING = tuple(ObjectKind)
@@ -401,3 +401,52 @@ def test_a_list_of_jobs_holds_all_that_each_job_has(store: Store, ledger: Ledger
         "job": ledger.job("job"),
         "second": ledger.job("second"),
     }
+
+
+def test_a_job_starts_again_only_from_the_states_that_are_asked_for(ledger: Ledger) -> None:
+    handed: list[str] = []
+    with pytest.raises(ConfigurationError, match="Job job is queued; only failed"):
+        ledger.restart("job", lambda _s, job, _r: handed.append(job.id), [JobState.FAILED])
+    assert (handed, ledger.current_run("job")) == ([], 1)
+    ledger.finish("job", JobState.FAILED, NOON)
+    ledger.restart("job", lambda _s, job, _r: handed.append(job.id), [JobState.FAILED])
+    assert (handed, ledger.current_run("job")) == (["job"], 2)
+
+
+def test_the_latest_job_of_each_study_is_found(store: Store) -> None:
+    new_job(store, "first", 1)
+    new_job(store, "second", 2)
+    new_job(store, "other", 3, "1.2.3")
+    found = store.ledger.latest_jobs([STUDY_UID, "1.2.3", "1.2.4"])
+    assert {study: job.id for study, job in found.items()} == {
+        STUDY_UID: "second",
+        "1.2.3": "other",
+    }
+
+
+def test_a_report_finds_those_of_earlier_revisions(store: Store) -> None:
+    new_job(store, "first", 1)
+    queue(store.ledger, job_id="first")
+    second = new_job(store, "second", 2)
+    queue(store.ledger, [make_object(9, ObjectKind.SR)], job_id="second")
+    third = new_job(store, "third", 3)
+    new_job(store, "other", 1, "1.2.3")
+    assert store.ledger.earlier_reports(second) == (OBJECTS[2],)
+    assert store.ledger.earlier_reports(third) == (OBJECTS[2], make_object(9, ObjectKind.SR))
+    assert store.ledger.earlier_reports(store.ledger.job("other")) == ()
+
+
+def test_the_delivery_in_trouble_that_waits_longest_is_found(store: Store, ledger: Ledger) -> None:
+    assert ledger.oldest_problem("pacs") is None
+    queue(ledger)
+    deliver(ledger, OBJECTS[0])
+    for item, state in ((OBJECTS[1], DeliveryState.QUEUED), (OBJECTS[2], DeliveryState.FAILED)):
+        ledger.record_delivery(make_delivery(item, state, error="No answer."))
+    new_job(store, "second", 2)
+    queue(ledger, [make_object(9)], job_id="second")
+    ledger.record_delivery(make_delivery(make_object(9), DeliveryState.QUEUED, error="Later."))
+    found = ledger.oldest_problem("pacs")
+    assert found is not None
+    job, delivery = found
+    assert (job.id, delivery.sop_instance_uid) == ("job", OBJECTS[1].sop_instance_uid)
+    assert ledger.oldest_problem("ris") is None

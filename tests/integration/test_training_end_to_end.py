@@ -45,18 +45,19 @@ learning_rate = 1e-3
 name = "tiny-classifier"
 task = "classify"
 [network]
-target = "DenseNet"
+target = "ResNet"
 [network.arguments]
+block = "basic"
+layers = [1, 1, 1, 1]
+block_inplanes = [4, 4, 8, 8]
 spatial_dims = 2
-in_channels = 1
-out_channels = 1
-init_features = 4
-growth_rate = 4
-block_config = [1, 1]
-norm = "batch"
+n_input_channels = 1
+num_classes = 1
+conv1_t_stride = 2
 [[phases]]
 kind = "crops"
 size = [64, 64]
+part_of = [96, 64]
 steps = 1
 batch = 2
 learning_rate = 1e-3

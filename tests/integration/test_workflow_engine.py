@@ -217,6 +217,38 @@ def test_a_database_that_is_away_is_reported_and_not_waited_for(works: Works) ->
         connection.execute(sa.text("ALTER TABLE away RENAME TO workflow_status"))
 
 
+def test_work_of_an_earlier_run_is_out_of_date(works: Works, pacs: PretendedPacs) -> None:
+    """A person retries a job before the engine has ended the run that failed."""
+    pacs.answer = put_off
+    job = works.settle()
+    until(lambda: pacs.received)
+    works.retry(job.id)
+    sent = works.in_state(job.id, JobState.DELIVERING)
+    steps = works.steps()
+    steps.analyse(job.id, 1)
+    steps.write(job.id, 1)
+    assert steps.deliver(job.id, 1, "pacs") == 0
+    assert works.job(job.id).objects == sent.objects
+    pacs.answer = accept
+    assert works.finished(job.id).state is JobState.DONE
+    assert len(works.model.asked) == 1
+
+
+def test_a_failed_run_does_not_go_on_when_the_job_is_retried_at_once(works: Works) -> None:
+    works.model.failures.append(AnalysisFailed("No.", permanent=True))
+    works.model.go.clear()
+    job = works.settle()
+    works.model.busy.wait(30)
+    works.model.go.set()
+    works.finished(job.id)
+    works.model.go.clear()
+    works.retry(job.id)
+    works.steps().write(job.id, 1)
+    assert not works.job(job.id).state.final
+    works.model.go.set()
+    assert works.finished(job.id).state is JobState.DONE
+
+
 def test_queueing_the_same_work_twice_does_it_once(works: Works) -> None:
     works.model.go.clear()
     job = works.settle()

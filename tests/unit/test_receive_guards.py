@@ -15,6 +15,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import (
     AssociationServer,
     AssociationSocket,
@@ -23,12 +24,15 @@ from pynetdicom.transport import (
 )
 
 from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION, Spool
+from oncopixel_pacs.store.free_space import FreeSpace
 
 SIGNATURES: dict[Any, str] = {
     AssociationSocket.__init__: "(self, assoc, client_socket, address)",
     AssociationSocket.recv: "(self, nr_bytes)",
     DIMSEServiceProvider.__init__: "(self, assoc)",
     DIMSEServiceProvider.receive_primitive: "(self, primitive)",
+    DIMSEServiceProvider.get_msg: "(self, block)",
+    DIMSEServiceProvider.send_msg: "(self, primitive, context_id)",
     RequestHandler._create_association: "(self)",
     AssociationServer.__init__: (
         "(self, ae, address, ae_title, contexts, ssl_context, evt_handlers, request_handler)"
@@ -46,6 +50,9 @@ NAMES: list[tuple[Any, tuple[str, ...]]] = [
     (DIMSEMessage.message_to_primitive, ("_dataset_file", "_dataset_path")),
     (StorageServiceClass.SCP, ("_dataset_file", "close", "unlink", "name")),
     (DIMSEServiceProvider.receive_primitive, ("message", "event_queue")),
+    (Association._run_reactor, ("get_msg",)),
+    (RequestHandler._create_association, ("deepcopy", "contexts", "supported_contexts")),
+    (StorageCommitmentServiceClass._n_action_scp, ("send_msg",)),
     (DULServiceProvider._read_pdu_data, ("recv",)),
     (AssociationServer.shutdown, ("_servers",)),
     (Association.run_reactor, ("is_rejected", "is_aborted", "receive_pdu")),
@@ -76,14 +83,14 @@ def test_a_store_request_carries_the_file_to_the_handler() -> None:
 
 
 def test_a_spool_that_was_never_kept_leaves_nothing(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, limit_bytes=100)
+    spool = Spool(FreeSpace(tmp_path, 0), limit_bytes=100)
     spool.write(b"x" * 10)
     spool.discard()
     assert not list(tmp_path.iterdir())
 
 
 def test_one_byte_too_many_is_remembered_and_the_rest_is_dropped(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, limit_bytes=100)
+    spool = Spool(FreeSpace(tmp_path, 0), limit_bytes=100)
     for _ in range(50):
         spool.write(b"x" * 10)
     spool.close()
@@ -93,7 +100,7 @@ def test_one_byte_too_many_is_remembered_and_the_rest_is_dropped(tmp_path: Path)
 
 
 def test_a_folder_that_takes_no_file_is_remembered(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "missing", limit_bytes=100)
+    spool = Spool(FreeSpace(tmp_path / "missing", 0, lambda _: 1), limit_bytes=100)
     spool.write(b"x")
     spool.close()
     spool.discard()
@@ -101,7 +108,7 @@ def test_a_folder_that_takes_no_file_is_remembered(tmp_path: Path) -> None:
 
 
 def test_spools_do_not_share_a_file(tmp_path: Path) -> None:
-    spools = [Spool(tmp_path, limit_bytes=1) for _ in range(8)]
+    spools = [Spool(FreeSpace(tmp_path, 0), limit_bytes=1) for _ in range(8)]
     assert len({spool.name for spool in spools}) == 8
     for spool in spools:
         spool.discard()

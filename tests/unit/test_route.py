@@ -25,6 +25,7 @@ FLAWS: list[tuple[dict[str, Any], Reason]] = [
     ({"sop_class_uid": FOR_PROCESSING}, Reason.FOR_PROCESSING),
     ({"presentation_intent": "FOR PROCESSING"}, Reason.FOR_PROCESSING),
     ({"modality": "CR"}, Reason.NOT_MAMMOGRAPHY),
+    ({"modality": "DX", "presentation_intent": "FOR PROCESSING"}, Reason.NOT_MAMMOGRAPHY),
     ({"sop_class_uid": SECONDARY_CAPTURE}, Reason.NOT_MAMMOGRAPHY),
     ({"has_pixel_data": False}, Reason.NO_PIXEL_DATA),
     ({"frames": 2}, Reason.MULTI_FRAME),

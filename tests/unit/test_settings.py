@@ -12,7 +12,6 @@ from oncopixel_pacs import settings as settings_module
 from oncopixel_pacs.domain import ModelTask, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import (
-    BUNDLES,
     CStoreDestination,
     FolderDestination,
     Settings,
@@ -237,7 +236,6 @@ def test_a_refusal_does_not_quote_a_secret() -> None:
     assert "s3cret" not in refusal(api={"tokens": ["s3cret-token"], "extra": "s3cret"})
 
 
-@pytest.mark.skipif(not (BUNDLES / "models.toml").exists(), reason="no model is shipped yet")
 def test_the_shipped_models_are_those_that_are_pinned() -> None:
     models = shipped_models()
     assert {model.task for model in models} == set(ModelTask)
@@ -262,3 +260,8 @@ def test_shipped_models_run_when_none_is_configured(
 def test_configured_models_replace_the_shipped_ones(tmp_path: Path) -> None:
     config = write(tmp_path, MODEL.format(name="mine", sha256="0" * 64))
     assert [model.name for model in load_settings(config).active_models] == ["mine"]
+
+
+def test_a_peer_with_a_port_needs_an_address() -> None:
+    with pytest.raises(ConfigurationError, match="port needs address"):
+        load_settings(peers=[{"ae_title": "ROOM1", "port": 104}])

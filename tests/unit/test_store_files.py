@@ -208,3 +208,16 @@ def test_label_maps_are_made_durable(files: FileStore, monkeypatch: pytest.Monke
     calls = calls_of(monkeypatch)
     files.sync_labels("job-1")
     assert calls == [("fsync", labels), ("fsync", labels.parent), ("fsync", files.data_dir)]
+
+
+def test_half_written_results_are_swept_once_they_are_old(tmp_path: Path) -> None:
+    files = FileStore(tmp_path)
+    old, young = tmp_path / "writing" / "old.part", tmp_path / "writing" / "young.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+
+    assert files.sweep_writing() == 1
+
+    assert not old.exists()
+    assert young.exists()

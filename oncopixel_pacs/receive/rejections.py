@@ -1,0 +1,90 @@
+"""Remembers who was not let in, in a thread of its own: a flood of strangers holds nobody up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.store.callers import Callers, RejectedCaller
+
+log = structlog.get_logger()
+
+#: Kinds of callers that wait to be written; more than that are in the log alone.
+MOST_PENDING = 256
+#: Least time between two transactions.
+PAUSE_SECONDS = 1.0
+_AE_TITLE_CHARACTERS = 16
+
+
+class RejectionRecorder:
+    """Counts rejected callers and writes them to the database now and then."""
+
+    def __init__(self, callers: Callers, now: Callable[[], datetime]) -> None:
+        self._callers = callers
+        self._now = now
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[str, str, str, str], RejectedCaller] = {}
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rejections", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is pending, and end."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def note(self, calling_ae_title: str, called_ae_title: str, address: str, reason: str) -> None:
+        """Remember one rejected request; returns at once."""
+        now = self._now()
+        item = RejectedCaller(
+            _printable(calling_ae_title), _printable(called_ae_title), address, reason, now, now
+        )
+        with self._lock:
+            self._join(item)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            self._write()
+            self._stopping.wait(PAUSE_SECONDS)
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            batch, self._pending = list(self._pending.values()), {}
+        if not batch:
+            return
+        try:
+            self._callers.add(batch)
+        except OutOfResources as exc:
+            log.warning("association.rejections_unwritten", reason=str(exc))
+            with self._lock:
+                later, self._pending = list(self._pending.values()), {}
+                for item in (*batch, *later):
+                    self._join(item)
+            self._wake.set()
+
+    def _join(self, item: RejectedCaller) -> None:
+        earlier = self._pending.get(item.key)
+        if earlier is not None:
+            self._pending[item.key] = earlier.joined(item)
+        elif len(self._pending) < MOST_PENDING:
+            self._pending[item.key] = item
+
+
+def _printable(ae_title: str) -> str:
+    """Replace what PS3.5 6.2 forbids: an AE title comes from a stranger."""
+    plain = "".join(character if " " <= character <= "~" else "?" for character in ae_title)
+    return plain.strip()[:_AE_TITLE_CHARACTERS]

@@ -178,9 +178,9 @@ def test_voi_luts_and_several_windows(folders: tuple[Path, Path]) -> None:
 def test_a_modality_lut(folders: tuple[Path, Path]) -> None:
     def change(dataset: Dataset) -> None:
         table = Dataset()
-        table.add_new(0x00283002, "US", [4096, 0, 12])
+        table.add_new(0x00283002, "US", [4096, 0, 16])
         table.ModalityLUTType = "US"
-        table.add_new(0x00283006, "OW", np.arange(4096, dtype="<u2").tobytes())
+        table.add_new(0x00283006, "OW", (16 * np.arange(4096)).astype("<u2").tobytes())
         dataset.ModalityLUTSequence = Sequence([table])
         del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
 

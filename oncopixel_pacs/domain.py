@@ -308,6 +308,9 @@ class ObjectKind(StrEnum):
     SEG = "seg"
     SR = "sr"
     CAD_SR = "cad-sr"
+    SC = "sc"
+    GSPS = "gsps"
+    KOS = "kos"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,23 @@ class ReceiveSettings(Section):
     """Storage SOP classes that are taken besides those of the product; stored, not analysed."""
 
 
-class CStoreDestination(Section):
+class DestinationProfile(Section):
+    """What goes to a destination."""
+
+    viewer: Literal["full", "basic"] = "full"
+    """What people see results with there; ``basic`` adds ``sc`` to the default of ``objects``."""
+    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
+    """Which kinds of result objects go there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pictures_for_a_basic_viewer(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("viewer") == "basic" and "objects" not in given:
+            return {**given, "objects": (ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC)}
+        return given
+
+
+class CStoreDestination(DestinationProfile):
     """A PACS that takes results by C-STORE."""
 
     type: Literal["cstore"]
@@ -80,11 +96,9 @@ class CStoreDestination(Section):
     port: Port
     ae_title: AeTitle
     """Called AE title."""
-    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
-    """Which kinds of result objects go there."""
 
 
-class OrthancDestination(Section):
+class OrthancDestination(DestinationProfile):
     """An Orthanc that takes results by its REST API."""
 
     type: Literal["orthanc"]
@@ -94,19 +108,15 @@ class OrthancDestination(Section):
     """Base URL, such as ``http://127.0.0.1:8042``."""
     user: str | None = None
     password: SecretStr | None = None
-    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
-    """Which kinds of result objects go there."""
 
 
-class FolderDestination(Section):
+class FolderDestination(DestinationProfile):
     """A folder that takes results as Part 10 files, one folder per study."""
 
     type: Literal["folder"]
     name: Name
     """Name of the destination, unique."""
     path: Path
-    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
-    """Which kinds of result objects go there."""
 
 
 DestinationSettings = Annotated[

@@ -45,7 +45,7 @@ def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lut:
+class Lut:
     """A LUT of PS3.3 C.11.1.1 or C.11.2.1.1: `first` is the value that the first entry is for."""
 
     first: int
@@ -53,13 +53,14 @@ class _Lut:
     entries: NDArray[np.float32]
 
     def __call__(self, values: NDArray[Any]) -> _Values:
+        """Map values; those before the first entry or after the last get that one's."""
         index = np.rint(values).astype(np.int32) - self.first
         mapped: _Values = self.entries[np.clip(index, 0, len(self.entries) - 1)]
         return mapped
 
 
 def _modality(stored: NDArray[Any], dataset: Dataset) -> _Values:
-    lut = _read_lut(dataset, "ModalityLUTSequence")
+    lut = read_lut(dataset, "ModalityLUTSequence")
     if lut is not None:
         return lut(stored)
     values = stored.astype(np.float32)
@@ -77,12 +78,12 @@ def _voi(values: _Values, dataset: Dataset, padding: _Mask | None) -> _Values:
     Units that write both a LUT and windows mean the LUT: it holds their own tone curve, which
     a window only approximates. What shows hardly any difference is not what was meant.
     """
-    lut = _read_lut(dataset, "VOILUTSequence")
+    lut = read_lut(dataset, "VOILUTSequence")
     if lut is not None:
         shown: _Values = np.clip(lut(values) / np.float32(2**lut.bits - 1), 0, 1)
         if np.ptp(shown) > 0.01:
             return shown
-    window = _read_window(dataset)
+    window = read_window(dataset)
     if window is not None:
         shown = _windowed(values, *window)
         if np.ptp(shown) > 0.01:
@@ -92,7 +93,7 @@ def _voi(values: _Values, dataset: Dataset, padding: _Mask | None) -> _Values:
     return _windowed(values, (low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
 
 
-def _read_window(dataset: Dataset) -> tuple[float, float, str] | None:
+def read_window(dataset: Dataset) -> tuple[float, float, str] | None:
     """Read ``(centre, width, function)`` of the first window; ``None`` when it is unusable."""
     centre, width = _first(dataset, "WindowCenter"), _first(dataset, "WindowWidth")
     function = _word(dataset, "VOILUTFunction")
@@ -144,7 +145,7 @@ def _padding(stored: NDArray[Any], dataset: Dataset) -> _Mask | None:
     return marked
 
 
-def _read_lut(dataset: Dataset, keyword: str) -> _Lut | None:
+def read_lut(dataset: Dataset, keyword: str) -> Lut | None:
     """Read the first LUT of a sequence; ``None`` when there is none or it is unusable."""
     try:
         item = dataset[keyword].value[0]
@@ -163,7 +164,7 @@ def _read_lut(dataset: Dataset, keyword: str) -> _Lut | None:
     if signed and keyword == "ModalityLUTSequence" and first > 0x7FFF:
         first -= 0x10000
     entries = entries[: count or 1 << 16]
-    return _Lut(first, bits, entries.astype(np.float32))
+    return Lut(first, bits, entries.astype(np.float32))
 
 
 def _first(dataset: Dataset, keyword: str) -> float | None:

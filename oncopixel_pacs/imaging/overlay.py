@@ -25,6 +25,22 @@ def render_overlay(
     caption: str,
     height_px: int = 1024,
 ) -> bytes:
+    """Draw an image with the outlines of its findings, see `draw_overlay`.
+
+    Returns
+    -------
+    bytes
+        PNG, with the research notice burnt in.
+    """
+    out = io.BytesIO()
+    picture = Image.fromarray(draw_overlay(mammogram, labels, caption, height_px), "RGB")
+    picture.save(out, "PNG", optimize=False)
+    return out.getvalue()
+
+
+def draw_overlay(
+    mammogram: Mammogram, labels: NDArray[np.uint8] | None, caption: str, height_px: int
+) -> NDArray[np.uint8]:
     """Draw an image with the outlines of its findings.
 
     Parameters
@@ -38,8 +54,8 @@ def render_overlay(
 
     Returns
     -------
-    bytes
-        PNG, with the research notice burnt in.
+    numpy.ndarray
+        uint8 ``(height, width, 3)``, RGB, with the research notice burnt in.
     """
     shape = _shape(mammogram, height_px)
     grey = area_resample(mammogram.pixels, shape)
@@ -48,9 +64,7 @@ def render_overlay(
         _outline(picture, labels, shape)
     image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8), "RGB")
     _write(image, caption, _dark_side_is_right(grey))
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=False)
-    return out.getvalue()
+    return np.asarray(image)
 
 
 def _shape(mammogram: Mammogram, height_px: int) -> tuple[int, int]:

@@ -154,6 +154,13 @@ ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
 
+# TID 2010 Key Object Selection
+OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
+KEY_OBJECT_DESCRIPTION = _dcm("113012", "Key Object Description")
+
+# Pictures
+SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")  # CID 7202
+
 
 def code_item(code: Code) -> Dataset:
     """Item of a code sequence, PS3.3 table 8.8-1 (basic code sequence macro)."""

@@ -93,6 +93,13 @@ def image(
     return item
 
 
+def composite(relation: Relation, instance: Dataset) -> Dataset:
+    """Item of value type COMPOSITE that refers to an instance which is no image."""
+    item = _item("COMPOSITE", None, relation)
+    item.ReferencedSOPSequence = [sop_reference(instance)]
+    return item
+
+
 def date(relation: Relation, name: Code, value: str) -> Dataset:
     """Item of value type DATE."""
     item = _item("DATE", name, relation)

@@ -40,19 +40,24 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
 
 def evidence_problems(dataset: Dataset) -> Iterator[str]:
     """Name references that are no evidence, or name both frame and segment."""
-    listed = {
-        str(item.ReferencedSOPInstanceUID)
-        for keyword in _EVIDENCE
-        for part in dataset.get(keyword) or ()
-        for item in walk(part)
-        if "ReferencedSOPInstanceUID" in item
-    }
+    listed = evidence_uids(dataset)
     for item in walk(dataset, skip=HEADER):
         if "ReferencedSOPInstanceUID" in item:
             if str(item.ReferencedSOPInstanceUID) not in listed:
                 yield f"{item.ReferencedSOPInstanceUID} is referred to, but no evidence"
             if "ReferencedFrameNumber" in item and "ReferencedSegmentNumber" in item:
                 yield "a reference names both frame and segment"
+
+
+def evidence_uids(dataset: Dataset) -> set[str]:
+    """Read the SOP Instance UIDs that a document lists as its evidence."""
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for keyword in _EVIDENCE
+        for part in dataset.get(keyword) or ()
+        for item in walk(part)
+        if "ReferencedSOPInstanceUID" in item
+    }
 
 
 def reported_findings(dataset: Dataset) -> set[Marked]:

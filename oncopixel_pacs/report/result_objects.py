@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,15 @@ from pydicom.uid import Comprehensive3DSRStorage, MammographyCADSRStorage
 
 from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.key_objects import Made, build_key_objects
 from oncopixel_pacs.report.mammography_cad import build_cad_report
 from oncopixel_pacs.report.measurement_report import build_measurement_report
+from oncopixel_pacs.report.presentation_state import build_presentation_state
 from oncopixel_pacs.report.provenance import Provenance, file_meta
+from oncopixel_pacs.report.secondary_capture import build_secondary_capture
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import SourceHeader, read_source
+from oncopixel_pacs.report.source_presentation import read_presentation
 from oncopixel_pacs.uids import derive_uid
 
 ReadLabels = Callable[[str], NDArray[np.uint8] | None]
@@ -28,7 +32,8 @@ Existing = Callable[[str], bytes | None]
 
 _REPORT_SERIES = 90_001
 _CAD_SERIES = 90_011
-_SEGMENTATION_SERIES = 90_100
+_KEY_OBJECT_SERIES = 90_021
+_IMAGE_SERIES = {ObjectKind.SEG: 90_100, ObjectKind.SC: 90_200, ObjectKind.GSPS: 90_300}
 _VIEW_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
 
 
@@ -90,8 +95,8 @@ def build_result_objects(
     Returns
     -------
     tuple of BuiltObject
-        SEGs in the order of the images, then the report, then the CAD report. When no image
-        was analysed, the CAD report alone, which then says so.
+        SEGs in the order of the images, the report, the CAD report, then the others. When no
+        image was analysed, at most the CAD report, which then says so.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def build_result_objects(
     if provenance.algorithm(ModelTask.SEGMENT) is not None:
         for item in analysed:
             uid = item.facts.sop_instance_uid
-            uids = _segmentation_uids(item, provenance)
+            uids = _image_uids(ObjectKind.SEG, item, provenance)
             segmentations[uid] = _stored(ObjectKind.SEG, uids, existing) or _built(
                 ObjectKind.SEG,
                 build_segmentation(headers[uid], item, read_labels(uid), provenance, uids),
@@ -133,7 +138,100 @@ def build_result_objects(
         provenance,
         _repairs(headers),
     )
-    return (*segmentations.values(), report, *cad)
+    sources = _Sources(headers, paths, read_labels)
+    pictures = tuple(_of_images(analysed, sources, provenance, existing, wanted))
+    objects = (*segmentations.values(), report, *cad, *(built for _, built in pictures))
+    if ObjectKind.KOS not in wanted or not result.findings:
+        return objects
+    of_images = [*segmentations.items(), *pictures]
+    return (*objects, _key_objects(headers, result, of_images, (report,), provenance, existing))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What is held of the images, each by SOP Instance UID."""
+
+    headers: Mapping[str, SourceHeader]
+    paths: Mapping[str, Path]
+    read_labels: ReadLabels
+
+
+def _of_images(
+    analysed: Sequence[ImageResult],
+    sources: _Sources,
+    provenance: Provenance,
+    existing: Existing,
+    wanted: Collection[ObjectKind],
+) -> Iterator[tuple[str, BuiltObject]]:
+    """Build the wanted objects that each image gets besides its SEG, with the image's UID."""
+
+    def picture(item: ImageResult, uids: ObjectUids) -> Dataset:
+        uid = item.facts.sop_instance_uid
+        labels = sources.read_labels(uid)
+        return build_secondary_capture(
+            sources.headers[uid], sources.paths[uid], item, labels, provenance, uids
+        )
+
+    def presentation(item: ImageResult, uids: ObjectUids) -> Dataset:
+        uid = item.facts.sop_instance_uid
+        shown = read_presentation(sources.paths[uid])
+        return build_presentation_state(sources.headers[uid], shown, item, provenance, uids)
+
+    writers = {ObjectKind.SC: picture, ObjectKind.GSPS: presentation}
+    for kind, write in writers.items():
+        for item in analysed if kind in wanted else ():
+            uids = _image_uids(kind, item, provenance)
+            source_uid = item.facts.sop_instance_uid
+            repairs = sources.headers[source_uid].repairs
+            yield (
+                source_uid,
+                _stored(kind, uids, existing)
+                or _built(kind, write(item, uids), provenance, repairs),
+            )
+
+
+def _key_objects(
+    headers: Mapping[str, SourceHeader],
+    result: StudyResult,
+    of_images: Sequence[tuple[str, BuiltObject]],
+    reports: Sequence[BuiltObject],
+    provenance: Provenance,
+    existing: Existing,
+) -> BuiltObject:
+    """Build the selection of images with findings and of the objects made of them.
+
+    What is selected depends on the kinds that are wanted, so its UIDs make the new one's.
+    """
+    found = {item.facts.sop_instance_uid for item, _ in result.findings}
+    selected = [(uid, built) for uid, built in of_images if uid in found]
+    parts = sorted({*found, *(item.sop_instance_uid for _, item in selected)})
+    parts += sorted(item.sop_instance_uid for item in reports)
+    uids = ObjectUids(
+        derive_uid(provenance.digest, *parts, ObjectKind.KOS, "instance"),
+        derive_uid(provenance.digest, result.study_instance_uid, ObjectKind.KOS, "series"),
+        _KEY_OBJECT_SERIES,
+    )
+    made = {
+        uid: Made(
+            pictures=tuple(
+                built.dataset
+                for of, built in selected
+                if of == uid and built.kind is not ObjectKind.GSPS
+            ),
+            presentation=next(
+                (b.dataset for of, b in selected if of == uid and b.kind is ObjectKind.GSPS), None
+            ),
+        )
+        for uid in found
+    }
+    return _stored(ObjectKind.KOS, uids, existing) or _built(
+        ObjectKind.KOS,
+        build_key_objects(
+            headers, result, made, [item.dataset for item in reports], provenance, uids
+        ),
+        provenance,
+        _repairs({uid: headers[uid] for uid in sorted(found)}),
+    )
 
 
 def _cad_report(
@@ -186,15 +284,18 @@ def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
     return header
 
 
-def _segmentation_uids(item: ImageResult, provenance: Provenance) -> ObjectUids:
-    """Own series for each image: viewers show one object of a SEG series."""
-    identity = (provenance.digest, item.facts.sop_instance_uid, ObjectKind.SEG)
+def _image_uids(kind: ObjectKind, item: ImageResult, provenance: Provenance) -> ObjectUids:
+    """Own series for each image: viewers show one object of a SEG series, and a series has a side.
+
+    Laterality (0020,0060) is an attribute of the series (PS3.3 C.7.3.1).
+    """
+    identity = (provenance.digest, item.facts.sop_instance_uid, kind)
     name = item.facts.name
     order = _VIEW_ORDER.index(name) if name in _VIEW_ORDER else len(_VIEW_ORDER)
     return ObjectUids(
         derive_uid(*identity, "instance"),
         derive_uid(*identity, "series"),
-        _SEGMENTATION_SERIES + order + 1,
+        _IMAGE_SERIES[kind] + order + 1,
     )
 
 

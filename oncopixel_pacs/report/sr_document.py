@@ -70,7 +70,7 @@ def document(
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.PerformedProcedureCodeSequence = []
-    dataset.ReferencedRequestSequence = [_request(source.dataset)]
+    dataset.ReferencedRequestSequence = [request_item(source.dataset)]
     sign(dataset, source.dataset, provenance)
     return dataset
 
@@ -123,7 +123,7 @@ def algorithm_items(
     ]
 
 
-def _request(header: Dataset) -> Dataset:
+def request_item(header: Dataset) -> Dataset:
     """Item of Referenced Request Sequence (0040,A370)."""
     steps = header.get("RequestAttributesSequence") or [Dataset()]
     item = Dataset()

@@ -15,7 +15,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from oncopixel_pacs.domain import ImageResult, Laterality, Reason, View
+from oncopixel_pacs.domain import ImageResult, Laterality, ObjectKind, Reason, View
 from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import TYPE_2, read_source
@@ -39,12 +39,13 @@ pytestmark = [
     pytest.mark.dcmtk,
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
 ]
+EVERYTHING = tuple(ObjectKind)
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
 
 
 def assert_valid(study: Case, folder: Path) -> None:
-    check(study.build(), study.paths)
-    report = validate_with_tools(study.save_objects(folder), study.paths.values())
+    check(study.build(wanted=EVERYTHING), study.paths)
+    report = validate_with_tools(study.save_objects(folder, EVERYTHING), study.paths.values())
     assert report.tools == TOOLS
     assert report.problems == ()
 
@@ -70,7 +71,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_any_number_of_findings(folders: tuple[Path, Path], findings: dict) -> None:
     study = case(folders[0], findings)
     assert_valid(study, folders[1])
-    assert validate_with_tools(study.save_objects(folders[1]), study.paths.values()).warnings == ()
+    objects = study.save_objects(folders[1], EVERYTHING)
+    assert validate_with_tools(objects, study.paths.values()).warnings == ()
 
 
 def test_an_image_that_was_not_analysed(folders: tuple[Path, Path]) -> None:
@@ -165,10 +167,22 @@ def test_voi_luts_and_several_windows(folders: tuple[Path, Path]) -> None:
         table = Dataset()
         table.add_new(0x00283002, "US", [256, 0, 12])
         table.LUTExplanation = "NORMAL"
-        table.add_new(0x00283006, "OW", np.arange(256, dtype="<u2").tobytes())
+        table.add_new(0x00283006, "OW", (16 * np.arange(256)).astype("<u2").tobytes())
         dataset.VOILUTSequence = Sequence([table])
         dataset.WindowCenter, dataset.WindowWidth = ["2653", "2713"], ["900", "750"]
         dataset.VOILUTFunction = "SIGMOID"
+
+    assert_valid(case(folders[0], {RIGHT_CC: 1}, change=change), folders[1])
+
+
+def test_a_modality_lut(folders: tuple[Path, Path]) -> None:
+    def change(dataset: Dataset) -> None:
+        table = Dataset()
+        table.add_new(0x00283002, "US", [4096, 0, 16])
+        table.ModalityLUTType = "US"
+        table.add_new(0x00283006, "OW", (16 * np.arange(4096)).astype("<u2").tobytes())
+        dataset.ModalityLUTSequence = Sequence([table])
+        del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
 
     assert_valid(case(folders[0], {RIGHT_CC: 1}, change=change), folders[1])
 

@@ -48,6 +48,27 @@ def states(job: Job) -> list[tuple[StepName, StepState, int]]:
     return [(step.name, step.state, step.attempts) for step in job.steps]
 
 
+def test_each_destination_gets_the_kinds_that_it_chose(store: Store, tmp_path: Path) -> None:
+    basic = folder_destination(tmp_path / "basic", "basic")
+    outlines = folder_destination(tmp_path / "outlines", "outlines")
+    destinations = (
+        basic.model_copy(update={"objects": (ObjectKind.SR, ObjectKind.SC)}),
+        outlines.model_copy(update={"objects": (ObjectKind.GSPS,)}),
+    )
+    works = Works(store, PretendedModel(), destinations)
+    with running(works):
+        works.receive(tmp_path / "in")
+        job = works.finished(works.settle().id)
+    assert job.state is JobState.DONE
+    kinds = [ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC, ObjectKind.GSPS]
+    assert [item.kind for item in job.objects] == kinds
+    sent = {
+        name: sorted(dcmread(path).Modality for path in (tmp_path / name).rglob("*.dcm"))
+        for name in ("basic", "outlines")
+    }
+    assert sent == {"basic": ["OT", "SR"], "outlines": ["PR"]}
+
+
 def test_a_study_becomes_delivered_results(works: Works, tmp_path: Path) -> None:
     job = works.finished(works.settle().id)
     assert (job.state, job.error, job.waiting_for) == (JobState.DONE, "", "")

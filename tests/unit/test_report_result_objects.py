@@ -133,3 +133,45 @@ def test_a_missing_or_swapped_source_file_is_refused(tmp_path: Path) -> None:
     other = save(mammogram(Laterality.LEFT, View.MLO), tmp_path)
     with pytest.raises(ResultRejected, match="holds another image"):
         replace(study, paths={uid: other}).build()
+
+
+EVERYTHING = tuple(ObjectKind)
+TWO_VIEWS = {FOUR_VIEWS[1]: 1, FOUR_VIEWS[2]: 0}
+
+
+def test_only_what_is_wanted_is_built_besides_segmentations_and_report(tmp_path: Path) -> None:
+    study = case(tmp_path, TWO_VIEWS)
+    always = [ObjectKind.SEG, ObjectKind.SEG, ObjectKind.SR]
+    assert [item.kind for item in study.build(wanted=())] == always
+    for kind, count in ((ObjectKind.SC, 2), (ObjectKind.GSPS, 2), (ObjectKind.KOS, 1)):
+        assert [item.kind for item in study.build(wanted=(kind,))] == always + [kind] * count
+
+
+def test_whatever_is_wanted_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    study = case(tmp_path, TWO_VIEWS)
+    first, second = study.build(wanted=EVERYTHING), study.build(wanted=EVERYTHING)
+    assert {item.kind for item in first} == set(EVERYTHING)
+    assert [item.part10 for item in first] == [item.part10 for item in second]
+
+
+def test_whatever_is_stored_is_not_built_again(tmp_path: Path) -> None:
+    study = case(tmp_path, TWO_VIEWS)
+    stored = {item.sop_instance_uid: item.part10 for item in study.build(wanted=EVERYTHING)}
+    later = replace(PROVENANCE, created_at=PROVENANCE.created_at.replace(year=2027))
+    again = study.build(later, stored.get, EVERYTHING)
+    assert {item.sop_instance_uid: item.part10 for item in again} == stored
+
+
+def test_other_models_make_other_objects_of_every_kind(tmp_path: Path) -> None:
+    study = case(tmp_path, TWO_VIEWS)
+    changed = replace(PROVENANCE, algorithms=(CLASSIFIER, replace(SEGMENTER, threshold=0.6)))
+    before = {item.sop_instance_uid for item in study.build(wanted=EVERYTHING)}
+    after = {item.sop_instance_uid for item in study.build(changed, wanted=EVERYTHING)}
+    assert before.isdisjoint(after)
+
+
+def test_series_sort_behind_the_images_and_no_two_share_a_number(tmp_path: Path) -> None:
+    built = case(tmp_path, FINDINGS).build(wanted=EVERYTHING)
+    numbers = [int(item.dataset.SeriesNumber) for item in built]
+    assert min(numbers) > 90_000
+    assert len(set(numbers)) == len(numbers) == len({item.series_instance_uid for item in built})

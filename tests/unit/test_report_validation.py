@@ -19,7 +19,8 @@ from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.validation import check
 from tests.report_builders import FOUR_VIEWS, Case, case
 
-SEG, SR = ObjectKind.SEG, ObjectKind.SR
+SEG, SR, SC, PR = ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC, ObjectKind.GSPS
+KO = ObjectKind.KOS
 Mutation = Callable[[Dataset], None]
 
 
@@ -186,6 +187,163 @@ def other_meta(dataset: Dataset) -> None:
     dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.5"
 
 
+def other_laterality(dataset: Dataset) -> None:
+    dataset.Laterality = "L"
+
+
+def claim_original(dataset: Dataset) -> None:
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+
+
+def claim_mammogram(dataset: Dataset) -> None:
+    dataset.Modality = "MG"
+
+
+def claim_no_text(dataset: Dataset) -> None:
+    dataset.BurnedInAnnotation = "NO"
+
+
+def grey(dataset: Dataset) -> None:
+    dataset.PhotometricInterpretation = "YBR_FULL"
+
+
+def second_source(dataset: Dataset) -> None:
+    dataset.SourceImageSequence.append(dataset.SourceImageSequence[0])
+
+
+def unknown_source(dataset: Dataset) -> None:
+    dataset.SourceImageSequence[0].ReferencedSOPInstanceUID = "2.25.5"
+
+
+def other_polarity(dataset: Dataset) -> None:
+    dataset.PresentationLUTShape = "INVERSE"
+
+
+def other_window(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].WindowWidth = "100"
+
+
+def two_windows(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].WindowWidth = ["4096", "100"]
+
+
+def two_transformations(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence.append(dataset.SoftcopyVOILUTSequence[0])
+
+
+def no_window(dataset: Dataset) -> None:
+    del dataset.SoftcopyVOILUTSequence
+
+
+def other_function(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].VOILUTFunction = "SIGMOID"
+
+
+def foreign_voi_lut(dataset: Dataset) -> None:
+    dataset.SoftcopyVOILUTSequence[0].VOILUTSequence = [Dataset()]
+
+
+def foreign_modality_lut(dataset: Dataset) -> None:
+    dataset.ModalityLUTSequence = [Dataset()]
+
+
+def other_slope(dataset: Dataset) -> None:
+    dataset.RescaleSlope = "2"
+
+
+def part_of_the_image(dataset: Dataset) -> None:
+    dataset.DisplayedAreaSelectionSequence[0].DisplayedAreaBottomRightHandCorner = [10, 10]
+
+
+def plain_label(dataset: Dataset) -> None:
+    dataset.ContentLabel = "FINDINGS"
+
+
+def plain_description(dataset: Dataset) -> None:
+    dataset.ContentDescription = "Findings"
+
+
+def no_notice_on_the_image(dataset: Dataset) -> None:
+    dataset.GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue = "AI"
+
+
+def other_layer(dataset: Dataset) -> None:
+    dataset.GraphicLayerSequence[0].GraphicLayer = "OTHER"
+
+
+def second_image(dataset: Dataset) -> None:
+    images = dataset.ReferencedSeriesSequence[0].ReferencedImageSequence
+    images.append(images[0])
+
+
+def unknown_image(dataset: Dataset) -> None:
+    series = dataset.ReferencedSeriesSequence[0]
+    series.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "2.25.5"
+
+
+def text_outside(dataset: Dataset) -> None:
+    text = dataset.GraphicAnnotationSequence[0].TextObjectSequence[1]
+    text.BoundingBoxBottomRightHandCorner = [5000.0, 1.0]
+
+
+def outline(dataset: Dataset) -> Dataset:
+    return dataset.GraphicAnnotationSequence[0].GraphicObjectSequence[0]
+
+
+def outline_outside(dataset: Dataset) -> None:
+    item = outline(dataset)
+    item.GraphicData = [-1.0, *item.GraphicData[1:-2], -1.0, item.GraphicData[-1]]
+
+
+def outline_open(dataset: Dataset) -> None:
+    item = outline(dataset)
+    item.GraphicData = list(item.GraphicData[:-2])
+    item.NumberOfGraphicPoints -= 1
+
+
+def outline_miscounted(dataset: Dataset) -> None:
+    outline(dataset).NumberOfGraphicPoints += 1
+
+
+def outline_of_another(dataset: Dataset) -> None:
+    outline(dataset).TrackingUID = "2.25.5"
+
+
+def outline_dropped(dataset: Dataset) -> None:
+    del dataset.GraphicAnnotationSequence[0].GraphicObjectSequence[1]
+
+
+def label_dropped(dataset: Dataset) -> None:
+    del dataset.GraphicAnnotationSequence[0].TextObjectSequence[1]
+
+
+def other_title(dataset: Dataset) -> None:
+    dataset.ConceptNameCodeSequence[0].CodeValue = "113001"
+
+
+def no_notice_in_description(dataset: Dataset) -> None:
+    of_code(dataset, "113012").TextValue = "Look at these."
+
+
+def selection_dropped(dataset: Dataset) -> None:
+    del dataset.ContentSequence[-1]
+
+
+def images_dropped(dataset: Dataset) -> None:
+    """Nothing but the report is selected, and the evidence says the same."""
+    dataset.ContentSequence = [i for i in dataset.ContentSequence if i.ValueType != "IMAGE"]
+    (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    study.ReferencedSeriesSequence = [
+        series
+        for series in study.ReferencedSeriesSequence
+        if series.ReferencedSOPSequence[0].ReferencedSOPClassUID.name.startswith("Comprehensive")
+    ]
+
+
+def purpose_of_reference(dataset: Dataset) -> None:
+    first(dataset, "IMAGE").ConceptNameCodeSequence = dataset.ConceptNameCodeSequence
+
+
 MUTATIONS = [
     (SEG, set_rows, "Rows differs"),
     (SEG, mirror, "Patient Orientation differs"),
@@ -221,6 +379,55 @@ MUTATIONS = [
     (SR, no_evidence, "but no evidence"),
     (SR, other_template, "not TID 1500"),
     (SR, no_groups, "no measurement group"),
+    (SC, claim_original, "that it is derived"),
+    (SC, claim_mammogram, "modality is not OT"),
+    (SC, claim_no_text, "text is burnt in"),
+    (SC, other_laterality, "Laterality differs"),
+    (SC, mirror, "Patient Orientation differs"),
+    (SC, grey, "not RGB of 8 bits"),
+    (SC, set_rows, "size of the picture"),
+    (SC, cut_pixels, "size of the picture"),
+    (SC, erase_pixels, "picture is black"),
+    (SC, second_source, "more than one image"),
+    (SC, unknown_source, "source is not among the images"),
+    (SC, rename_patient, "PatientID differs"),
+    (SC, no_notice, "research use only"),
+    (PR, other_laterality, "Laterality differs"),
+    (PR, other_polarity, "polarity"),
+    (PR, other_window, "window is not the first"),
+    (PR, two_windows, "WindowWidth has more than one value"),
+    (PR, two_transformations, "more than one VOI"),
+    (PR, no_window, "window is not the first"),
+    (PR, other_function, "window is not the first"),
+    (PR, foreign_voi_lut, "VOI LUT is not"),
+    (PR, foreign_modality_lut, "Modality LUT is not"),
+    (PR, other_slope, "rescale is not"),
+    (PR, part_of_the_image, "whole image"),
+    (PR, plain_label, "label or description"),
+    (PR, plain_description, "label or description"),
+    (PR, no_notice_on_the_image, "no text on the image"),
+    (PR, other_layer, "layer that is not there"),
+    (PR, second_image, "more than one image"),
+    (PR, unknown_image, "source is not among the images"),
+    (PR, text_outside, "text lies outside"),
+    (PR, outline_outside, "outline lies outside"),
+    (PR, outline_open, "not closed"),
+    (PR, outline_miscounted, "not closed"),
+    (PR, outline_of_another, "differs between segmentation and presentation state"),
+    (PR, outline_dropped, "R MLO 2 differs between segmentation and presentation state"),
+    (PR, label_dropped, "outline R MLO 1 has no label"),
+    (PR, rename_patient, "PatientID differs"),
+    (PR, no_notice, "research use only"),
+    (KO, other_template, "not TID 2010"),
+    (KO, other_title, "not Of Interest"),
+    (KO, no_notice_in_description, "research use only"),
+    (KO, selection_dropped, "either selected or evidence"),
+    (KO, no_evidence, "either selected or evidence"),
+    (KO, images_dropped, "it selects no image"),
+    (KO, images_dropped, "an image with findings is not among the key objects"),
+    (KO, purpose_of_reference, "purpose of reference"),
+    (KO, rename_patient, "PatientID differs"),
+    (KO, no_notice, "research use only"),
 ]
 
 
@@ -228,11 +435,41 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
     for findings in ({}, {FOUR_VIEWS[0]: 3, FOUR_VIEWS[3]: 1}):
         study = case(tmp_path, {**dict.fromkeys(FOUR_VIEWS, 0), **findings})
         check(study.build(), study.paths)
+        check(study.build(wanted=tuple(ObjectKind)), study.paths)
+
+
+def test_an_image_without_findings_is_no_key_object(tmp_path: Path) -> None:
+    study = case(tmp_path, {FOUR_VIEWS[0]: 1, FOUR_VIEWS[1]: 0})
+    built = study.build(wanted=(KO,))
+    (plain,) = (i.facts for i in study.result.images if not i.findings)
+
+    def select(dataset: Dataset) -> None:
+        series = dataset.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+        for item in (first(dataset, "IMAGE"), series):
+            item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = plain.sop_instance_uid
+
+    objects = [mutated(item, select) if item.kind is KO else item for item in built]
+    with pytest.raises(ResultRejected, match="without findings is among"):
+        check(objects, study.paths)
+
+
+def test_loss_of_the_source_may_not_be_hidden(tmp_path: Path) -> None:
+    def lossy(dataset: Dataset) -> None:
+        dataset.LossyImageCompression = "01"
+
+    def hide(dataset: Dataset) -> None:
+        dataset.LossyImageCompression = "00"
+
+    study = case(tmp_path, {FOUR_VIEWS[0]: 0}, change=lossy)
+    built = [mutated(i, hide) if i.kind is SC else i for i in study.build(wanted=(SC,))]
+    with pytest.raises(ResultRejected, match="compressed with loss"):
+        check(built, study.paths)
 
 
 @pytest.mark.parametrize(("kind", "mutation", "why"), MUTATIONS)
 def test_each_defect_is_found(study: Case, kind: ObjectKind, mutation: Mutation, why: str) -> None:
-    built = [mutated(item, mutation) if item.kind is kind else item for item in study.build()]
+    objects = study.build(wanted=(kind,))
+    built = [mutated(item, mutation) if item.kind is kind else item for item in objects]
     with pytest.raises(ResultRejected, match=why):
         check(built, study.paths)
 

@@ -127,6 +127,24 @@ objects = ["sr"]
     assert pacs.objects == (ObjectKind.SR,)
 
 
+@pytest.mark.parametrize(
+    ("lines", "objects"),
+    [
+        ("", ["seg", "sr"]),
+        ('viewer = "full"', ["seg", "sr"]),
+        ('viewer = "basic"', ["seg", "sr", "sc"]),
+        ('viewer = "basic"\nobjects = ["sc"]', ["sc"]),
+        ('objects = ["gsps", "kos"]', ["gsps", "kos"]),
+    ],
+)
+def test_a_basic_viewer_gets_pictures_unless_told_otherwise(
+    tmp_path: Path, lines: str, objects: list[str]
+) -> None:
+    text = f'[[destinations]]\nname = "a"\ntype = "folder"\npath = "out"\n{lines}\n'
+    (destination,) = load_settings(write(tmp_path, text)).destinations
+    assert list(destination.objects) == objects
+
+
 def test_settings_do_not_change(tmp_path: Path) -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):

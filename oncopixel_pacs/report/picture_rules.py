@@ -1,0 +1,40 @@
+"""Rules for secondary captures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+
+def pictured_uid(dataset: Dataset) -> str:
+    """SOP Instance UID of the image that a secondary capture shows."""
+    return str(dataset.SourceImageSequence[0].ReferencedSOPInstanceUID)
+
+
+def picture_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
+    """Check that it shows something, on its source's side, and says that it is no original."""
+    if len(dataset.SourceImageSequence) != 1:
+        yield "it refers to more than one image"
+    if list(dataset.ImageType[:2]) != ["DERIVED", "SECONDARY"]:
+        yield "its Image Type does not say that it is derived"
+    if dataset.Modality != "OT":
+        yield "its modality is not OT"
+    if dataset.BurnedInAnnotation != "YES":
+        yield "it does not say that text is burnt in"
+    side = source.get("ImageLaterality")
+    if side and dataset.get("Laterality") != side:
+        yield "Laterality differs from its source"
+    if list(dataset.get("PatientOrientation") or ()) != list(source.PatientOrientation or ()):
+        yield "Patient Orientation differs from its source"
+    if source.get("LossyImageCompression") == "01" and dataset.LossyImageCompression != "01":
+        yield "it does not say that its source was compressed with loss"
+    form = (dataset.PhotometricInterpretation, dataset.SamplesPerPixel, dataset.BitsAllocated)
+    if form != ("RGB", 3, 8):
+        yield "it is not RGB of 8 bits"
+        return
+    size = dataset.Rows * dataset.Columns * 3
+    if len(dataset.PixelData) != size + size % 2:
+        yield "its pixel data do not have the size of the picture"
+    elif not any(dataset.PixelData):
+        yield "its picture is black"

@@ -61,28 +61,33 @@ class Crops(Dataset[Item]):
 
 
 class Images(Dataset[Item]):
-    """Whole images, augmented to one size, or as they are when there is no `phase`."""
+    """Whole images, augmented for a phase, or as they are when there is none.
 
-    def __init__(self, samples: Sequence[Sample], phase: Phase | None) -> None:
+    The classifier's are brought to the size of the phase; the segmenter's keep their own, and
+    those of a batch are padded to the largest.
+    """
+
+    def __init__(self, samples: Sequence[Sample], phase: Phase | None, task: ModelTask) -> None:
         self._samples = samples
-        self._augment: Callable[[Any], Any] | None = (
-            image_augmentation(phase.size) if phase is not None else None
-        )
+        self._with_label = task is ModelTask.SEGMENT
+        self._augment: Callable[[Any], Any] | None = None
+        if phase is not None:
+            size = None if self._with_label else phase.size
+            self._augment = image_augmentation(size, with_label=self._with_label)
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Item:
-        """Image ``(1, height, width)``, mask where known, and whether it is malignant."""
+        """Image ``(1, height, width)``, for a segmenter its mask, and whether it is malignant."""
         sample = self._samples[index]
-        item: Item = {"malignant": torch.tensor(float(sample.malignant is True))}
+        arrays: dict[str, Any] = {"image": sample.image[None]}
+        if self._with_label:
+            arrays["label"] = lesions_of(sample)[None].astype(np.float32)
         if self._augment is not None:
-            item["image"] = self._augment({"image": sample.image[None]})["image"].as_tensor()
-            return item
-        item["image"] = torch.from_numpy(sample.image[None])
-        if sample.lesions is not None:
-            item["label"] = torch.from_numpy(sample.lesions[None].astype(np.float32))
-        return item
+            arrays = {key: value.as_tensor() for key, value in self._augment(arrays).items()}
+        item = {key: torch.as_tensor(value) for key, value in arrays.items()}
+        return {**item, "malignant": torch.tensor(float(sample.malignant is True))}
 
 
 def malignant_share(label: torch.Tensor, lesion_px: int) -> torch.Tensor:
@@ -110,14 +115,16 @@ def lesions_of(sample: Sample) -> NDArray[np.bool_]:
     return sample.lesions
 
 
-def usable(samples: Sequence[Sample], kind: str) -> list[Sample]:
-    """Images that can train: with known places for crops, with a known label for images."""
-    if kind == "crops":
+def usable(samples: Sequence[Sample], kind: str, task: ModelTask) -> list[Sample]:
+    """Images that can train: with known places for masks and crops, else with a known label."""
+    if kind == "crops" or task is ModelTask.SEGMENT:
         return [sample for sample in samples if sample.lesions is not None]
     return [sample for sample in samples if sample.malignant is not None]
 
 
-def draw_weights(samples: Sequence[Sample], shares: Mapping[str, float], kind: str) -> list[float]:
+def draw_weights(
+    samples: Sequence[Sample], shares: Mapping[str, float], *, by_lesion: bool
+) -> list[float]:
     """Weight of each image so that sets come by their shares, and classes evenly within a set.
 
     Parameters
@@ -126,22 +133,19 @@ def draw_weights(samples: Sequence[Sample], shares: Mapping[str, float], kind: s
         Images to draw from.
     shares
         Share per set; sets that are not named are not drawn.
-    kind
-        ``crops`` balances images with and without lesion, ``images`` the label.
+    by_lesion
+        Whether images with and without lesion are balanced, rather than the labels.
     """
-    groups = [(sample.source, _positive(sample, kind)) for sample in samples]
+    groups = [
+        (sample.source, bool(lesions_of(sample).any()) if by_lesion else sample.malignant is True)
+        for sample in samples
+    ]
     sizes = Counter(groups)
     classes = Counter(source for source, _ in sizes)
     return [
         shares.get(source, 0.0) / classes[source] / sizes[source, positive]
         for source, positive in groups
     ]
-
-
-def _positive(sample: Sample, kind: str) -> bool:
-    if kind == "crops":
-        return bool(lesions_of(sample).any())
-    return sample.malignant is True
 
 
 def training_batches(
@@ -160,8 +164,9 @@ def training_batches(
     DataSetFault
         When no image can be drawn.
     """
-    chosen = usable(samples, phase.kind)
-    weights = draw_weights(chosen, shares, phase.kind)
+    chosen = usable(samples, phase.kind, task)
+    by_lesion = phase.kind == "crops" or task is ModelTask.SEGMENT
+    weights = draw_weights(chosen, shares, by_lesion=by_lesion)
     if sum(weights) <= 0:
         raise DataSetFault("No training image is left; check the shares of the task and --data.")
     generator = torch.Generator().manual_seed(seed)
@@ -169,14 +174,33 @@ def training_batches(
         weights, num_samples=phase.steps * phase.batch, replacement=True, generator=generator
     )
     dataset: Dataset[Item] = (
-        Crops(chosen, phase, task) if phase.kind == "crops" else Images(chosen, phase)
+        Crops(chosen, phase, task) if phase.kind == "crops" else Images(chosen, phase, task)
     )
     return DataLoader(
-        dataset, batch_size=phase.batch, sampler=sampler, num_workers=workers, drop_last=True
+        dataset,
+        batch_size=phase.batch,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=True,
+        collate_fn=_collate,
     )
 
 
 def validation_batches(samples: Sequence[Sample], task: ModelTask) -> Any:
     """Loader of whole images, one at a time, as the server would see them."""
-    kind = "crops" if task is ModelTask.SEGMENT else "images"
-    return DataLoader(Images(usable(samples, kind), None), batch_size=1, num_workers=0)
+    chosen = usable(samples, "images", task)
+    return DataLoader(Images(chosen, None, task), batch_size=1, num_workers=0)
+
+
+def _collate(items: Sequence[Item]) -> Item:
+    """Stack items; images and masks are padded at the bottom and right to the largest."""
+    height, width = (max(item["image"].shape[axis] for item in items) for axis in (1, 2))
+
+    def padded(value: torch.Tensor) -> torch.Tensor:
+        if value.ndim != 3:
+            return value
+        return torch.nn.functional.pad(
+            value, (0, width - value.shape[2], 0, height - value.shape[1])
+        )
+
+    return {key: torch.stack([padded(item[key]) for item in items]) for key in items[0]}

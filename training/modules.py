@@ -13,15 +13,13 @@ from torch import Tensor
 from torch.nn.functional import (
     adaptive_avg_pool2d,
     binary_cross_entropy_with_logits,
-    smooth_l1_loss,
 )
 
 from oncopixel_pacs.domain import ModelTask
 from training.task import NetworkConfig, Phase
 
 Batch = Mapping[str, Tensor]
-_LESION_LOGIT = 8.0
-_MAP_WEIGHT = 0.25
+_RARE = -3.0  # log odds of a lesion in a cell, to begin with
 _CELL_PX = 32
 """Side of a cell of the last feature map of MONAI's ResNet, in pixels of its input."""
 
@@ -62,7 +60,7 @@ class _TrainedNetwork(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, one cycle over the steps of the phase."""
         optimiser = torch.optim.AdamW(
-            self.network.parameters(),
+            self.parameters(),
             lr=self._phase.learning_rate,
             weight_decay=self._phase.weight_decay,
         )
@@ -73,15 +71,15 @@ class _TrainedNetwork(pl.LightningModule):
 
 
 class Segmenter(_TrainedNetwork):
-    """Cross-entropy per pixel and Dice over the whole batch.
+    """Cross-entropy per pixel, and Dice per image so that small lesions count like large ones.
 
-    Dice over the batch gives crops without lesion no term of their own; there the cross-entropy
-    alone keeps the answer down. Sums over a batch need more digits than bfloat16 has.
+    Images without lesion have no Dice; there the cross-entropy alone keeps the answer down.
+    Sums over an image need more digits than bfloat16 has.
     """
 
     def __init__(self, network: torch.nn.Module, phase: Phase) -> None:
         super().__init__(network, phase)
-        self._criterion = DiceCELoss(sigmoid=True, batch=True)
+        self._criterion = DiceCELoss(sigmoid=True, lambda_ce=4.0)
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of images and masks, both ``(n, 1, height, width)``."""
@@ -92,12 +90,12 @@ class Segmenter(_TrainedNetwork):
 
 
 class Classifier(_TrainedNetwork):
-    """Binary cross-entropy with softened labels; on crops also a map of where the answer lies.
+    """Binary cross-entropy with softened labels; on crops also a map of where the lesion is.
 
     A residual network averages its features over the image before the last layer, so a lesion
-    weighs less the larger the image is. On crops each cell of the feature map is therefore told
-    what it adds to the logit of a whole image: `_LESION_LOGIT` in all for the cells of a lesion,
-    nothing elsewhere. What is learned on crops then holds for whole images.
+    weighs less the larger the image is. On crops the features are therefore added up, not
+    averaged, and a second head, which is thrown away, has to find the lesion in them. What is
+    learned on crops then holds for whole images.
     """
 
     def __init__(self, network: torch.nn.Module, phase: Phase) -> None:
@@ -105,6 +103,8 @@ class Classifier(_TrainedNetwork):
         self._part_of = phase.part_of
         self._features: list[Tensor] = []
         if phase.part_of is not None:
+            self._where = torch.nn.Conv2d(self._fc("weight").shape[1], 1, kernel_size=1)
+            torch.nn.init.constant_(self._where.bias, _RARE)  # type: ignore[arg-type]
             pooling = network.get_submodule("avgpool")
             self._hook = pooling.register_forward_pre_hook(
                 lambda _, inputs: self._features.append(inputs[0])
@@ -125,12 +125,18 @@ class Classifier(_TrainedNetwork):
         target = batch["malignant"].float() * 0.9 + 0.05
         if self._part_of is None:
             return binary_cross_entropy_with_logits(logits, target)
-        added = self._added_per_cell()
-        whole = binary_cross_entropy_with_logits(added.sum(dim=(1, 2)) + self._fc("bias"), target)
-        if not self.training:
-            return whole
-        wanted = _LESION_LOGIT * self._share_per_cell(batch, (added.shape[1], added.shape[2]))
-        return whole + _MAP_WEIGHT * smooth_l1_loss(added, wanted, reduction="sum") / len(added)
+        features = self._features[0].float()
+        added = (features * self._fc("weight")[0, :, None, None]).sum(dim=(1, 2, 3))
+        whole = binary_cross_entropy_with_logits(added + self._fc("bias"), target)
+        return whole + self._where_loss(features, batch) if self.training else whole
+
+    def _where_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy per cell, added up over a crop."""
+        found = self._where(features)[:, 0]
+        area = adaptive_avg_pool2d(batch["label"].float(), (found.shape[1], found.shape[2]))[:, 0]
+        most = area.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+        wanted = area / most * batch["malignant"].float()[:, None, None]
+        return binary_cross_entropy_with_logits(found, wanted, reduction="sum") / len(found)
 
     def _fc(self, name: str) -> Tensor:
         tensor: Tensor = getattr(self.network.get_submodule("fc"), name)
@@ -139,17 +145,6 @@ class Classifier(_TrainedNetwork):
     @staticmethod
     def _cells(shape: tuple[int, int]) -> float:
         return shape[0] * shape[1] / _CELL_PX**2
-
-    def _added_per_cell(self) -> Tensor:
-        """Compute what each cell adds to the logit, ``(n, height, width)``."""
-        (features,) = self._features
-        return (features.float() * self._fc("weight")[0, :, None, None]).sum(dim=1)
-
-    def _share_per_cell(self, batch: Batch, shape: tuple[int, int]) -> Tensor:
-        """Distribute the label of each crop over the cells of its lesion."""
-        area = adaptive_avg_pool2d(batch["label"].float(), shape)[:, 0]
-        share = area / area.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
-        return share * batch["malignant"].float()[:, None, None]
 
 
 def module_for(task: ModelTask, network: torch.nn.Module, phase: Phase) -> pl.LightningModule:

@@ -55,27 +55,25 @@ def crop_augmentation(crop: Sequence[int], positive_share: float | None) -> Any:
     )
 
 
-def image_augmentation(size: Sequence[int]) -> Any:
-    """Whole images, padded or cropped to one size, with augmentation.
+def image_augmentation(size: Sequence[int] | None, *, with_label: bool) -> Any:
+    """Whole images with augmentation.
 
     Parameters
     ----------
     size
-        ``(height, width)`` that every image is brought to.
+        ``(height, width)`` that every image is padded or cropped to; as it is when ``None``.
+    with_label
+        Whether ``label``, a mask, goes along.
 
     Returns
     -------
     callable
-        From ``{"image"}`` to ``{"image"}`` of `size`.
+        From ``{"image"[, "label"]}`` to the same.
     """
-    return Compose(
-        [
-            _affine(("image",), ("bilinear",)),
-            ResizeWithPadOrCropd((_IMAGE,), size),
-            *_flips((_IMAGE,)),
-            *_tone(),
-        ]
-    )
+    keys = _BOTH if with_label else (_IMAGE,)
+    modes = ("bilinear", "nearest") if with_label else ("bilinear",)
+    resize = [] if size is None else [ResizeWithPadOrCropd(keys, size)]
+    return Compose([_affine(keys, modes), *resize, *_flips(keys), *_tone()])
 
 
 def _crop(size: Sequence[int], positive_share: float | None) -> Any:

@@ -10,7 +10,14 @@ import torch
 from monai.utils.misc import set_determinism
 
 from oncopixel_pacs.domain import ModelTask
-from training.batches import Crops, Images, draw_weights, training_batches, usable
+from training.batches import (
+    Crops,
+    Images,
+    draw_weights,
+    malignant_share,
+    training_batches,
+    usable,
+)
 from training.datasets import DataSetFault, Split
 from training.prepared import Sample
 from training.task import Phase
@@ -37,7 +44,7 @@ def test_sets_come_by_their_shares_and_classes_evenly_within() -> None:
     samples = [sample("mias")] + [sample("mias", lesion=False, malignant=False)] * 9
     samples += [sample("ddsm_mini")] * 3
 
-    weights = np.array(draw_weights(samples, {"mias": 0.6, "ddsm_mini": 0.4}, "images"))
+    weights = np.array(draw_weights(samples, {"mias": 0.6, "ddsm_mini": 0.4}, by_lesion=False))
 
     assert weights[0] == pytest.approx(0.3)
     assert weights[1:10].sum() == pytest.approx(0.3)
@@ -45,7 +52,7 @@ def test_sets_come_by_their_shares_and_classes_evenly_within() -> None:
 
 
 def test_a_set_without_share_is_never_drawn() -> None:
-    assert draw_weights([sample("cdd_cesm")], {"mias": 1.0}, "crops") == [0.0]
+    assert draw_weights([sample("cdd_cesm")], {"mias": 1.0}, by_lesion=True) == [0.0]
 
 
 def test_crops_have_the_size_and_a_mask_on_the_lesion() -> None:
@@ -57,7 +64,7 @@ def test_crops_have_the_size_and_a_mask_on_the_lesion() -> None:
         assert set(item["label"].unique().tolist()) <= {0.0, 1.0}
         inside = item["image"][item["label"] > 0]
         assert inside.mean() > item["image"][item["label"] == 0].mean()
-        assert bool(item["malignant"]) == bool(item["label"].sum() >= 20)
+        assert item["malignant"] == pytest.approx(min(float(item["label"].sum()) / 50, 1.0))
 
 
 def test_a_benign_lesion_is_a_target_of_the_segmenter_and_none_of_the_classifier() -> None:
@@ -75,12 +82,23 @@ def test_crops_of_a_set_that_cannot_say_malignant_count_their_lesions() -> None:
     assert any(Crops([unknown], phase, ModelTask.CLASSIFY)[0]["malignant"] for _ in range(5))
 
 
+def test_a_sliver_of_a_lesion_is_little_evidence_and_half_of_it_is_all() -> None:
+    crop = torch.zeros(1, 64, 48)
+    crop[0, 0, :10] = 1.0
+
+    assert malignant_share(crop, lesion_px=200) == pytest.approx(0.1)
+    assert malignant_share(crop, lesion_px=20) == 1.0
+    assert malignant_share(torch.zeros(1, 64, 48), lesion_px=0) == 0.0
+    assert malignant_share(torch.ones(1, 64, 48), lesion_px=100_000) == 1.0
+
+
 def test_images_that_cannot_train_are_left_out() -> None:
     placeless = replace(sample(), lesions=None)
     labelless = replace(sample("cdd_cesm"), malignant=None)
 
-    assert usable([placeless, labelless], "crops") == [labelless]
-    assert usable([placeless, labelless], "images") == [placeless]
+    assert usable([placeless, labelless], "crops", ModelTask.CLASSIFY) == [labelless]
+    assert usable([placeless, labelless], "images", ModelTask.SEGMENT) == [labelless]
+    assert usable([placeless, labelless], "images", ModelTask.CLASSIFY) == [placeless]
 
 
 def test_a_phase_has_exactly_its_steps() -> None:
@@ -99,6 +117,25 @@ def test_a_phase_has_exactly_its_steps() -> None:
     assert all(batch["image"].shape == (2, 1, 96, 64) for batch in found)
 
 
+def test_a_segmenters_images_keep_their_size_and_are_padded_to_the_largest() -> None:
+    small = sample()
+    large = replace(
+        small,
+        image=np.pad(small.image, ((0, 32), (0, 0))),
+        breast=np.pad(small.breast, ((0, 32), (0, 0))),
+        lesions=None if small.lesions is None else np.pad(small.lesions, ((0, 32), (0, 0))),
+    )
+    phase = IMAGES.model_copy(update={"steps": 8, "batch": 3})
+
+    batches = list(
+        training_batches([small, large], {"mias": 1.0}, phase, ModelTask.SEGMENT, workers=0, seed=1)
+    )
+
+    shapes = {tuple(batch["image"].shape) for batch in batches}
+    assert shapes <= {(3, 1, 128, 96), (3, 1, 160, 96)} and (3, 1, 160, 96) in shapes
+    assert all(batch["label"].shape == batch["image"].shape for batch in batches)
+
+
 def test_the_same_seed_draws_the_same_batches() -> None:
     def first() -> torch.Tensor:
         set_determinism(3)
@@ -114,7 +151,7 @@ def test_the_same_seed_draws_the_same_batches() -> None:
 def test_whole_images_for_validation_are_left_as_they_are() -> None:
     one = sample()
 
-    item = Images([one], None)[0]
+    item = Images([one], None, ModelTask.SEGMENT)[0]
 
     assert np.array_equal(item["image"][0].numpy(), one.image)
     assert one.lesions is not None

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from oncopixel_pacs.reasons import Reason as Reason  # part of the domain, a module of its own
+from oncopixel_pacs.reasons import Reason as Reason  # part of the domain
 
 Item = TypeVar("Item")
 
@@ -315,16 +315,14 @@ class ObjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One result object as stored: these bytes, and no others, are sent and re-sent.
-
-    `path` is relative to the data directory.
-    """
+    """One result object as stored: these bytes, and no others, are sent and re-sent."""
 
     kind: ObjectKind
     sop_instance_uid: str
     sop_class_uid: str
     series_instance_uid: str
     series_description: str
+    #: Relative to the data directory.
     path: str
     sha256: str
     size_bytes: int

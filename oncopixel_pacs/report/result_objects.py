@@ -112,17 +112,8 @@ def build_result_objects(
     )
     if not analysed:
         return cad
-    segmentations: dict[str, BuiltObject] = {}
-    if provenance.algorithm(ModelTask.SEGMENT) is not None:
-        for item in analysed:
-            uid = item.facts.sop_instance_uid
-            uids = _image_uids(ObjectKind.SEG, item, provenance)
-            segmentations[uid] = _stored(ObjectKind.SEG, uids, existing) or _built(
-                ObjectKind.SEG,
-                build_segmentation(headers[uid], item, read_labels(uid), provenance, uids),
-                provenance,
-                headers[uid].repairs,
-            )
+    sources = _Sources(headers, paths, read_labels)
+    segmentations = dict(_segmentations(analysed, sources, provenance, existing))
     replaced = _of_class(predecessors, Comprehensive3DSRStorage)
     uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.SR, replaced), _REPORT_SERIES)
     report = _stored(ObjectKind.SR, uids, existing) or _built(
@@ -138,7 +129,6 @@ def build_result_objects(
         provenance,
         _repairs(headers),
     )
-    sources = _Sources(headers, paths, read_labels)
     pictures = tuple(_of_images(analysed, sources, provenance, existing, wanted))
     objects = (*segmentations.values(), report, *cad, *(built for _, built in pictures))
     if ObjectKind.KOS not in wanted or not result.findings:
@@ -154,6 +144,31 @@ class _Sources:
     headers: Mapping[str, SourceHeader]
     paths: Mapping[str, Path]
     read_labels: ReadLabels
+
+
+def _segmentations(
+    analysed: Sequence[ImageResult],
+    sources: _Sources,
+    provenance: Provenance,
+    existing: Existing,
+) -> Iterator[tuple[str, BuiltObject]]:
+    """Build the SEG of each image, with the image's UID; none without a segmenter."""
+    if provenance.algorithm(ModelTask.SEGMENT) is None:
+        return
+    for item in analysed:
+        uid = item.facts.sop_instance_uid
+        uids = _image_uids(ObjectKind.SEG, item, provenance)
+        header = sources.headers[uid]
+        yield (
+            uid,
+            _stored(ObjectKind.SEG, uids, existing)
+            or _built(
+                ObjectKind.SEG,
+                build_segmentation(header, item, sources.read_labels(uid), provenance, uids),
+                provenance,
+                header.repairs,
+            ),
+        )
 
 
 def _of_images(

@@ -71,15 +71,15 @@ class _TrainedNetwork(pl.LightningModule):
 
 
 class Segmenter(_TrainedNetwork):
-    """Cross-entropy per pixel, and Dice per image so that small lesions count like large ones.
+    """Cross-entropy per pixel, and Dice over the whole batch.
 
-    Images without lesion have no Dice; there the cross-entropy alone keeps the answer down.
-    Sums over an image need more digits than bfloat16 has.
+    Over the batch, a false region in an image without lesion costs as much Dice as one beside a
+    lesion; per image it would cost none. Sums over a batch need more digits than bfloat16 has.
     """
 
     def __init__(self, network: torch.nn.Module, phase: Phase) -> None:
         super().__init__(network, phase)
-        self._criterion = DiceCELoss(sigmoid=True, lambda_ce=4.0)
+        self._criterion = DiceCELoss(sigmoid=True, batch=True, lambda_ce=4.0)
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of images and masks, both ``(n, 1, height, width)``."""

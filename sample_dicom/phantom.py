@@ -130,7 +130,7 @@ def _woman(seed: int) -> _Woman:
         tone=rng.uniform(1.15, 1.45),
         lesion_side=Laterality.LEFT if rng.random() < 0.5 else Laterality.RIGHT,
         lesion_radius=rng.uniform(4.5, 10.5),
-        lesion_contrast=rng.uniform(0.30, 0.46),
+        lesion_contrast=rng.uniform(0.52, 0.70),
         lesion_spikes=int(rng.integers(9, 18)),
         lesion_behind=rng.uniform(0.25, 0.7),
         lesion_aside=rng.uniform(-0.45, 0.45),
@@ -263,7 +263,7 @@ def _look_alikes(canvas: Canvas, breast: _Breast) -> Array:
         y, x = _place(canvas, breast, rng, radius)
         radii = (radius, radius * rng.uniform(0.5, 1.0))
         island = canvas.blob(y, x, radii, rng.uniform(0, np.pi))
-        out += rng.uniform(0.14, 0.36) * np.exp(-1.4 * island**2)
+        out += rng.uniform(0.08, 0.20) * np.exp(-1.4 * island**2)
     for _ in range(int(rng.integers(0, 5))):
         y, x = _place(canvas, breast, rng, 2.0)
         grain = rng.uniform(0.3, 0.7)

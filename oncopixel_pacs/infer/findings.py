@@ -14,8 +14,8 @@ from skimage import measure
 from oncopixel_pacs.domain import Finding
 from oncopixel_pacs.infer.label_maps import Labels
 
-MIN_AREA_MM2 = 7.0
-"""Smaller regions are not reported: a disc of 3 mm across, 28 pixels of 0.5 mm."""
+MIN_AREA_MM2 = 25.0
+"""Smaller regions are not reported: a disc of 5.6 mm across, 100 pixels of 0.5 mm."""
 MAX_FINDINGS = 20
 """At most so many findings per image, the most probable ones."""
 MAX_OUTLINE_POINTS = 100

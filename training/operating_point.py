@@ -21,7 +21,8 @@ def segmenter_threshold(
     """Threshold with the best mean Dice on the real sets among those safe on phantoms.
 
     Safe: the centre of at least 97 % of the inserted lesions lies inside the predicted mask, and
-    at least 97 % of the lesion-free images have no finding. Where no threshold is safe, the one
+    at least 97 % of the patients have no finding on any of their lesion-free images. Where no
+    threshold is safe, the one
     that is nearest to it is taken; without real sets, the middle of the safe ones.
 
     Returns
@@ -64,14 +65,17 @@ def classifier_threshold(scored: Mapping[str, Sequence[Classified]]) -> float:
 
 
 def _phantom_safety(phantoms: Sequence[Segmented], threshold: float) -> float:
-    found, clean = [], []
+    found: list[float] = []
+    clean_patients: dict[str, bool] = {}
     for item in phantoms:
         lesions = lesions_of(item.sample)
         mask = predicted_mask(item.probability, threshold)
         if lesions.any():
             found.append(centres_inside(lesions, mask))
         else:
-            clean.append(not mask.any())
+            patient = item.sample.patient
+            clean_patients[patient] = clean_patients.get(patient, True) and not mask.any()
+    clean = list(clean_patients.values())
     return float(min(np.mean(found) if found else 1.0, np.mean(clean) if clean else 1.0))
 
 

@@ -120,23 +120,25 @@ def test_a_ring_is_outlined_on_its_outside() -> None:
 def test_only_what_lies_in_the_breast_counts() -> None:
     breast = np.zeros(GRID, dtype=bool)
     breast[:, :40] = True
-    findings, labels = find(spots(((30, 60), 6, 0.9), ((60, 40), 8, 0.7)), breast=breast)
+    findings, labels = find(spots(((30, 60), 6, 0.9), ((60, 40), 12, 0.7)), breast=breast)
     assert len(findings) == 1
     assert not labels[:, 160:].any()
 
 
 def test_regions_below_the_smallest_area_are_dropped() -> None:
     probability = np.zeros(GRID)
-    pixels = int(MIN_AREA_MM2 / 0.25)
-    probability[10, 10 : 10 + pixels] = 0.7
-    probability[50, 10 : 10 + pixels - 1] = 0.9
+    side = round((MIN_AREA_MM2 / 0.25) ** 0.5)
+    probability[10 : 10 + side, 10 : 10 + side] = 0.7
+    probability[50 : 50 + side, 10 : 10 + side] = 0.9
+    probability[50, 10] = 0
     findings, _ = find(probability)
     assert [finding.probability for finding in findings] == [pytest.approx(0.7)]
 
 
 def test_a_line_of_pixels_is_as_wide_as_a_pixel() -> None:
     probability = np.zeros(GRID)
-    probability[10, 10:60] = 0.7
+    probability[2 : GRID[0] - 2, 10] = 0.7
+    assert GRID[0] - 4 >= MIN_AREA_MM2 / 0.25
     (finding,), _ = find(probability, geometry=Enlarged(1))
     assert finding.short_axis_mm == 0.5
     assert finding.long_axis_mm > 20
@@ -163,12 +165,12 @@ def test_nothing_above_the_threshold_is_no_finding() -> None:
 
 def test_at_most_twenty_of_many_are_reported() -> None:
     places = [
-        ((8 + 12 * r, 8 + 12 * c), 4, 0.5 + 0.005 * (6 * r + c)) for r in range(9) for c in range(6)
+        ((8 + 15 * r, 8 + 15 * c), 6, 0.5 + 0.01 * (5 * r + c)) for r in range(7) for c in range(5)
     ]
     findings, labels = find(spots(*places))
     assert len(findings) == MAX_FINDINGS == labels.max()
-    assert findings[0].probability == pytest.approx(0.5 + 0.005 * 53)
-    assert findings[-1].probability == pytest.approx(0.5 + 0.005 * 34)
+    assert findings[0].probability == pytest.approx(0.5 + 0.01 * 34)
+    assert findings[-1].probability == pytest.approx(0.5 + 0.01 * 15)
 
 
 def test_a_region_outside_the_stored_image_leaves_no_gap_in_the_numbers() -> None:

@@ -85,16 +85,20 @@ def test_no_pixel_reaches_the_ceiling_with_or_without_a_lesion() -> None:
             assert made.pixels.max() < 0.9 * MAX_VALUE
 
 
-def test_the_lesion_is_brighter_than_its_surroundings_but_not_than_everything() -> None:
-    brightest = 0
-    for seed in range(12):
-        made = make_phantom(seed, lesion_side(seed), View.CC, rows=512, columns=416)
+def test_the_lesion_is_brighter_than_its_surroundings_but_no_value_gives_it_away() -> None:
+    """Some healthy breasts are brighter than some lesions: no threshold tells them apart."""
+    ill, well = [], []
+    for seed in range(16):
+        side = lesion_side(seed)
+        made = make_phantom(seed, side, View.CC, rows=512, columns=416)
         near = ndimage.binary_dilation(made.lesion, iterations=14)
         around = near & ~ndimage.binary_dilation(made.lesion, iterations=4)
         pixels = ndimage.gaussian_filter(made.pixels.astype(float), 1.5)
         assert pixels[made.lesion].mean() > pixels[around].mean() + pixels[around].std()
-        brightest += pixels[made.lesion].max() >= pixels.max()
-    assert brightest < 12
+        ill.append(pixels[made.lesion].max())
+        healthy = make_phantom(seed, side, View.CC, rows=512, columns=416, lesion=False)
+        well.append(ndimage.gaussian_filter(healthy.pixels.astype(float), 1.5).max())
+    assert max(well) > min(ill)
 
 
 def test_the_lesion_measures_eight_to_25_mm_and_lies_in_the_breast() -> None:

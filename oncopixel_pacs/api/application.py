@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from oncopixel_pacs import RESEARCH_NOTICE
@@ -22,10 +23,15 @@ results went. Times are UTC. Lists are paged by cursor. Errors are problem docum
 Where tokens are configured, send `Authorization: Bearer TOKEN`."""
 
 
-def create_app(parts: ApiParts) -> FastAPI:
+def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     """Make the application from its parts. It starts nothing and holds no other state.
 
     Every route but ``/health/live`` needs a token when ``parts.settings.api.tokens`` names any.
+
+    Parameters
+    ----------
+    routers
+        Further ways in, such as STOW-RS; they stand behind the same guards.
     """
     app = FastAPI(
         title="OncoPixel PACS",
@@ -40,6 +46,8 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.state.overlays = OverlayShelf(parts)
     for module in (studies, jobs, models, destinations, peers, health, pages):
         app.include_router(module.router)
+    for router in routers:
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     problems.install(app)
     _guard(app, parts)

@@ -115,9 +115,29 @@ class Intake:
             try:
                 with os.fdopen(handle, "wb") as target, path.open("rb") as source:
                     shutil.copyfileobj(source, target, 1 << 20)
-                return self._keep(temp, read_header(temp), calling_ae_title)
+                return self.accept_received(temp, calling_ae_title)
             finally:
                 temp.unlink(missing_ok=True)
+
+    def accept_received(self, temp: Path, source: str) -> IntakeOutcome:
+        """Take in a Part 10 file (PS3.10) that was written into `incoming`; it is moved.
+
+        Parameters
+        ----------
+        temp
+            Complete file inside `incoming`; the caller removes it when this raises.
+        source
+            Who sent it, in the place of a calling AE title.
+
+        Raises
+        ------
+        CannotUnderstand
+            It is no Part 10 file, cannot be parsed, ends in its header, or lacks a UID.
+        OutOfResources
+            Disk or database cannot take it now.
+        """
+        with _disk_errors():
+            return self._keep(temp, read_header(temp), source)
 
     def adopt_orphans(self) -> int:
         """Record files that were kept but have no row: the process died between the two.

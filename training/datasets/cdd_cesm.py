@@ -7,22 +7,10 @@ only: `malignant` is ``None``, lest a classifier learn to tell the sets apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from training.datasets.record import Split
-from training.datasets.tables import (
-    DataSetFault,
-    number,
-    read_grey,
-    read_mask,
-    read_splits,
-    read_table,
-    split_of,
-)
+from training.datasets.outlined import OutlinedImage, outlined_image
+from training.datasets.tables import DataSetFault, Row, number, read_splits, read_table
 
 SOURCE = "cdd_cesm"
 # The tables give no pixel size. Machine 1 is a GE flat panel (0.094 mm), machine 2 a Hologic one
@@ -31,29 +19,7 @@ _DETECTOR_MM = {"1": 0.094, "2": 0.070}
 _TYPICAL_SCALE = 0.23
 
 
-@dataclass(frozen=True, slots=True)
-class CesmRecord:
-    """One low-energy image with the union of its outlines; the pixel size is an estimate."""
-
-    image_path: Path
-    mask_path: Path
-    key: str
-    patient: str
-    split: Split
-    spacing_mm: tuple[float, float]
-    malignant: None = None
-    source: str = SOURCE
-
-    def pixels(self) -> NDArray[np.float32]:
-        """Image, ``(rows, columns)``, in [0, 1]."""
-        return read_grey(self.image_path)
-
-    def lesions(self) -> NDArray[np.bool_]:
-        """Everything that the radiologist outlined, ``(rows, columns)``."""
-        return read_mask(self.mask_path)
-
-
-def read_cdd_cesm(folder: Path) -> list[CesmRecord]:
+def read_cdd_cesm(folder: Path) -> list[OutlinedImage]:
     """List the low-energy (``DM``) images of ``folder``; contrast images are left out.
 
     Raises
@@ -71,21 +37,12 @@ def read_cdd_cesm(folder: Path) -> list[CesmRecord]:
             )
         if row["type"] == "CM":
             continue
-        pixel_mm = _pixel_mm(row, table)
-        records.append(
-            CesmRecord(
-                image_path=folder / "images" / row["image"],
-                mask_path=folder / "masks" / row["mask"],
-                key=Path(row["image"]).stem,
-                patient=row["patient"],
-                split=split_of(row["patient"], splits, folder / "splits.csv"),
-                spacing_mm=(pixel_mm, pixel_mm),
-            )
-        )
+        # The pixel size is an estimate, and every image is taken for its outline alone.
+        records.append(outlined_image(folder, row, splits, _pixel_mm(row, table), SOURCE))
     return sorted(records, key=lambda record: record.key)
 
 
-def _pixel_mm(row: dict[str, str], table: Path) -> float:
+def _pixel_mm(row: Row, table: Path) -> float:
     scale = number(row, "scale", table) if row["scale"] else _TYPICAL_SCALE
     if scale <= 0:
         raise DataSetFault(f"{table}: scale of {row['image']} is {scale}; it must be positive.")

@@ -19,8 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom.association import Association
 
 from oncopixel_pacs.deliver.association import Requestor
-from oncopixel_pacs.receive.guards import DEFAULT_LIMITS, Limits
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.limits import DEFAULT_LIMITS, Limits
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers

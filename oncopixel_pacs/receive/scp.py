@@ -17,17 +17,13 @@ from pynetdicom.ae import ApplicationEntity
 from oncopixel_pacs.errors import ConfigurationError, DatasetMismatch, IntakeRefused
 from oncopixel_pacs.receive.commitment_scp import ATTEMPT_WAITS, CommitmentScp
 from oncopixel_pacs.receive.contexts import supported_contexts
-from oncopixel_pacs.receive.guards import (
-    DEFAULT_LIMITS,
-    Limits,
-    SpoolingServer,
-    make_server,
-    received_file,
-)
+from oncopixel_pacs.receive.guards import SpoolingServer, make_server
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.limits import DEFAULT_LIMITS, Limits
 from oncopixel_pacs.receive.peers import is_known, why_unknown
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.rejections import RejectionRecorder
+from oncopixel_pacs.receive.spool import received_file
 from oncopixel_pacs.receive.status import SUCCESS, refusal
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers

@@ -37,8 +37,8 @@ from pynetdicom import _config, evt
 from oncopixel_pacs.deliver.association import Requestor
 from oncopixel_pacs.domain import IntakeOutcome
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.receive.guards import Limits
 from oncopixel_pacs.receive.intake import dataset_digest
+from oncopixel_pacs.receive.limits import Limits
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import PeerSettings
 

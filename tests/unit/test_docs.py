@@ -21,7 +21,7 @@ from oncopixel_pacs.deliver.dimse_status import MEANINGS
 from oncopixel_pacs.domain import DeliveryState, JobState, Reason, StepName, StepState, StudyState
 from oncopixel_pacs.imaging.codecs import SUPPORTED_TRANSFER_SYNTAXES
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES, VERIFICATION
-from oncopixel_pacs.receive.guards import DEFAULT_LIMITS
+from oncopixel_pacs.receive.limits import DEFAULT_LIMITS
 from oncopixel_pacs.receive.status import STATUS_OF, SUCCESS, UNEXPECTED
 from oncopixel_pacs.settings import Settings, load_settings
 

@@ -23,7 +23,8 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
-from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION, Spool
+from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION
+from oncopixel_pacs.receive.spool import Spool
 from oncopixel_pacs.store.free_space import FreeSpace
 
 SIGNATURES: dict[Any, str] = {

@@ -26,7 +26,7 @@ class Verdict:
 def judge(
     study: Study, unsettled_since: datetime, now: datetime, settings: CompletionSettings
 ) -> Verdict:
-    """Decide whether a study is complete.
+    """Decide whether a study is complete; it is at once when someone declared it so.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ def judge(
     now
         The current time; a clock that went backwards only makes us wait longer.
     """
+    if study.declared_complete:
+        return Verdict(complete=True)
     quiet_until = study.last_received_at + timedelta(seconds=settings.quiet_seconds)
     latest = unsettled_since + timedelta(seconds=settings.max_wait_seconds)
     until = min(quiet_until, latest)

@@ -15,67 +15,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from oncopixel_pacs.reasons import Reason as Reason  # part of the domain
+from oncopixel_pacs.facts import ImageFacts as ImageFacts  # part of the domain, as are
+from oncopixel_pacs.facts import Laterality as Laterality
+from oncopixel_pacs.facts import View as View
+from oncopixel_pacs.reasons import Reason as Reason
 
 Item = TypeVar("Item")
-
-
-class Laterality(StrEnum):
-    """Image Laterality (0020,0062), PS3.3 C.8.11.7.1.1; one image shows one breast."""
-
-    RIGHT = "R"
-    LEFT = "L"
-
-
-class View(StrEnum):
-    """View of the breast, PS3.16 CID 4014; the two screening views are analysed."""
-
-    CC = "CC"
-    MLO = "MLO"
-    OTHER = "OTHER"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What the header of one image says, as far as routing and reports need it.
-
-    Attributes
-    ----------
-    laterality, view
-        ``None`` when the header does not say.
-    view_modifiers
-        Code meanings of View Modifier Code Sequence (0054,0222).
-    spacing_mm
-        ``(row, column)`` size of a pixel in the breast plane: Pixel Spacing when present,
-        else Imager Pixel Spacing over Estimated Radiographic Magnification Factor.
-    """
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    series_instance_uid: str
-    study_instance_uid: str
-    transfer_syntax_uid: str
-    modality: str
-    presentation_intent: str
-    laterality: Laterality | None
-    view: View | None
-    view_modifiers: tuple[str, ...]
-    partial_view: bool
-    implant: bool
-    quality_control: bool
-    rows: int
-    columns: int
-    frames: int
-    samples_per_pixel: int
-    photometric: str
-    spacing_mm: tuple[float, float] | None
-    has_pixel_data: bool
-    manufacturer: str = ""
-
-    @property
-    def name(self) -> str:
-        """Short name such as ``R MLO``; a question mark stands for what is unknown."""
-        return f"{self.laterality or '?'} {self.view or '?'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +82,8 @@ class Study:
         In words, what the study waits for before it is analysed; empty once settled.
     conflicts
         Objects that came under a SOP Instance UID we hold with other content; kept apart.
+    declared_complete
+        Whether someone said that nothing more will come for the next revision.
     """
 
     study_instance_uid: str
@@ -147,6 +94,7 @@ class Study:
     last_received_at: datetime
     waiting_for: str = ""
     conflicts: int = 0
+    declared_complete: bool = False
     header: StudyHeader = StudyHeader()
 
 

@@ -130,6 +130,7 @@ STUDY_SUMMARY: dict[str, Any] = {
     "image_count": 1,
     "views": ["R CC"],
     "waiting_for": "",
+    "declared_complete": False,
     "conflicts": 0,
     "first_received_at": "2026-03-02T09:30:50Z",
     "last_received_at": "2026-03-02T09:30:50Z",

@@ -23,7 +23,7 @@ from oncopixel_pacs.api.rendering import (
     seconds_between,
 )
 from oncopixel_pacs.api.schemas import overlay_path
-from oncopixel_pacs.api.studies import MOST_JOBS, Cursor
+from oncopixel_pacs.api.studies import MOST_JOBS, Cursor, complete
 from oncopixel_pacs.domain import DeliveryState, Job, JobState, StudyState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -102,6 +102,13 @@ def show_study(parts: Parts, pages: Templates, study_instance_uid: Key) -> HTMLR
         refresh=_BUSY_SECONDS if receiving else _refresh(jobs),
         now=parts.now(),
     )
+
+
+@router.post("/studies/{study_instance_uid}/complete", response_class=RedirectResponse)
+def complete_study(parts: Parts, study_instance_uid: Key) -> RedirectResponse:
+    """Declare a study complete, then show it."""
+    complete(parts, study_instance_uid)
+    return RedirectResponse(f"/studies/{study_instance_uid}", status_code=303)
 
 
 @router.get("/jobs/{job_id}")

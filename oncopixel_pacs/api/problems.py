@@ -36,7 +36,7 @@ _MEANINGS = {
     401: "A token is needed, or the one given is not known.",
     403: "The request came from a page of another site.",
     404: "What the path names is not here.",
-    409: "The job is in a state that does not allow it.",
+    409: "The job or study is in a state that does not allow it.",
     422: "A parameter is not allowed.",
     503: "The server cannot do its work now.",
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 
-from oncopixel_pacs.api.parts import Key, Parts
+from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.study_schemas import StudyAnswer, StudyList, StudySummary
 from oncopixel_pacs.domain import StudyState
@@ -49,3 +49,34 @@ def show_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     study = parts.catalogue.study(study_instance_uid)
     jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS)
     return StudyAnswer.with_jobs(study, jobs.items)
+
+
+@router.post(
+    "/{study_instance_uid}/complete",
+    summary="Analyse a study without waiting for more images",
+    status_code=202,
+    responses=documented(403, 404, 409, 503),
+)
+def complete_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
+    """Declare a study complete; it settles at once. A later image makes a new revision.
+
+    Send `X-Requested-With` with any value, or a bearer token: no page of another site can.
+    """
+    complete(parts, study_instance_uid)
+    return show_study(parts, study_instance_uid)
+
+
+def complete(parts: ApiParts, study_instance_uid: str) -> None:
+    """Declare a study complete.
+
+    Raises
+    ------
+    NotFound
+        When nothing of it was received.
+    HTTPException
+        409 when it is settled already.
+    """
+    if not parts.catalogue.mark_complete(study_instance_uid, parts.now()):
+        raise HTTPException(
+            409, f"Study {study_instance_uid} is settled already; it waits for nothing."
+        )

@@ -84,6 +84,8 @@ class StudySummary(BaseModel):
     views: tuple[str, ...]
     waiting_for: str
     """In words; empty once settled."""
+    declared_complete: bool
+    """Whether someone said that nothing more will come; it settles within a second."""
     conflicts: int
     """Objects that came under a SOP Instance UID we hold with other content."""
     first_received_at: datetime
@@ -133,6 +135,7 @@ def _study_summary(study: Study, latest: Job | None) -> dict[str, Any]:
         "image_count": len(study.instances),
         "views": tuple(item.facts.name for item in study.instances),
         "waiting_for": study.waiting_for,
+        "declared_complete": study.declared_complete,
         "conflicts": study.conflicts,
         "first_received_at": study.first_received_at,
         "last_received_at": study.last_received_at,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from oncopixel_pacs.bootstrap import Store, open_store, retry_job
+from oncopixel_pacs.bootstrap import Store, open_store, retry_job, utc_now
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.settings import load_settings
@@ -19,10 +19,13 @@ from oncopixel_pacs.workflow.engine import WorkQueue
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
+StudyArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
+studies = typer.Typer(help="List studies; declare one complete.", no_args_is_help=True)
 jobs = typer.Typer(help="List, show and retry jobs.", no_args_is_help=True)
 
 
-def studies(
+@studies.command("list")
+def list_studies(
     config: ConfigOption = None, limit: LimitOption = 20, as_json: JsonOption = False
 ) -> None:
     """List the studies received, newest first."""
@@ -41,6 +44,15 @@ def studies(
             study.waiting_for,
         )
     Console().print(table)
+
+
+@studies.command("complete")
+def complete_study(study_instance_uid: StudyArgument, config: ConfigOption = None) -> None:
+    """Declare a study complete: it is analysed as it is, without waiting for more images."""
+    with _opened(config) as store:
+        waited = store.catalogue.mark_complete(study_instance_uid, utc_now())
+    said = "is taken as complete" if waited else "is settled already; it waits for nothing"
+    typer.echo(f"Study {study_instance_uid} {said}.")
 
 
 @jobs.command("list")

@@ -116,6 +116,30 @@ class Catalogue:
             if row is not None and row.waiting_for != waiting_for:
                 row.waiting_for = waiting_for
 
+    def mark_complete(self, study_instance_uid: str, now: datetime) -> bool:
+        """Note that nothing more will come: the study settles without waiting any longer.
+
+        It holds for the next revision alone; an image that comes afterwards is waited for anew.
+
+        Returns
+        -------
+        bool
+            False when the study is settled already, and there is nothing to wait for.
+
+        Raises
+        ------
+        NotFound
+            When nothing of it was received.
+        """
+        with self._database.write() as session:
+            row = session.get(StudyRow, study_instance_uid, with_for_update=True)
+            if row is None:
+                raise _unknown(study_instance_uid)
+            if row.state != StudyState.RECEIVING:
+                return False
+            row.completed_at = row.completed_at or now
+            return True
+
     def settle(
         self, study: Study, models_digest: str, job_id: str, now: datetime, enqueue: Enqueue
     ) -> Job | None:
@@ -142,6 +166,7 @@ class Catalogue:
             row.state = StudyState.SETTLED
             row.revision += 1
             row.unsettled_since = None
+            row.completed_at = None
             row.waiting_for = ""
             for instance in instances:
                 if instance.revision is None:
@@ -161,7 +186,7 @@ class Catalogue:
         with self._database.read() as session:
             row = session.get(StudyRow, study_instance_uid)
             if row is None:
-                raise NotFound(f"No image of study {study_instance_uid} was received.")
+                raise _unknown(study_instance_uid)
             return to_study(row, _instances_of(session, study_instance_uid))
 
     def studies(
@@ -210,6 +235,10 @@ class Catalogue:
         with self._database.read() as session:
             rows = session.exec(select(StudyRow.state, func.count()).group_by(StudyRow.state)).all()
         return {StudyState(state): number for state, number in rows}
+
+
+def _unknown(study_instance_uid: str) -> NotFound:
+    return NotFound(f"No image of study {study_instance_uid} was received.")
 
 
 def _add_new(session: Session, instance: Instance, header: StudyHeader) -> None:

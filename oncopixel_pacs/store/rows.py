@@ -82,6 +82,7 @@ def to_study(row: StudyRow, instances: Iterable[InstanceRow]) -> Study:
         last_received_at=row.last_received_at,
         waiting_for=row.waiting_for if row.state == StudyState.RECEIVING else "",
         conflicts=row.conflicts,
+        declared_complete=row.completed_at is not None,
         header=_HEADER.validate_python(row.header),
     )
 

@@ -30,7 +30,11 @@ def _moment(nullable: bool = False, index: bool = False) -> Any:
 
 
 class StudyRow(SQLModel, table=True):
-    """One study. `unsettled_since` is the arrival of its first image not yet in a revision."""
+    """One study.
+
+    `unsettled_since` is the arrival of its first image that is in no revision yet;
+    `completed_at` is when someone said that nothing more will come for that revision.
+    """
 
     __tablename__ = "study"
 
@@ -40,6 +44,7 @@ class StudyRow(SQLModel, table=True):
     first_received_at: datetime = _moment()
     last_received_at: datetime = _moment(index=True)
     unsettled_since: datetime | None = _moment(nullable=True)
+    completed_at: datetime | None = _moment(nullable=True)
     waiting_for: str = ""
     conflicts: int = 0
     header: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))

@@ -124,6 +124,17 @@ def test_the_retry_button_works_in_a_browser_that_sends_the_token(
     assert store.ledger.job(JOB).state is JobState.QUEUED
 
 
+def test_the_button_that_ends_the_wait_works_in_a_browser(store: Store, page: Page) -> None:
+    receive(store, 2)
+    store.catalogue.note_waiting(STUDY_UID, "views R MLO, L MLO, or quiet until 12:01:00 UTC")
+    with serving(make_parts(store)) as client:
+        page.goto(f"{client.base_url}/studies/{STUDY_UID}")
+        page.get_by_role("button", name="Analyse now").click()
+        page.wait_for_url(f"**/studies/{STUDY_UID}")
+        assert page.get_by_role("button", name="Analyse now").count() == 0
+    assert store.catalogue.study(STUDY_UID).declared_complete
+
+
 def test_a_form_of_another_site_cannot_press_it(store: Store, browser: Browser) -> None:
     fail(store)
     opened = browser.new_page()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from api_builders import JOB, basic, bearer, fail, finish, make_parts, serving
+from api_builders import JOB, basic, bearer, fail, finish, make_parts, receive, serving
 from builders import STUDY_UID
 from conftest import Store
 from fastapi.routing import APIRoute
@@ -119,6 +119,8 @@ def test_a_server_for_others_answers_under_any_name(store: Store) -> None:
 # --- requests that another site sends -------------------------------------------------------------
 
 
+COMPLETE = f"/api/v1/studies/{STUDY_UID}/complete"
+COMPLETE_PAGE = f"/studies/{STUDY_UID}/complete"
 CROSS_SITE = [
     {},
     {"Origin": "https://evil.example"},
@@ -149,6 +151,26 @@ def test_our_own_page_and_programs_can_retry_a_job(store: Store, header: str) ->
     assert done.status_code == 303
     assert done.headers["location"] == f"/jobs/{JOB}"
     assert store.ledger.job(JOB).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("headers", CROSS_SITE)
+@pytest.mark.parametrize("path", [COMPLETE_PAGE, COMPLETE])
+def test_another_site_cannot_declare_a_study_complete(
+    store: Store, path: str, headers: dict[str, str]
+) -> None:
+    receive(store)
+    with serving(make_parts(store, tokens=[TOKEN])) as client:
+        refused = client.post(path, headers={**headers, **basic(TOKEN)})
+    assert refused.status_code == 403
+    assert not store.catalogue.study(STUDY_UID).declared_complete
+
+
+def test_our_own_page_can_declare_a_study_complete(store: Store) -> None:
+    receive(store)
+    with serving(make_parts(store)) as client:
+        done = client.post(COMPLETE_PAGE, headers={"Sec-Fetch-Site": "same-origin"})
+    assert (done.status_code, done.headers["location"]) == (303, f"/studies/{STUDY_UID}")
+    assert store.catalogue.study(STUDY_UID).declared_complete
 
 
 # --- headers --------------------------------------------------------------------------------------

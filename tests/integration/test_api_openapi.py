@@ -39,6 +39,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1",
         "GET /api/v1/studies",
         "GET /api/v1/studies/{study_instance_uid}",
+        "POST /api/v1/studies/{study_instance_uid}/complete",
         "GET /api/v1/jobs",
         "GET /api/v1/jobs/{job_id}",
         "POST /api/v1/jobs/{job_id}/retry",

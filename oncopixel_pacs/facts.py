@@ -1,0 +1,64 @@
+"""What the header of one image says. Speak of it as part of `domain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Laterality(StrEnum):
+    """Image Laterality (0020,0062), PS3.3 C.8.11.7.1.1; one image shows one breast."""
+
+    RIGHT = "R"
+    LEFT = "L"
+
+
+class View(StrEnum):
+    """View of the breast, PS3.16 CID 4014; the two screening views are analysed."""
+
+    CC = "CC"
+    MLO = "MLO"
+    OTHER = "OTHER"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the header of one image says, as far as routing and reports need it.
+
+    Attributes
+    ----------
+    laterality, view
+        ``None`` when the header does not say.
+    view_modifiers
+        Code meanings of View Modifier Code Sequence (0054,0222).
+    spacing_mm
+        ``(row, column)`` size of a pixel in the breast plane: Pixel Spacing when present,
+        else Imager Pixel Spacing over Estimated Radiographic Magnification Factor.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    presentation_intent: str
+    laterality: Laterality | None
+    view: View | None
+    view_modifiers: tuple[str, ...]
+    partial_view: bool
+    implant: bool
+    quality_control: bool
+    rows: int
+    columns: int
+    frames: int
+    samples_per_pixel: int
+    photometric: str
+    spacing_mm: tuple[float, float] | None
+    has_pixel_data: bool
+    manufacturer: str = ""
+
+    @property
+    def name(self) -> str:
+        """Short name such as ``R MLO``; a question mark stands for what is unknown."""
+        return f"{self.laterality or '?'} {self.view or '?'}"

@@ -23,8 +23,10 @@ from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.open_associations import AssociationWatch
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
@@ -220,6 +222,7 @@ class Server:
         watch = Watch(
             Settler(
                 store.catalogue,
+                AssociationLeases(store.database),
                 queue,
                 settings.completion,
                 models_digest(algorithms, __version__),
@@ -239,6 +242,9 @@ class Server:
         scp = StorageScp(self.settings, intake, Callers(store.database), utc_now)
         port = scp.start()
         self._closing.callback(scp.stop)
+        watch = AssociationWatch(AssociationLeases(store.database), lambda: scp.callers, utc_now)
+        watch.start()
+        self._closing.callback(watch.stop)
         return port
 
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:

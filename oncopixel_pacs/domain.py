@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from oncopixel_pacs.facts import ImageFacts as ImageFacts  # part of the domain, as are
 from oncopixel_pacs.facts import Laterality as Laterality
+from oncopixel_pacs.facts import Ordered as Ordered
 from oncopixel_pacs.facts import View as View
 from oncopixel_pacs.reasons import Reason as Reason
 

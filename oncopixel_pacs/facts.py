@@ -13,6 +13,15 @@ class Laterality(StrEnum):
     LEFT = "L"
 
 
+class Ordered(StrEnum):
+    """Which breasts the order is about; one side may be ordered without saying which."""
+
+    RIGHT = "R"
+    LEFT = "L"
+    BOTH = "B"
+    ONE = "ONE"
+
+
 class View(StrEnum):
     """View of the breast, PS3.16 CID 4014; the two screening views are analysed."""
 
@@ -31,9 +40,22 @@ class ImageFacts:
         ``None`` when the header does not say.
     view_modifiers
         Code meanings of View Modifier Code Sequence (0054,0222).
+    implant_displaced
+        Whether one of them is Implant Displaced (Eklund).
     spacing_mm
         ``(row, column)`` size of a pixel in the breast plane: Pixel Spacing when present,
         else Imager Pixel Spacing over Estimated Radiographic Magnification Factor.
+    source_uids
+        SOP Instance UIDs of Source Image Sequence (0008,2112): a For Presentation image names
+        the For Processing image that it was made from.
+    ordered
+        What the order says; ``None`` when it says nothing of sides.
+    quality_control
+        Whether it is an image of a test object, or marked as one for quality control.
+    burned_in
+        Whether Burned In Annotation (0028,0301) is ``YES``.
+    stereotactic
+        Whether it belongs to a stereotactic pair, as for a biopsy.
     """
 
     sop_instance_uid: str
@@ -57,6 +79,11 @@ class ImageFacts:
     spacing_mm: tuple[float, float] | None
     has_pixel_data: bool
     manufacturer: str = ""
+    implant_displaced: bool = False
+    source_uids: tuple[str, ...] = ()
+    ordered: Ordered | None = None
+    burned_in: bool = False
+    stereotactic: bool = False
 
     @property
     def name(self) -> str:

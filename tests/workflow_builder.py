@@ -34,6 +34,7 @@ from oncopixel_pacs.settings import (
     DestinationSettings,
     FolderDestination,
 )
+from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.workflow import delivery as delivery_module
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
@@ -232,7 +233,14 @@ class Works:
     @property
     def settler(self) -> Settler:
         """Settles what is complete."""
-        return Settler(self.store.catalogue, self.queue, self.completion, "digest", utc_now)
+        return Settler(
+            self.store.catalogue,
+            AssociationLeases(self.store.database),
+            self.queue,
+            self.completion,
+            "digest",
+            utc_now,
+        )
 
     @property
     def reconciler(self) -> Reconciler:

@@ -8,18 +8,26 @@ from typing import Any, TypeVar
 
 from pydicom.dataset import Dataset
 
-from oncopixel_pacs.domain import ImageFacts, Laterality, StudyHeader, View
+from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, StudyHeader, View
+from oncopixel_pacs.imaging import words
+from oncopixel_pacs.imaging.codes import IMPLANT_DISPLACED, ORDERED, SIDES, VIEWS
 
 Value = TypeVar("Value")
 
-#: PS3.16 CID 4014 in SNOMED CT, and the older SNOMED-RT codes of files still in archives.
-_VIEWS = {
-    "399162004": View.CC,
-    "R-10242": View.CC,
-    "399368009": View.MLO,
-    "R-10226": View.MLO,
-}
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_MOST_SOURCES = 16
+_ORDER_CODES = (
+    "RequestedProcedureCodeSequence",
+    "ScheduledProtocolCodeSequence",
+    "ProcedureCodeSequence",
+    "PerformedProtocolCodeSequence",
+)
+_ORDER_TEXTS = (
+    "RequestedProcedureDescription",
+    "ScheduledProcedureStepDescription",
+    "PerformedProcedureStepDescription",
+    "StudyDescription",
+)
 
 
 def read_image_facts(dataset: Dataset) -> ImageFacts:
@@ -48,7 +56,7 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
             view_modifiers=_modifiers(dataset),
             partial_view=_text(dataset, "PartialView").upper() == "YES",
             implant=_text(dataset, "BreastImplantPresent").upper() == "YES",
-            quality_control=_text(dataset, "QualityControlImage").upper() == "YES",
+            quality_control=_is_test_object(dataset),
             rows=_number(dataset, "Rows", int) or 0,
             columns=_number(dataset, "Columns", int) or 0,
             frames=_number(dataset, "NumberOfFrames", int) or 1,
@@ -57,6 +65,13 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
             spacing_mm=_spacing(dataset),
             has_pixel_data=any(keyword in dataset for keyword in _PIXEL_KEYWORDS),
             manufacturer=_text(dataset, "Manufacturer"),
+            implant_displaced=any(
+                _text(item, "CodeValue") in IMPLANT_DISPLACED for item in _modifier_items(dataset)
+            ),
+            source_uids=_sources(dataset),
+            ordered=_ordered(dataset),
+            burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
+            stereotactic="STEREO" in _image_type(dataset),
         )
 
 
@@ -74,10 +89,20 @@ def read_study_header(dataset: Dataset) -> StudyHeader:
 
 
 def _laterality(dataset: Dataset) -> Laterality | None:
+    """Read the breast from attributes made for it; never from a free description.
+
+    A wrong side is worse than none, and a description may be that of the protocol.
+    """
     for keyword in ("ImageLaterality", "Laterality"):
         text = _text(dataset, keyword).upper()
         if text in tuple(Laterality):
             return Laterality(text)
+        if text:
+            return None  # both breasts, or nonsense: what stands below cannot know better
+    for region in _sequence(dataset, "AnatomicRegionSequence")[:1]:
+        for code in (region, *_sequence(region, "AnatomicRegionModifierSequence")):
+            if (side := SIDES.get(_text(code, "CodeValue"))) is not None:
+                return side
     # Some units write the breast into the view: RCC, LMLO, RIGHT MLO.
     position = _text(dataset, "ViewPosition").upper()
     for side, names in ((Laterality.RIGHT, ("RIGHT", "R")), (Laterality.LEFT, ("LEFT", "L"))):
@@ -89,26 +114,78 @@ def _laterality(dataset: Dataset) -> Laterality | None:
 
 
 def _view(dataset: Dataset) -> View | None:
+    """Read the view: a code of CID 4014, else the meaning of a foreign code, else text."""
+    position = _text(dataset, "ViewPosition")
     for code in _sequence(dataset, "ViewCodeSequence")[:1]:
         value = _text(code, "CodeValue")
+        if value in VIEWS:
+            return VIEWS[value]
         if value:
-            return _VIEWS.get(value, View.OTHER)
-    position = _text(dataset, "ViewPosition").upper()
+            return words.view(_text(code, "CodeMeaning")) or words.view(position) or View.OTHER
     if not position:
         return None
-    for view in (View.MLO, View.CC):
-        if position in (view, f"R{view}", f"L{view}", f"RIGHT {view}", f"LEFT {view}"):
-            return view
-    return View.OTHER
+    return words.view(position) or View.OTHER
+
+
+def _modifier_items(dataset: Dataset) -> list[Dataset]:
+    # They belong into the view code; some units write them beside it.
+    return [
+        item
+        for holder in (*_sequence(dataset, "ViewCodeSequence")[:1], dataset)
+        for item in _sequence(holder, "ViewModifierCodeSequence")
+    ]
 
 
 def _modifiers(dataset: Dataset) -> tuple[str, ...]:
-    # They belong into the view code; some units write them beside it.
     return tuple(
         _text(item, "CodeMeaning") or _text(item, "CodeValue") or "?"
-        for holder in (*_sequence(dataset, "ViewCodeSequence")[:1], dataset)
-        for item in _sequence(holder, "ViewModifierCodeSequence")
+        for item in _modifier_items(dataset)
     )
+
+
+def _is_test_object(dataset: Dataset) -> bool:
+    marked = ("QualityControlImage", "CalibrationImage")
+    if any(_text(dataset, keyword).upper() == "YES" for keyword in marked):
+        return True
+    described = ("BodyPartExamined", "StudyDescription", "SeriesDescription", "ProtocolName")
+    return any(words.names_test_object(_text(dataset, keyword)) for keyword in described)
+
+
+def _image_type(dataset: Dataset) -> tuple[str, ...]:
+    value = _value(dataset, "ImageType")
+    values = [value] if isinstance(value, str) else value
+    try:
+        return tuple(str(item).strip().upper() for item in values)
+    except TypeError:
+        return ()
+
+
+def _sources(dataset: Dataset) -> tuple[str, ...]:
+    items = _sequence(dataset, "SourceImageSequence")[:_MOST_SOURCES]
+    return tuple(uid for item in items if (uid := _text(item, "ReferencedSOPInstanceUID")))
+
+
+def _ordered(dataset: Dataset) -> Ordered | None:
+    """Read which breasts were asked for: by code, by the meaning of a code, by description."""
+    requests = _sequence(dataset, "RequestAttributesSequence")
+    holders = [*requests, dataset]
+    codes = [
+        item
+        for holder in holders
+        for keyword in _ORDER_CODES
+        for item in _sequence(holder, keyword)
+    ]
+    said = {ORDERED[value] for item in codes if (value := _text(item, "CodeValue")) in ORDERED}
+    if not said:
+        texts = [_text(item, "CodeMeaning") for item in codes]
+        said = {side for text in texts if (side := words.ordered(text))}
+    if not said:
+        texts = [_text(holder, keyword) for holder in holders for keyword in _ORDER_TEXTS]
+        said = {side for text in texts if (side := words.ordered(text))}
+    named = said - {Ordered.ONE}
+    if len(named) > 1:
+        return Ordered.BOTH
+    return next(iter(named or said), None)
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:

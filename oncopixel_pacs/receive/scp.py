@@ -117,6 +117,18 @@ class StorageScp:
         self._rejections.start()
         return int(server.server_address[1])
 
+    @property
+    def callers(self) -> frozenset[str]:
+        """Calling AE titles that have an association open now."""
+        server = self._server
+        if server is None:
+            return frozenset()
+        return frozenset(
+            str(assoc.requestor.ae_title).strip()
+            for assoc in list(server.associations)
+            if assoc.is_established
+        )
+
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Stop accepting, end what is open, and wait for objects that are being stored.
 

@@ -159,6 +159,16 @@ class DeliveryRow(SQLModel, table=True):
     finished_at: datetime | None = _moment(nullable=True)
 
 
+class AssociationLeaseRow(SQLModel, table=True):
+    """Until when a caller counts as having an association open at one listener."""
+
+    __tablename__ = "association_lease"
+
+    listener: str = Field(primary_key=True)
+    calling_ae_title: str = Field(primary_key=True)
+    open_until: datetime = _moment(index=True)
+
+
 class RejectedCallerRow(SQLModel, table=True):
     """Association requests that were rejected, by caller and reason."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -14,6 +15,7 @@ from oncopixel_pacs.complete import judge
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.settings import CompletionSettings
+from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ledger import Ledger
@@ -38,22 +40,46 @@ def job_id_for(study_instance_uid: str, revision: int, models_digest: str) -> st
 
 @dataclass(frozen=True)
 class Settler:
-    """Closes studies that are complete; any number of hosts may run one."""
+    """Closes studies that are complete; any number of hosts may run one.
+
+    `monotonic` is a clock in seconds that nobody can set: however wrong the other one was when
+    an image came, a study waits no longer than the longest wait while one settler runs.
+    """
 
     catalogue: Catalogue
+    leases: AssociationLeases
     queue: WorkQueue
     settings: CompletionSettings
     models_digest: str
     now: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+    _watched: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def settle_complete(self) -> list[Job]:
         """Judge every open study once; returns the jobs that were queued."""
-        jobs = (self._judge(study) for study in self.catalogue.receiving())
+        studies = self.catalogue.receiving()
+        if not studies:
+            self._watched.clear()
+            return []
+        watched = {(item.study_instance_uid, item.revision) for item in studies}
+        for gone in self._watched.keys() - watched:
+            del self._watched[gone]
+        open_until = self.leases.open_until()
+        jobs = (self._judge(study, open_until) for study in studies)
         return [job for job in jobs if job is not None]
 
-    def _judge(self, study: Study) -> Job | None:
+    def _judge(self, study: Study, open_until: Mapping[str, datetime]) -> Job | None:
         since = self.catalogue.unsettled_since(study.study_instance_uid)
-        verdict = judge(study, since or study.last_received_at, self.now(), self.settings)
+        moment = self.monotonic()
+        seen = self._watched.setdefault((study.study_instance_uid, study.revision), moment)
+        verdict = judge(
+            study,
+            since or study.last_received_at,
+            self.now(),
+            self.settings,
+            open_until=open_until,
+            watched_seconds=moment - seen,
+        )
         if not verdict.complete:
             if verdict.waiting_for != study.waiting_for:
                 self.catalogue.note_waiting(study.study_instance_uid, verdict.waiting_for)

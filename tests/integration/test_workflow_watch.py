@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from conftest import Store
+from mammogram_builder import SCREENING
 from workflow_builder import PretendedModel, Works, folder_destination, running, until, utc_now
 
 from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.settings import CompletionSettings
 from oncopixel_pacs.workflow import settling
-from oncopixel_pacs.workflow.settling import Settler, Watch, job_id_for
+from oncopixel_pacs.workflow.settling import Watch, job_id_for
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +66,54 @@ def test_a_study_is_settled_at_the_longest_wait_counted_from_its_first_unsettled
 ) -> None:
     settings = CompletionSettings(quiet_seconds=3600, max_wait_seconds=600)
     clock = [utc_now() + timedelta(seconds=500)]
-    settler = Settler(works.store.catalogue, works.queue, settings, "digest", lambda: clock[0])
+    settler = replace(works.settler, settings=settings, now=lambda: clock[0])
     assert settler.settle_complete() == []
     clock[0] += timedelta(seconds=200)
     assert len(settler.settle_complete()) == 1
+
+
+def test_a_study_whose_sender_is_on_the_line_waits_for_it(works: Works) -> None:
+    settler = replace(works.settler, settings=CompletionSettings(quiet_seconds=0))
+    leases = settler.leases
+    leases.set("listener", ["MODALITY"], utc_now() + timedelta(seconds=60), utc_now())
+    assert settler.settle_complete() == []
+    waiting_for = works.store.catalogue.study("2.25.1000").waiting_for
+    assert "the end of the association of MODALITY" in waiting_for
+    leases.set("listener", ["MODALITY"], utc_now(), utc_now())
+    assert len(settler.settle_complete()) == 1
+
+
+def test_a_clock_that_was_set_back_for_good_holds_a_study_up_for_the_longest_wait(
+    works: Works,
+) -> None:
+    settings = CompletionSettings(quiet_seconds=1, max_wait_seconds=600)
+    seconds = [0.0]
+    long_ago = utc_now() - timedelta(days=3650)
+    settler = replace(
+        works.settler, settings=settings, now=lambda: long_ago, monotonic=lambda: seconds[0]
+    )
+    assert settler.settle_complete() == []
+    seconds[0] = 599.0
+    assert settler.settle_complete() == []
+    seconds[0] = 600.0
+    assert len(settler.settle_complete()) == 1
+    assert settler.settle_complete() == []
+
+
+def test_a_later_revision_is_watched_from_its_own_beginning(works: Works, tmp_path: Path) -> None:
+    seconds = [0.0]
+    long_ago = utc_now() - timedelta(days=3650)
+    settler = replace(
+        works.settler,
+        settings=CompletionSettings(max_wait_seconds=600),
+        now=lambda: long_ago,
+        monotonic=lambda: seconds[0],
+    )
+    settler.settle_complete()
+    seconds[0] = 600.0
+    assert len(settler.settle_complete()) == 1
+    works.receive(tmp_path / "in", SCREENING[1])
+    assert settler.settle_complete() == []
 
 
 @pytest.mark.parametrize("problem", [OutOfResources("Away."), ZeroDivisionError("A defect.")])

@@ -62,6 +62,9 @@ class StudyHeader:
     description: str = ""
     accession_number: str = ""
     study_date: str = ""
+    study_time: str = ""
+    study_id: str = ""
+    referring_physician_name: str = ""
 
 
 class StudyState(StrEnum):

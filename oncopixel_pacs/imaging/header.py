@@ -85,6 +85,9 @@ def read_study_header(dataset: Dataset) -> StudyHeader:
             description=_text(dataset, "StudyDescription"),
             accession_number=_text(dataset, "AccessionNumber"),
             study_date=_text(dataset, "StudyDate"),
+            study_time=_text(dataset, "StudyTime"),
+            study_id=_text(dataset, "StudyID"),
+            referring_physician_name=_text(dataset, "ReferringPhysicianName"),
         )
 
 

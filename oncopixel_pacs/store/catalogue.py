@@ -25,7 +25,14 @@ from oncopixel_pacs.domain import (
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.rows import dump_facts, dump_header, to_instance, to_job, to_study
+from oncopixel_pacs.store.rows import (
+    dump_facts,
+    dump_header,
+    study_keys,
+    to_instance,
+    to_job,
+    to_study,
+)
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 #: Called inside the transaction that makes a job, to hand it to the workflow engine.
@@ -254,6 +261,7 @@ def _add_new(session: Session, instance: Instance, header: StudyHeader) -> None:
             last_received_at=instance.received_at,
             unsettled_since=instance.received_at,
             header=dump_header(header),
+            **study_keys(header),
         )
         session.add(study)
         session.flush()
@@ -270,6 +278,9 @@ def _add_new(session: Session, instance: Instance, header: StudyHeader) -> None:
             size_bytes=instance.size_bytes,
             received_at=instance.received_at,
             calling_ae_title=instance.calling_ae_title,
+            series_instance_uid=instance.facts.series_instance_uid,
+            sop_class_uid=instance.facts.sop_class_uid,
+            modality=instance.facts.modality,
             facts=dump_facts(instance.facts),
         )
     )

@@ -52,6 +52,22 @@ def dump_header(header: StudyHeader) -> dict[str, Any]:
     return values
 
 
+def study_keys(header: StudyHeader) -> dict[str, Any]:
+    """Columns that a study is searched by; names and words are casefolded, as PS3.4 allows."""
+    keys = {
+        "patient_name": header.patient_name.casefold(),
+        "patient_id": header.patient_id,
+        "accession_number": header.accession_number,
+        "study_date": header.study_date,
+        "study_time": header.study_time,
+        "study_id": header.study_id,
+        "study_description": header.description.casefold(),
+        "referring_physician_name": header.referring_physician_name.casefold(),
+    }
+    # PostgreSQL takes no NUL in a text; the header beside it is JSON and keeps it.
+    return {name: value.replace("\0", "") for name, value in keys.items()}
+
+
 def dump_result(result: StudyResult) -> dict[str, Any]:
     """Give a result as plain JSON values."""
     values: dict[str, Any] = _RESULT.dump_python(result, mode="json")

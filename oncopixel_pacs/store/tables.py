@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Index, UniqueConstraint
+from sqlalchemy import JSON, Column, DateTime, Dialect, Index, UniqueConstraint, text
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -29,8 +29,12 @@ def _moment(nullable: bool = False, index: bool = False) -> Any:
     return Field(sa_column=Column(UtcDateTime(), nullable=nullable, index=index))
 
 
+def _key(index: bool = True) -> Any:
+    return Field(default="", index=index, sa_column_kwargs={"server_default": text("''")})
+
+
 class StudyRow(SQLModel, table=True):
-    """One study.
+    """One study. What can be searched for stands beside its header; names are casefolded.
 
     `unsettled_since` is the arrival of its first image that is in no revision yet;
     `completed_at` is when someone said that nothing more will come for that revision.
@@ -47,6 +51,14 @@ class StudyRow(SQLModel, table=True):
     completed_at: datetime | None = _moment(nullable=True)
     waiting_for: str = ""
     conflicts: int = 0
+    patient_name: str = _key()
+    patient_id: str = _key()
+    accession_number: str = _key()
+    study_date: str = _key()
+    study_time: str = _key(index=False)
+    study_id: str = _key(index=False)
+    study_description: str = _key(index=False)
+    referring_physician_name: str = _key(index=False)
     header: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
@@ -63,6 +75,9 @@ class InstanceRow(SQLModel, table=True):
     received_at: datetime = _moment()
     calling_ae_title: str = ""
     revision: int | None = None
+    series_instance_uid: str = _key()
+    sop_class_uid: str = _key(index=False)
+    modality: str = _key(index=False)
     facts: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 

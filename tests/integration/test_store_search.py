@@ -26,7 +26,7 @@ OLD = "2.25.2"
 
 @pytest.fixture
 def search(any_store: Store) -> Iterator[Search]:
-    """A study with results, and two others that differ in every key."""
+    """Hold a study with results, and two others that differ in every key."""
     finish(any_store, images=4)
     receive(
         any_store,

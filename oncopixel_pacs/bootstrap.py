@@ -23,8 +23,9 @@ from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.listeners import Ports
 from oncopixel_pacs.receive.open_associations import AssociationWatch
-from oncopixel_pacs.receive.scp import StorageScp
+from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.callers import Callers
@@ -33,6 +34,7 @@ from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
@@ -59,6 +61,7 @@ class Addresses:
     """Ports that the server really listens on; ``None`` for a role it does not have."""
 
     dimse_port: int | None
+    dimse_tls_port: int | None
     http_port: int | None
 
 
@@ -170,18 +173,21 @@ class Server:
         queue = self._closing.enter_context(contextlib.closing(WorkQueue(store.database.engine)))
         if Role.WORK in self.roles:
             self._start_work(store, queue, algorithms)
-        dimse_port = self._start_receive(store) if Role.RECEIVE in self.roles else None
+        dimse = Ports(None, None)
+        if Role.RECEIVE in self.roles:
+            dimse = self._start_receive(store)
         http_port = None
         if Role.API in self.roles:
             http_port = self._start_api(store, queue, algorithms)
         log.info(
             "server.started",
             roles=[str(role) for role in self.roles],
-            dimse_port=dimse_port,
+            dimse_port=dimse.plain,
+            dimse_tls_port=dimse.tls,
             http_port=http_port,
             version=__version__,
         )
-        return Addresses(dimse_port, http_port)
+        return Addresses(dimse.plain, dimse.tls, http_port)
 
     def _start_work(
         self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
@@ -233,19 +239,20 @@ class Server:
         watch.start()
         self._closing.callback(watch.stop)
 
-    def _start_receive(self, store: Store) -> int:
+    def _start_receive(self, store: Store) -> Ports:
         swept = store.files.sweep_incoming()
         intake = Intake(store.files, store.catalogue, utc_now)
         adopted = intake.adopt_orphans()
         if swept or adopted:
             log.info("intake.recovered", swept=swept, adopted=adopted)
-        scp = StorageScp(self.settings, intake, Callers(store.database), utc_now)
-        port = scp.start()
+        records = open_records(store.database, self.settings.executor)
+        scp = StorageScp(self.settings, intake, records, utc_now)
+        ports = scp.start()
         self._closing.callback(scp.stop)
         watch = AssociationWatch(AssociationLeases(store.database), lambda: scp.callers, utc_now)
         watch.start()
         self._closing.callback(watch.stop)
-        return port
+        return ports
 
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
         settings = self.settings
@@ -253,6 +260,7 @@ class Server:
         parts = ApiParts(
             catalogue=store.catalogue,
             callers=Callers(store.database),
+            allowed_peers=AllowedPeers(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
             files=store.files,

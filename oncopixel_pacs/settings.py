@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,52 +22,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from oncopixel_pacs.dimse_settings import AeTitle, Port, Section
+from oncopixel_pacs.dimse_settings import PeerSettings as PeerSettings
+from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
+from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
 
-#: PS3.5 6.2: printable, no backslash, and not of spaces alone.
-AeTitle = Annotated[str, Field(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
-#: PS3.5 9.1.
-Uid = Annotated[str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")]
 BUNDLES = Path(__file__).parent / "bundles"
-
-
-class Section(BaseModel):
-    """A table of the configuration file: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class PeerSettings(Section):
-    """A sender that may open associations with us."""
-
-    ae_title: AeTitle
-    """Calling AE title."""
-    address: str | None = None
-    """IP address it must call from; any when absent."""
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port at which it takes storage commitment reports, under the same AE title; when absent
-    it is told only while the association lasts on which it asked. Needs ``address``."""
-
-    @model_validator(mode="after")
-    def _callable(self) -> Self:
-        if self.port is not None and self.address is None:
-            raise ValueError("port needs address: where should reports go?")
-        return self
-
-
-class ReceiveSettings(Section):
-    """What is taken in."""
-
-    least_free_bytes: int = Field(default=5 * 1024**3, ge=0)
-    """New objects are refused while less is free in ``data_dir``; 0 never refuses."""
-    further_sop_classes: tuple[Uid, ...] = ()
-    """Storage SOP classes that are taken besides those of the product; stored, not analysed."""
 
 
 class DestinationProfile(Section):
@@ -212,7 +178,9 @@ class Settings(BaseSettings):
     executor: str = "local"
     """Name of this host among those that share the database."""
     peers: tuple[PeerSettings, ...] = ()
-    """Known senders. Empty: any sender, allowed only while ``dimse_host`` is loopback."""
+    """Known senders, besides those allowed on the system page. Empty: any sender while
+    ``dimse_host`` is loopback."""
+    tls: TlsSettings = TlsSettings()
     receive: ReceiveSettings = ReceiveSettings()
     destinations: tuple[DestinationSettings, ...] = ()
     """Where results are sent."""
@@ -243,11 +211,9 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         _require_unique("destination", [item.name for item in self.destinations])
         _require_unique("model", [item.name for item in self.models])
-        if not self.peers and not _is_loopback(self.dimse_host):
-            raise ValueError(
-                f"dimse_host {self.dimse_host} is reachable from other machines, "
-                "so name the senders you trust in [[peers]]"
-            )
+        pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
+        if pinned and not self.tls.listens:
+            raise ValueError(f"peer {pinned[0]} must come over TLS, so set [tls] certificate")
         if not self.api.tokens and not _is_loopback(self.http_host):
             raise ValueError(
                 f"http_host {self.http_host} is reachable from other machines, "
@@ -264,6 +230,11 @@ class Settings(BaseSettings):
     def http_on_loopback(self) -> bool:
         """Whether only this machine reaches the HTTP server."""
         return _is_loopback(self.http_host)
+
+    @property
+    def takes_anyone(self) -> bool:
+        """Whether every sender may send: none is named, and only this machine can call."""
+        return not self.peers and _is_loopback(self.dimse_host)
 
     @property
     def active_models(self) -> tuple[ModelSettings, ...]:
@@ -327,8 +298,15 @@ def _anchor_paths(settings: Settings, folder: Path) -> Settings:
     models = tuple(
         item.model_copy(update={"bundle": folder / item.bundle}) for item in settings.models
     )
+    tls = settings.tls
+    files = {
+        name: folder / path
+        for name in ("certificate", "key", "ca_file")
+        if (path := getattr(tls, name)) is not None
+    }
     return settings.model_copy(
         update={
+            "tls": tls.model_copy(update=files),
             "data_dir": (folder / settings.data_dir).absolute(),
             "destinations": destinations,
             "models": models,

@@ -42,6 +42,7 @@ from oncopixel_pacs.domain import (
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.peers import AllowedPeers
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")
@@ -70,6 +71,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
     parts = ApiParts(
         catalogue=store.catalogue,
         callers=Callers(store.database),
+        allowed_peers=AllowedPeers(store.database),
         free_space=FreeSpace(store.files.data_dir, 0),
         ledger=store.ledger,
         files=store.files,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from pynetdicom.association import Association
 from oncopixel_pacs.deliver.association import Requestor
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.limits import DEFAULT_LIMITS, Limits
-from oncopixel_pacs.receive.scp import StorageScp
+from oncopixel_pacs.receive.scp import Records, StorageScp, open_records
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -93,9 +94,15 @@ class Reception:
     files: FileStore
     catalogue: Catalogue
     intake: Intake
-    callers: Callers
+    records: Records
     scp: StorageScp
     port: int
+    tls_port: int = 0
+
+    @property
+    def callers(self) -> Callers:
+        """Who was rejected."""
+        return self.records.callers
 
     @property
     def stored(self) -> list[str]:
@@ -126,20 +133,21 @@ def reception(
     files = FileStore(settings.data_dir)
     database = open_database(settings.resolved_database_url)
     catalogue = Catalogue(database)
-    callers = Callers(database)
+    records = open_records(database, settings.executor)
     intake = Intake(files, catalogue, utc_now)
     scp = StorageScp(
         settings,
         intake,
-        callers,
+        records,
         utc_now,
         limits,
         free_bytes=free_bytes,
         attempt_waits=attempt_waits,
     )
-    port = scp.start()
+    ports = scp.start()
+    plain, tls = ports.plain or 0, ports.tls or 0
     try:
-        yield Reception(settings, database, files, catalogue, intake, callers, scp, port)
+        yield Reception(settings, database, files, catalogue, intake, records, scp, plain, tls)
     finally:
         scp.stop()
         database.close()
@@ -153,13 +161,18 @@ def association(
     calling: str = "MODALITY",
     sop_class: str = MG,
     syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian,),
+    tls: SSLContext | None = None,
+    source: str = "",
 ) -> Iterator[Association]:
     """Open an association as a modality."""
     entity = Requestor(calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     entity.add_requested_context(sop_class, list(syntaxes))
     entity.add_requested_context("1.2.840.10008.1.1")
-    assoc = entity.associate("127.0.0.1", port, ae_title=called)
+    tls_args = None if tls is None else (tls, "127.0.0.1")
+    assoc = entity.associate(
+        "127.0.0.1", port, ae_title=called, tls_args=tls_args, bind_address=(source, 0)
+    )
     try:
         yield assoc
     finally:

@@ -9,7 +9,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.api import destinations, health, jobs, models, pages, peers, problems, studies
+from oncopixel_pacs.api import (
+    destinations,
+    health,
+    jobs,
+    models,
+    pages,
+    peer_pages,
+    peers,
+    problems,
+    studies,
+)
 from oncopixel_pacs.api.access import TokenGuard
 from oncopixel_pacs.api.browser_guards import CrossSiteGuard, HostGuard, SecurityHeaders
 from oncopixel_pacs.api.overlays import OverlayShelf
@@ -42,9 +52,9 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
-    app.state.pages = load_pages(parts.version, parts.free_space.alarm)
+    app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.overlays = OverlayShelf(parts)
-    for module in (studies, jobs, models, destinations, peers, health, pages):
+    for module in (studies, jobs, models, destinations, peers, health, pages, peer_pages):
         app.include_router(module.router)
     for router in routers:
         app.include_router(router)

@@ -155,12 +155,24 @@ DESTINATION: dict[str, Any] = {
     "deliveries": {"queued": 2, "sending": 0, "accepted": 118, "confirmed": 0, "failed": 0},
     "oldest_problem": PROBLEM_DELIVERY,
 }
-PEER: dict[str, Any] = {"ae_title": "MAMMO1", "address": "10.0.0.21", "port": 104}
+PEER: dict[str, Any] = {
+    "id": 3,
+    "origin": "allowed",
+    "ae_title": "MAMMO1",
+    "address": "10.0.0.21",
+    "port": 104,
+    "tls": False,
+    "certificate_sha256": [],
+    "allowed_at": "2026-03-02T09:30:00Z",
+}
 REJECTED_CALLER: dict[str, Any] = {
+    "id": 8,
     "calling_ae_title": "MAMMO2",
     "called_ae_title": "ONCOPIXEL",
     "address": "10.0.0.22",
-    "reason": "Calling AE title not recognised: it is not in [[peers]]",
+    "certificate_sha256": "",
+    "reason": "Calling AE title not recognised: it is not among the peers",
+    "may_be_allowed": True,
     "first_at": "2026-03-02T09:12:40Z",
     "last_at": "2026-03-02T09:27:41Z",
     "count": 4,
@@ -169,6 +181,11 @@ CHECKS: list[dict[str, Any]] = [
     {"name": "database", "ok": True, "detail": "takes writes"},
     {"name": "disk", "ok": True, "detail": "takes files, 212.4 GiB free"},
     {"name": "models", "ok": True, "detail": "loaded"},
+    {
+        "name": "certificate",
+        "ok": True,
+        "detail": "CN=oncopixel.hospital.example, valid until 2027-02-28, 362 days",
+    },
 ]
 ROOT: dict[str, Any] = {
     "product": "OncoPixel PACS",

@@ -15,7 +15,8 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented, problem
 from oncopixel_pacs.api.schemas import shape
-from oncopixel_pacs.errors import OncoPixelError, OutOfResources
+from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
+from oncopixel_pacs.tls import OwnCertificate, read_certificate
 
 router = APIRouter(tags=["server"])
 
@@ -102,11 +103,13 @@ def show_readiness(request: Request, parts: Parts) -> Readiness | Response:
 
 def run_checks(parts: ApiParts) -> tuple[Check, ...]:
     """Look at everything that the server needs."""
-    found: tuple[tuple[str, Callable[[ApiParts], str]], ...] = (
+    found: list[tuple[str, Callable[[ApiParts], str]]] = [
         ("database", _check_database),
         ("disk", _check_disk),
         ("models", _check_models),
-    )
+    ]
+    if parts.settings.tls.listens:
+        found.append(("certificate", _check_certificate))
     return tuple(_run(name, look, parts) for name, look in found)
 
 
@@ -133,6 +136,32 @@ def _check_disk(parts: ApiParts) -> str:
             "free space, or make it writable."
         ) from exc
     return f"takes files, {parts.free_space.require() / _GIB:.1f} GiB free"
+
+
+def alarms(parts: ApiParts) -> tuple[str, ...]:
+    """Say what a person must see to, on every page until it is done."""
+    found = [parts.free_space.alarm()]
+    try:
+        certificate = _certificate(parts)
+        found.append(certificate.alarm(parts.now()) if certificate is not None else "")
+    except OncoPixelError as exc:
+        found.append(str(exc))
+    return tuple(alarm for alarm in found if alarm)
+
+
+def _certificate(parts: ApiParts) -> OwnCertificate | None:
+    path = parts.settings.tls.certificate
+    return None if path is None else read_certificate(path)
+
+
+def _check_certificate(parts: ApiParts) -> str:
+    certificate = _certificate(parts)
+    if certificate is None:
+        return "none"
+    now = parts.now()
+    if now >= certificate.expires_at:
+        raise ConfigurationError(certificate.alarm(now))
+    return certificate.alarm(now) or certificate.validity(now)
 
 
 def _check_models(parts: ApiParts) -> str:

@@ -16,6 +16,7 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.peers import AllowedPeers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class ApiParts:
 
     catalogue: Catalogue
     callers: Callers
+    allowed_peers: AllowedPeers
     free_space: FreeSpace
     ledger: Ledger
     files: FileStore

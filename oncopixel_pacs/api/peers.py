@@ -1,18 +1,33 @@
-"""Route about peers: who may send, and who tried and may not."""
+"""Routes about peers: who may send, who tried and may not, and letting them in."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
 
-from fastapi import APIRouter
+import structlog
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.settings import PeerSettings
+from oncopixel_pacs.store.callers import RejectedCaller
+from oncopixel_pacs.store.peers import AllowedPeer
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/api/v1/peers", tags=["peers"])
+
+
+class Origin(StrEnum):
+    """Who named a peer."""
+
+    CONFIGURATION = "configuration"
+    ALLOWED = "allowed"
 
 
 class PeerAnswer(BaseModel):
@@ -20,11 +35,19 @@ class PeerAnswer(BaseModel):
 
     model_config = shape(examples.PEER)
 
+    id: int | None
+    """Of one that was allowed here; null for one of the configuration."""
+    origin: Origin
     ae_title: str
     address: str | None
     """Where it must call from; null for anywhere."""
     port: int | None
     """Where it takes storage commitment reports; null for nowhere."""
+    tls: bool
+    """Whether reports go there over TLS."""
+    certificate_sha256: tuple[str, ...]
+    """Certificates one of which it must show over TLS; empty for no particular one."""
+    allowed_at: datetime | None
 
 
 class RejectedCallerAnswer(BaseModel):
@@ -32,11 +55,17 @@ class RejectedCallerAnswer(BaseModel):
 
     model_config = shape(examples.REJECTED_CALLER)
 
+    id: int
     calling_ae_title: str
+    """Empty when the TLS handshake failed, before it could say."""
     called_ae_title: str
     """How it called us."""
     address: str
+    certificate_sha256: str
+    """What it showed over TLS; empty for nothing."""
     reason: str
+    may_be_allowed: bool
+    """Whether allowing it would let it in; else the sender must be corrected."""
     first_at: datetime
     last_at: datetime
     count: int
@@ -45,36 +74,108 @@ class RejectedCallerAnswer(BaseModel):
 class PeerList(BaseModel):
     """Known peers, and the last of those that were rejected."""
 
-    model_config = shape({"items": [examples.PEER], "rejected": [examples.REJECTED_CALLER]})
+    model_config = shape(
+        {"anyone": False, "items": [examples.PEER], "rejected": [examples.REJECTED_CALLER]}
+    )
 
+    anyone: bool
+    """Whether whoever is on this machine may send: none is configured, and only it can call."""
     items: tuple[PeerAnswer, ...]
-    """From the configuration; when empty, whoever is on this machine may send."""
+    """From the configuration, then those that were allowed here."""
     rejected: tuple[RejectedCallerAnswer, ...]
+
+
+ReportPort = Annotated[
+    int | None,
+    Query(ge=1, le=65535, description="Port at which it takes storage commitment reports."),
+]
 
 
 @router.get("", summary="List the peers", responses=documented())
 def list_peers(parts: Parts) -> PeerList:
-    """Senders that are configured, and callers that were rejected, the latest first."""
+    """Senders that are configured or were allowed, and callers that were rejected, latest first."""
     return peers(parts)
 
 
+@router.post("", summary="Allow a sender", responses=documented())
+def allow_peer(request: Request, parts: Parts, peer: PeerSettings) -> PeerAnswer:
+    """Allow a sender at once, without a restart; again is no harm. The log keeps a trace.
+
+    One of the same AE title and address is replaced, but keeps its port when none is given.
+    """
+    return _allowed(request, parts.allowed_peers.allow(peer, parts.now()))
+
+
+@router.post(
+    "/rejected/{rejected_id}/allow",
+    summary="Allow a caller that was rejected",
+    responses=documented(404, 409),
+)
+def allow_rejected(
+    request: Request, parts: Parts, rejected_id: int, port: ReportPort = None
+) -> PeerAnswer:
+    """Allow it under the AE title, from the address and with the certificate that it came with."""
+    return _allowed(request, parts.allowed_peers.allow_rejected(rejected_id, parts.now(), port))
+
+
+@router.delete("/{peer_id}", summary="Allow a sender no longer", responses=documented())
+def remove_peer(request: Request, parts: Parts, peer_id: int) -> PeerList:
+    """Take back what was allowed here; again is no harm. Answers with who is left."""
+    remove(request, parts, peer_id)
+    return peers(parts)
+
+
+def remove(request: Request, parts: ApiParts, peer_id: int) -> None:
+    """Take a peer back, with a trace in the log."""
+    removed = parts.allowed_peers.remove(peer_id)
+    if removed is not None:
+        _audit("peer.removed", request, removed)
+
+
 def peers(parts: ApiParts) -> PeerList:
-    """Describe the configured peers, in their order, and the rejected callers."""
+    """Describe the configured peers, in their order, the allowed ones and the rejected callers."""
     return PeerList(
-        items=tuple(
-            PeerAnswer(ae_title=item.ae_title, address=item.address, port=item.port)
-            for item in parts.settings.peers
+        anyone=parts.settings.takes_anyone,
+        items=(
+            *(_described(item) for item in parts.settings.peers),
+            *(_described(item.peer, item) for item in parts.allowed_peers.all()),
         ),
-        rejected=tuple(
-            RejectedCallerAnswer(
-                calling_ae_title=item.calling_ae_title,
-                called_ae_title=item.called_ae_title,
-                address=item.address,
-                reason=item.reason,
-                first_at=item.first_at,
-                last_at=item.last_at,
-                count=item.count,
-            )
-            for item in parts.callers.rejected()
-        ),
+        rejected=tuple(map(_rejected, parts.callers.rejected())),
+    )
+
+
+def _allowed(request: Request, peer: AllowedPeer) -> PeerAnswer:
+    _audit("peer.allowed", request, peer)
+    return _described(peer.peer, peer)
+
+
+def _audit(event: str, request: Request, allowed: AllowedPeer) -> None:
+    log.info(
+        event,
+        **allowed.peer.model_dump(),
+        by=request.client.host if request.client else "",
+    )
+
+
+def _described(peer: PeerSettings, allowed: AllowedPeer | None = None) -> PeerAnswer:
+    return PeerAnswer(
+        id=None if allowed is None else allowed.id,
+        origin=Origin.CONFIGURATION if allowed is None else Origin.ALLOWED,
+        **peer.model_dump(),
+        allowed_at=None if allowed is None else allowed.allowed_at,
+    )
+
+
+def _rejected(caller: RejectedCaller) -> RejectedCallerAnswer:
+    return RejectedCallerAnswer(
+        id=caller.id or 0,
+        calling_ae_title=caller.calling_ae_title,
+        called_ae_title=caller.called_ae_title,
+        address=caller.address,
+        certificate_sha256=caller.certificate_sha256,
+        reason=caller.reason,
+        may_be_allowed=caller.may_be_allowed,
+        first_at=caller.first_at,
+        last_at=caller.last_at,
+        count=caller.count,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,15 +130,15 @@ class Pages:
         return HTMLResponse(text, status_code=status)
 
 
-def load_pages(version: str, alarm: Callable[[], str]) -> Pages:
+def load_pages(version: str, alarms: Callable[[], Sequence[str]]) -> Pages:
     """Templates of this package, with every value escaped.
 
     Parameters
     ----------
     version
         Stands on every page.
-    alarm
-        One sentence that stands on every page while it is not empty.
+    alarms
+        Sentences that stand on every page as long as they are so.
     """
     environment = Environment(
         loader=PackageLoader("oncopixel_pacs.api"),
@@ -159,5 +159,5 @@ def load_pages(version: str, alarm: Callable[[], str]) -> Pages:
         views=views,
         finding_count=finding_count,
     )
-    environment.globals.update(notice=RESEARCH_NOTICE, version=version, alarm=alarm)
+    environment.globals.update(notice=RESEARCH_NOTICE, version=version, alarms=alarms)
     return Pages(environment)

@@ -7,6 +7,8 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,10 +18,11 @@ from rich.table import Table
 from oncopixel_pacs.bootstrap import open_store
 from oncopixel_pacs.cli.options import ConfigOption
 from oncopixel_pacs.deliver import echo
-from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
-from oncopixel_pacs.settings import Settings, load_settings
+from oncopixel_pacs.settings import Settings, TlsSettings, load_settings
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.tls import acceptor_context, read_certificate
 
 models = typer.Typer(help="List and check the models.", no_args_is_help=True)
 destinations = typer.Typer(help="List and echo the destinations.", no_args_is_help=True)
@@ -101,11 +104,12 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _check_disk(settings)
     yield _attempt("models", lambda: _check_models(settings))
     yield _check_device()
-    for subject, host, port in (
-        ("DICOM port", settings.dimse_host, settings.dimse_port),
-        ("HTTP port", settings.http_host, settings.http_port),
-    ):
-        yield _check_port(subject, host, port)
+    if (certificate := settings.tls.certificate) is not None:
+        yield _attempt("certificate", lambda: _check_certificate(settings.tls, certificate))
+        yield _check_port("DICOM TLS port", settings.dimse_host, settings.tls.port)
+    if not settings.tls.only:
+        yield _check_port("DICOM port", settings.dimse_host, settings.dimse_port)
+    yield _check_port("HTTP port", settings.http_host, settings.http_port)
     for item in settings.destinations:
         yield _destination_check(settings, item.name)
 
@@ -135,6 +139,15 @@ def _check_disk(settings: Settings) -> Check:
 def _check_models(settings: Settings) -> str:
     names = [item.name for item in read_algorithms(settings.active_models)]
     return f"{', '.join(names)}: weights are the pinned ones"
+
+
+def _check_certificate(settings: TlsSettings, path: Path) -> str:
+    acceptor_context(settings)
+    now = datetime.now(UTC)
+    certificate = read_certificate(path)
+    if certificate.alarm(now):
+        raise ConfigurationError(certificate.alarm(now))
+    return certificate.validity(now)
 
 
 def _check_device() -> Check:

@@ -47,11 +47,15 @@ def serve(
     try:
         if addresses.dimse_port is not None:
             typer.echo(f"DICOM    {settings.ae_title}@{settings.dimse_host}:{addresses.dimse_port}")
+        if addresses.dimse_tls_port is not None:
+            place = f"{settings.dimse_host}:{addresses.dimse_tls_port}"
+            typer.echo(f"DICOM    {settings.ae_title}@{place} over TLS")
         if addresses.http_port is not None:
             typer.echo(f"Status   http://{settings.http_host}:{addresses.http_port}/")
         typer.echo(RESEARCH_NOTICE)
         if ports_file is not None:
             lines = [f"dimse_port = {addresses.dimse_port or 0}"]
+            lines.append(f"dimse_tls_port = {addresses.dimse_tls_port or 0}")
             lines.append(f"http_port = {addresses.http_port or 0}\n")
             # Written beside and renamed: who waits for the file sees all of it.
             beside = ports_file.with_suffix(".part")

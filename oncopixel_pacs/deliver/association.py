@@ -25,13 +25,20 @@ VERIFICATION = "1.2.840.10008.1.1"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we call, and as whom. `name` stands for it in messages."""
+    """Whom we call, and as whom. `name` stands for it in messages.
+
+    Attributes
+    ----------
+    tls
+        Context of the connection; ``None`` for a plain one.
+    """
 
     name: str
     host: str
     port: int
     called_ae_title: str
     calling_ae_title: str
+    tls: SSLContext | None = None
 
     @property
     def place(self) -> str:
@@ -78,12 +85,13 @@ def opened(
             ae_title=peer.called_ae_title,
             max_pdu=MAX_PDU_BYTES,
             ext_neg=list(roles),
+            tls_args=None if peer.tls is None else (peer.tls, peer.host),
             evt_handlers=[(evt.EVT_CONN_OPEN, connection.on_open)],
         )
     except OSError as exc:
         raise _failed(peer, f"its address cannot be used ({exc}); check host and port") from exc
     if not assoc.is_established and not takes_nothing(assoc):
-        raise _failed(peer, _why(assoc, connection.open))
+        raise _failed(peer, _why(assoc, connection.open, peer.tls is not None))
     try:
         yield assoc
     finally:
@@ -137,7 +145,12 @@ class _Connection:
         sock.settimeout(self._timeout_seconds)
 
 
-def _why(assoc: Association, connected: bool) -> str:
+def _why(assoc: Association, connected: bool, secured: bool) -> str:
+    if not connected and secured:
+        return (
+            "nothing listens there, or one side refused the other's certificate; check host, "
+            "port and firewall, and the authorities on both sides"
+        )
     if not connected:
         return "nothing listens there; check that it runs, and host, port and firewall"
     if assoc.is_rejected:

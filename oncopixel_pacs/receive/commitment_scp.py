@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -18,12 +19,14 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context, build_role
 
 from oncopixel_pacs.deliver.association import Peer, opened
-from oncopixel_pacs.errors import DeliveryFailed
+from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed, OutOfResources
 from oncopixel_pacs.receive import commitment
 from oncopixel_pacs.receive.contexts import STORAGE_COMMITMENT
 from oncopixel_pacs.receive.event_requests import AskingDimse
-from oncopixel_pacs.receive.peers import called_back
+from oncopixel_pacs.receive.peers import PeerBook
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.pending_reports import PendingReport, PendingReports
+from oncopixel_pacs.tls import requestor_context
 
 log = structlog.get_logger()
 
@@ -43,20 +46,37 @@ class CommitmentScp:
     """Answers N-ACTION and reports by N-EVENT-REPORT.
 
     The report goes out on the association of the request while that lasts, and else on one of
-    our own to the peer's configured port. Requests are kept in memory: after a restart a peer
-    that heard nothing asks again, as after any time-out of its own.
+    our own to the peer's port. What is owed is in the database before the request is answered,
+    so that a restart of the server loses none of it.
 
     Parameters
     ----------
     judge
         Called before each attempt, so that a report is true when it is sent.
+    peers
+        Who is called back, and where.
+    owed
+        Where reports wait until they were told.
+    now
+        Clock, timezone-aware UTC.
     attempt_waits
         Seconds before each attempt on an association of our own.
     """
 
-    def __init__(self, settings: Settings, judge: Judge, attempt_waits: Sequence[float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        judge: Judge,
+        peers: PeerBook,
+        owed: PendingReports,
+        now: Callable[[], datetime],
+        attempt_waits: Sequence[float],
+    ) -> None:
         self._settings = settings
         self._judge = judge
+        self._peers = peers
+        self._owed = owed
+        self._now = now
         self._attempt_waits = attempt_waits
         self._places = threading.BoundedSemaphore(MOST_TRANSACTIONS)
         self._judging = threading.Lock()
@@ -73,6 +93,17 @@ class CommitmentScp:
         for worker in self._workers:
             worker.join(max(deadline - time.monotonic(), 0.0))
 
+    def resume(self) -> None:
+        """Begin to tell what was owed when the server stopped; called once, at the start."""
+        try:
+            owed = self._owed.all()
+        except OutOfResources as exc:
+            log.warning("commitment.owed_unread", reason=str(exc))
+            return
+        for report in owed[:MOST_TRANSACTIONS]:
+            self._places.acquire()
+            self._begin(self._call_back, report)
+
     def on_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Answer an N-ACTION request; the report follows the answer."""
         request: Any = event.request
@@ -85,41 +116,57 @@ class CommitmentScp:
             return commitment.INVALID_ARGUMENT_VALUE, None
         if not self._places.acquire(blocking=False):
             return commitment.RESOURCE_LIMITATION, None
+        report = self._owed_to(event.assoc, wanted)
+        try:
+            self._owed.add(report)
+        except OutOfResources as exc:
+            self._places.release()
+            log.warning("commitment.refused", reason=str(exc))
+            return commitment.RESOURCE_LIMITATION, None
         answered = threading.Event()
         dimse: Any = event.assoc.dimse
         dimse.after_answer(answered.set)
+        self._begin(self._tell_soon, report, event.assoc, event.context, answered)
+        return commitment.SUCCESS, None
+
+    def _begin(self, tell: Callable[..., bool], report: PendingReport, *details: Any) -> None:
         worker = threading.Thread(
-            target=self._work,
-            args=(event.assoc, event.context, wanted, answered),
-            name="commitment",
-            daemon=True,
+            target=self._work, args=(tell, report, *details), name="commitment", daemon=True
         )
         self._workers = [item for item in self._workers if item.is_alive()] + [worker]
         worker.start()
-        return commitment.SUCCESS, None
 
-    def _work(
-        self,
-        assoc: Association,
-        context: Any,
-        wanted: commitment.Request,
-        answered: threading.Event,
-    ) -> None:
+    def _work(self, tell: Callable[..., bool], report: PendingReport, *details: Any) -> None:
         try:
-            while assoc.is_established and not answered.wait(_POLL_SECONDS):
-                pass
-            told = self._tell_here(assoc, context, wanted) or self._call_back(assoc, wanted)
+            told = tell(report, *details)
         finally:
             self._places.release()
-        say = log.info if told else log.warning
-        say(
-            "commitment.reported" if told else "commitment.unreported",
-            calling_ae_title=_calling(assoc),
-            transaction_uid=wanted.transaction_uid,
-            instances=len(wanted.references),
-        )
+        about = {
+            "calling_ae_title": report.calling_ae_title,
+            "transaction_uid": report.transaction_uid,
+            "instances": len(report.instances),
+        }
+        if told:
+            log.info("commitment.reported", **about)
+        elif self._stopping.is_set():
+            log.info("commitment.postponed", **about)
+            return
+        else:
+            log.warning("commitment.unreported", **about)
+        try:
+            self._owed.remove(report)
+        except OutOfResources as exc:
+            # It is told once more after the next start, which is no harm: it will be true then.
+            log.warning("commitment.owed_unwritten", reason=str(exc))
 
-    def _tell_here(self, assoc: Association, context: Any, wanted: commitment.Request) -> bool:
+    def _tell_soon(
+        self, report: PendingReport, assoc: Association, context: Any, answered: threading.Event
+    ) -> bool:
+        while assoc.is_established and not answered.wait(_POLL_SECONDS):
+            pass
+        return self._tell_here(assoc, context, report) or self._call_back(report)
+
+    def _tell_here(self, assoc: Association, context: Any, wanted: PendingReport) -> bool:
         dimse = assoc.dimse
         if not isinstance(dimse, AskingDimse):
             return False
@@ -140,23 +187,25 @@ class CommitmentScp:
         request.EventInformation = BytesIO(encoded or b"")
         return dimse.ask(request, context.context_id, ANSWER_SECONDS) == commitment.SUCCESS
 
-    def _call_back(self, assoc: Association, wanted: commitment.Request) -> bool:
-        calling, address = _calling(assoc), str(assoc.requestor.address)
-        known = called_back(self._settings.peers, calling, address)
-        if known is None or known.port is None:
-            return False
-        peer = Peer(calling, known.address or address, known.port, calling, self._settings.ae_title)
+    def _call_back(self, report: PendingReport) -> bool:
         for seconds in self._attempt_waits:
             if self._stopping.wait(seconds):
                 return False
+            title, address = report.calling_ae_title, report.address
+            known = self._peers.called_back(title, address)
+            if known is None or known.port is None:
+                return False
             try:
-                if self._report_to(peer, wanted):
+                context = requestor_context(self._settings.tls) if known.tls else None
+                ours = self._settings.ae_title
+                place = (known.address or address, known.port)
+                if self._report_on_own(Peer(title, *place, title, ours, context), report):
                     return True
-            except DeliveryFailed as exc:
+            except (ConfigurationError, DeliveryFailed) as exc:
                 log.warning("commitment.attempt_failed", reason=str(exc))
         return False
 
-    def _report_to(self, peer: Peer, wanted: commitment.Request) -> bool:
+    def _report_on_own(self, peer: Peer, wanted: PendingReport) -> bool:
         """Report on an association of our own, as SCP (PS3.4 J.3.3, PS3.7 D.3.3.4)."""
         event_type, information = self._report(wanted)
         role = build_role(STORAGE_COMMITMENT, scu_role=False, scp_role=True)
@@ -173,12 +222,19 @@ class CommitmentScp:
             )
         return bool(answer.get("Status") == commitment.SUCCESS)
 
-    def _report(self, wanted: commitment.Request) -> tuple[int, Dataset]:
+    def _report(self, wanted: PendingReport) -> tuple[int, Dataset]:
+        references = tuple(commitment.Reference(*item) for item in wanted.instances)
+        request = commitment.Request(wanted.transaction_uid, references)
         # One at a time: it reads every byte of every file.
         with self._judging:
-            verdicts = self._judge(wanted)
+            verdicts = self._judge(request)
         return commitment.report(wanted.transaction_uid, verdicts)
 
-
-def _calling(assoc: Association) -> str:
-    return str(assoc.requestor.ae_title).strip()
+    def _owed_to(self, assoc: Association, wanted: commitment.Request) -> PendingReport:
+        return PendingReport(
+            str(assoc.requestor.ae_title).strip(),
+            str(assoc.requestor.address),
+            wanted.transaction_uid,
+            tuple((item.sop_class_uid, item.sop_instance_uid) for item in wanted.references),
+            self._now(),
+        )

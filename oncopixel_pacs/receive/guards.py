@@ -8,6 +8,7 @@ own. That leans on names inside pynetdicom 3.0.4; a test compares every one of t
 
 from __future__ import annotations
 
+import sys
 import time
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
@@ -17,8 +18,10 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from oncopixel_pacs.receive.floods import Connection, Gate
 from oncopixel_pacs.receive.limits import Limits
 from oncopixel_pacs.receive.spool import SpoolingDimse
+from oncopixel_pacs.receive.tls_door import TlsDoor
 from oncopixel_pacs.store.free_space import FreeSpace
 
 PYNETDICOM_VERSION = "3.0.4"
@@ -75,15 +78,33 @@ class SpoolingRequestHandler(RequestHandler):
     """Gives each new association our socket and our DIMSE provider."""
 
     server: SpoolingServer
+    connection: Connection
+
+    def handle(self) -> None:
+        """Serve one connection, after its handshake; in a thread of its own, not the acceptor's."""
+        gate, door = self.server.gate, self.server.door
+        self.connection = gate.enter(self.request, self.client_address[0])
+        try:
+            if door is not None:
+                self.request = door.open(self.connection)
+            if self.request is not None:
+                super().handle()
+                return
+        except BaseException:
+            gate.leave(self.connection)
+            raise
+        gate.leave(self.connection)
 
     def _create_association(self) -> Association:
-        assoc = super()._create_association()
+        assoc: Any = super()._create_association()
+        assoc.connection = self.connection
         # Each socket announces the connection; the state machine may see that only once.
         assoc.dul.event_queue.get_nowait()
         assoc.dul.socket = BoundedSocket(assoc, self.request, self.server.limits)
         assoc.dimse = SpoolingDimse(assoc, self.server.space, self.server.limits)
         self.server.associations.append(assoc)
-        return assoc
+        made: Association = assoc
+        return made
 
 
 class SpoolingServer(ThreadedAssociationServer):
@@ -94,14 +115,28 @@ class SpoolingServer(ThreadedAssociationServer):
     space
         Where temporary files are written, on the volume where they will be kept, and how much
         room there must be before one is begun.
+    gate
+        Counts connections.
+    door
+        Shakes hands over TLS; ``None`` for plain connections.
     """
 
     request_queue_size = 64
     daemon_threads = True
 
-    def __init__(self, *args: Any, space: FreeSpace, limits: Limits, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        space: FreeSpace,
+        limits: Limits,
+        gate: Gate,
+        door: TlsDoor | None,
+        **kwargs: Any,
+    ) -> None:
         self.space = space
         self.limits = limits
+        self.gate = gate
+        self.door = door
         self.associations: list[Association] = []
         kwargs["request_handler"] = SpoolingRequestHandler
         super().__init__(*args, **kwargs)
@@ -113,6 +148,7 @@ class SpoolingServer(ThreadedAssociationServer):
                 if isinstance(assoc.dimse, SpoolingDimse):
                     assoc.dimse.discard_spools()
                 self.associations.remove(assoc)
+                self.gate.leave(connection_of(assoc))
 
     def end_associations(self, grace_seconds: float) -> None:
         """Abort what is open; wait for objects that are being stored, then clean up."""
@@ -136,7 +172,16 @@ class SharedContexts(list[Any]):
         return self
 
 
+def connection_of(assoc: Association) -> Connection:
+    """Return the connection that an association of a `SpoolingServer` runs over."""
+    held: Any = assoc
+    connection: Connection = held.connection
+    return connection
+
+
 def _on_close(event: evt.Event) -> None:
+    server: Any = event.assoc._server
+    server.gate.leave(connection_of(event.assoc))
     if event.assoc.requestor.primitive is None:
         _stop_waiting(event.assoc)
 
@@ -153,6 +198,8 @@ def make_server(
     handlers: list[Any],
     space: FreeSpace,
     limits: Limits,
+    gate: Gate,
+    door: TlsDoor | None = None,
 ) -> SpoolingServer:
     """Bind a `SpoolingServer`; its `serve_forever` accepts, its `shutdown` stops that.
 
@@ -162,7 +209,8 @@ def make_server(
         When the address cannot be bound.
     """
     ae.maximum_pdu_size = limits.pdu_bytes
-    ae.maximum_associations = limits.associations
+    # The gate counts; the library would count connections that never asked for anything.
+    ae.maximum_associations = sys.maxsize
     ae.acse_timeout = limits.request_seconds
     ae.dimse_timeout = limits.idle_seconds
     ae.network_timeout = limits.idle_seconds
@@ -172,6 +220,8 @@ def make_server(
         server_class=SpoolingServer,
         space=space,
         limits=limits,
+        gate=gate,
+        door=door,
     )
     # `shutdown` takes it out of this list again.
     ae._servers.append(server)

@@ -18,15 +18,17 @@ class Limits:
     pdu_seconds
         How long the header, and then the body, of one PDU may take.
     request_seconds
-        How long a connection may wait before it asks for an association.
+        How long a connection may wait before it asks for an association; and a TLS handshake.
     idle_seconds
         How long an association may be silent.
     dataset_bytes
         Largest data set of a C-STORE.
     unspooled_bytes
         Largest message that is held in memory: a command set.
-    associations
-        Connections at a time.
+    associations, associations_per_address
+        Associations at a time: in all, and from one address.
+    waiting, waiting_per_address
+        Connections at a time that have no association yet; beyond, the oldest is cut.
     """
 
     pdu_bytes: int = 128 << 10
@@ -37,6 +39,9 @@ class Limits:
     dataset_bytes: int = 2 << 30
     unspooled_bytes: int = 1 << 20
     associations: int = 64
+    associations_per_address: int = 32
+    waiting: int = 64
+    waiting_per_address: int = 16
 
 
 DEFAULT_LIMITS = Limits()

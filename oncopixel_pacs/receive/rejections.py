@@ -9,7 +9,8 @@ from datetime import datetime
 import structlog
 
 from oncopixel_pacs.errors import OutOfResources
-from oncopixel_pacs.store.callers import Callers, RejectedCaller
+from oncopixel_pacs.receive.peers import Caller
+from oncopixel_pacs.store.callers import Callers, RejectedCaller, RejectionKind
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ class RejectionRecorder:
         self._callers = callers
         self._now = now
         self._lock = threading.Lock()
-        self._pending: dict[tuple[str, str, str, str], RejectedCaller] = {}
+        self._pending: dict[tuple[str, ...], RejectedCaller] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rejections", daemon=True)
@@ -43,11 +44,18 @@ class RejectionRecorder:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def note(self, calling_ae_title: str, called_ae_title: str, address: str, reason: str) -> None:
+    def note(self, caller: Caller, called_ae_title: str, kind: RejectionKind, reason: str) -> None:
         """Remember one rejected request; returns at once."""
         now = self._now()
         item = RejectedCaller(
-            _printable(calling_ae_title), _printable(called_ae_title), address, reason, now, now
+            _printable(caller.ae_title),
+            _printable(called_ae_title),
+            caller.address,
+            _ascii(reason),
+            now,
+            now,
+            kind=kind,
+            certificate_sha256=caller.certificate_sha256,
         )
         with self._lock:
             self._join(item)
@@ -86,5 +94,8 @@ class RejectionRecorder:
 
 def _printable(ae_title: str) -> str:
     """Replace what PS3.5 6.2 forbids: an AE title comes from a stranger."""
-    plain = "".join(character if " " <= character <= "~" else "?" for character in ae_title)
-    return plain.strip()[:_AE_TITLE_CHARACTERS]
+    return _ascii(ae_title).strip()[:_AE_TITLE_CHARACTERS]
+
+
+def _ascii(text: str) -> str:
+    return "".join(character if " " <= character <= "~" else "?" for character in text)

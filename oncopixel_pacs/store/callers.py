@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from sqlmodel import Session, col, select
 
@@ -15,9 +16,29 @@ from oncopixel_pacs.store.tables import RejectedCallerRow
 MOST_ROWS = 200
 
 
+class RejectionKind(StrEnum):
+    """What stood in the way."""
+
+    UNKNOWN = "unknown"
+    PLAIN = "plain"
+    CALLED = "called"
+    LIMIT = "limit"
+    TLS = "tls"
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedCaller:
-    """Association requests that were rejected for the same reason, from the same caller."""
+    """Association requests that were rejected for the same reason, from the same caller.
+
+    Attributes
+    ----------
+    kind
+        What stood in the way; `reason` says it in words.
+    certificate_sha256
+        Digest of the certificate that it showed over TLS; empty without.
+    id
+        Row; ``None`` while it has none.
+    """
 
     calling_ae_title: str
     called_ae_title: str
@@ -26,11 +47,25 @@ class RejectedCaller:
     first_at: datetime
     last_at: datetime
     count: int = 1
+    kind: RejectionKind = RejectionKind.UNKNOWN
+    certificate_sha256: str = ""
+    id: int | None = None
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """What makes two of them the same."""
-        return self.calling_ae_title, self.called_ae_title, self.address, self.reason
+        return (
+            self.calling_ae_title,
+            self.called_ae_title,
+            self.address,
+            self.reason,
+            self.certificate_sha256,
+        )
+
+    @property
+    def may_be_allowed(self) -> bool:
+        """Whether naming it among the peers would let it in."""
+        return self.kind is RejectionKind.UNKNOWN and bool(self.calling_ae_title)
 
     def joined(self, later: RejectedCaller) -> RejectedCaller:
         """Return both as one."""
@@ -67,7 +102,7 @@ class Callers:
             col(RejectedCallerRow.last_at).desc(), col(RejectedCallerRow.id).desc()
         )
         with self._database.read() as session:
-            return tuple(_to_caller(row) for row in session.exec(newest).all())
+            return tuple(to_caller(row) for row in session.exec(newest).all())
 
 
 def _add(session: Session, item: RejectedCaller) -> None:
@@ -78,6 +113,7 @@ def _add(session: Session, item: RejectedCaller) -> None:
             RejectedCallerRow.called_ae_title == item.called_ae_title,
             RejectedCallerRow.address == item.address,
             RejectedCallerRow.reason == item.reason,
+            RejectedCallerRow.certificate_sha256 == item.certificate_sha256,
         )
         .with_for_update()
     ).first()
@@ -88,6 +124,8 @@ def _add(session: Session, item: RejectedCaller) -> None:
                 called_ae_title=item.called_ae_title,
                 address=item.address,
                 reason=item.reason,
+                kind=item.kind,
+                certificate_sha256=item.certificate_sha256,
                 first_at=item.first_at,
                 last_at=item.last_at,
                 count=item.count,
@@ -98,7 +136,8 @@ def _add(session: Session, item: RejectedCaller) -> None:
     row.count += item.count
 
 
-def _to_caller(row: RejectedCallerRow) -> RejectedCaller:
+def to_caller(row: RejectedCallerRow) -> RejectedCaller:
+    """Read a row."""
     return RejectedCaller(
         row.calling_ae_title,
         row.called_ae_title,
@@ -107,4 +146,7 @@ def _to_caller(row: RejectedCallerRow) -> RejectedCaller:
         row.first_at,
         row.last_at,
         row.count,
+        RejectionKind(row.kind),
+        row.certificate_sha256,
+        row.id,
     )

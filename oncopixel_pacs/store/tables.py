@@ -188,13 +188,51 @@ class RejectedCallerRow(SQLModel, table=True):
     """Association requests that were rejected, by caller and reason."""
 
     __tablename__ = "rejected_caller"
-    __table_args__ = (UniqueConstraint("calling_ae_title", "called_ae_title", "address", "reason"),)
+    __table_args__ = (
+        UniqueConstraint(
+            "calling_ae_title", "called_ae_title", "address", "reason", "certificate_sha256"
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     calling_ae_title: str
     called_ae_title: str
     address: str
     reason: str
+    kind: str
+    certificate_sha256: str = ""
     first_at: datetime = _moment()
     last_at: datetime = _moment(index=True)
     count: int = 1
+
+
+class AllowedPeerRow(SQLModel, table=True):
+    """A sender that a person allowed; an empty address stands for any."""
+
+    __tablename__ = "allowed_peer"
+    __table_args__ = (UniqueConstraint("ae_title", "address"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    ae_title: str
+    address: str = ""
+    port: int | None = None
+    tls: bool = False
+    certificate_sha256: list[str] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
+    allowed_at: datetime = _moment()
+
+
+class PendingReportRow(SQLModel, table=True):
+    """A storage commitment report that is owed; `executor` is the host that took the request."""
+
+    __tablename__ = "pending_report"
+
+    calling_ae_title: str = Field(primary_key=True)
+    transaction_uid: str = Field(primary_key=True, max_length=64)
+    executor: str = Field(index=True)
+    address: str
+    requested_at: datetime = _moment()
+    instances: list[list[str]] = Field(
+        default_factory=list, sa_column=Column("instances", JSON, nullable=False)
+    )

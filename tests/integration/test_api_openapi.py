@@ -47,6 +47,9 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/models",
         "GET /api/v1/destinations",
         "GET /api/v1/peers",
+        "POST /api/v1/peers",
+        "POST /api/v1/peers/rejected/{rejected_id}/allow",
+        "DELETE /api/v1/peers/{peer_id}",
         "GET /health/live",
         "GET /health/ready",
     }

@@ -392,7 +392,7 @@ def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:
     with reception(tmp_path / "one") as received:
         settings = received.settings.model_copy(update={"dimse_port": received.port})
         with pytest.raises(ConfigurationError, match=f"port {received.port}"):
-            StorageScp(settings, received.intake, received.callers, utc_now).start()
+            StorageScp(settings, received.intake, received.records, utc_now).start()
 
 
 def test_stopping_ends_open_associations(tmp_path: Path) -> None:

@@ -206,9 +206,42 @@ def test_an_environment_variable_that_cannot_be_read_is_refused(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "pacs.example", ""])  # noqa: S104
-def test_a_dicom_listener_for_other_machines_needs_known_peers(host: str) -> None:
-    assert "[[peers]]" in refusal(dimse_host=host)
-    assert load_settings(dimse_host=host, peers=[{"ae_title": "MODALITY"}]).dimse_host == host
+def test_a_dicom_listener_for_other_machines_takes_known_peers_alone(host: str) -> None:
+    assert not load_settings(dimse_host=host).takes_anyone
+    assert load_settings().takes_anyone
+    assert not load_settings(peers=[{"ae_title": "MODALITY"}]).takes_anyone
+
+
+@pytest.mark.parametrize(
+    ("tls", "words"),
+    [
+        ({"certificate": "a.crt"}, "certificate and key belong together"),
+        ({"key": "a.key"}, "certificate and key belong together"),
+        ({"certificate": "a.crt", "key": "a.key"}, "which authority vouches for peers"),
+        ({"only": True}, "only needs certificate and key"),
+    ],
+)
+def test_half_of_tls_is_refused(tls: dict[str, object], words: str) -> None:
+    assert words in refusal(tls=tls)
+
+
+def test_a_pinned_certificate_needs_tls_and_may_be_written_as_it_is_shown() -> None:
+    peer = {"ae_title": "MODALITY", "certificate_sha256": [":".join(["AB"] * 32)]}
+    assert "must come over TLS" in refusal(peers=[peer])
+    tls = {"certificate": "a.crt", "key": "a.key", "ca_file": "ca.pem"}
+    settings = load_settings(peers=[peer], tls=tls)
+    assert settings.peers[0].certificate_sha256 == ("ab" * 32,)
+    assert "certificate_sha256" in refusal(
+        peers=[{"ae_title": "MODALITY", "certificate_sha256": ["ab"]}], tls=tls
+    )
+
+
+def test_files_of_tls_start_at_the_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "oncopixel.toml"
+    config.write_text('[tls]\ncertificate = "a.crt"\nkey = "a.key"\nca_file = "ca.pem"\n')
+    tls = load_settings(config).tls
+    assert (tls.certificate, tls.ca_file) == (tmp_path / "a.crt", tmp_path / "ca.pem")
+    assert tls.listens
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "pacs.example", ""])  # noqa: S104

@@ -1,0 +1,235 @@
+"""TLS of DICOM connections: contexts of both sides, and what our certificate says.
+
+The BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 B.12): TLS 1.2 and
+1.3, forward secrecy and authenticated encryption, keys of at least 112 bits of security.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.settings import TlsSettings
+
+#: RFC 9325 4.2, for TLS 1.2; the suites of TLS 1.3 are all fit.
+CIPHERS = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+)
+#: From then on a certificate that will expire is an alarm.
+ALARM_BEFORE = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCertificate:
+    """The certificate that we show to peers.
+
+    Attributes
+    ----------
+    subject
+        Distinguished name, RFC 4514.
+    expires_at
+        End of its validity, UTC.
+    sha256
+        Digest of its DER encoding, lower case hex; what a peer may pin.
+    """
+
+    subject: str
+    expires_at: datetime
+    sha256: str
+
+    def alarm(self, now: datetime) -> str:
+        """Return why it must be renewed; empty while there is time."""
+        day = f"{self.expires_at:%Y-%m-%d}"
+        if now >= self.expires_at:
+            return (
+                f"The TLS certificate expired on {day}: peers refuse it. Replace the files of "
+                "[tls] certificate and key; a restart is not needed."
+            )
+        if now >= self.expires_at - ALARM_BEFORE:
+            return (
+                f"The TLS certificate expires on {day}, in {_days(self.expires_at - now)}; renew "
+                "it and replace the files of [tls] certificate and key."
+            )
+        return ""
+
+    def validity(self, now: datetime) -> str:
+        """Say until when it is valid."""
+        left = _days(self.expires_at - now)
+        return f"{self.subject}, valid until {self.expires_at:%Y-%m-%d}, {left}"
+
+
+def read_certificate(path: Path) -> OwnCertificate:
+    """Read the first certificate of a PEM file.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is none.
+    """
+    certificate = _certificates(path, "certificate")[0]
+    der = certificate.public_bytes(Encoding.DER)
+    return OwnCertificate(
+        certificate.subject.rfc4514_string(), certificate.not_valid_after_utc, fingerprint(der)
+    )
+
+
+def fingerprint(der: bytes) -> str:
+    """SHA-256 of a certificate in DER, lower case hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def acceptor_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Context for connections that peers open.
+
+    Raises
+    ------
+    ConfigurationError
+        When a file is missing or not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, settings)
+    # A ticket is state that an eavesdropper may use later, and associations are long.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    if settings.require_peer_certificate:
+        context.verify_mode = ssl.CERT_REQUIRED
+    elif settings.ca_file is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def requestor_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Context for connections that we open; without a CA file the system's authorities count.
+
+    Raises
+    ------
+    ConfigurationError
+        When a file is missing or not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, settings)
+    # Application entities are known by address; their certificates often name no host.
+    context.check_hostname = False
+    if settings.ca_file is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+class RenewingContext:
+    """The acceptor's context, made anew when a file of it was replaced."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._seen = self._versions()
+        self._context = acceptor_context(settings)
+
+    def current(self) -> ssl.SSLContext:
+        """Return the context of the files as they are; the earlier one while they are unfit.
+
+        Raises
+        ------
+        ConfigurationError
+            Once, when files were replaced by unfit ones.
+        """
+        with self._lock:
+            versions = self._versions()
+            if versions != self._seen:
+                self._seen = versions
+                self._context = acceptor_context(self._settings)
+            return self._context
+
+    def _versions(self) -> tuple[tuple[int, int], ...]:
+        return tuple(
+            _version(path)
+            for path in (self._settings.certificate, self._settings.key, self._settings.ca_file)
+            if path is not None
+        )
+
+
+def _version(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino
+
+
+def _context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join((*CIPHERS, "@SECLEVEL=2")))
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if settings.ca_file is not None:
+        _load_authorities(context, settings.ca_file)
+    if settings.certificate is not None and settings.key is not None:
+        _load_own(context, settings.certificate, settings.key)
+    return context
+
+
+def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
+    certificates = _certificates(path, "ca_file")
+    context.load_verify_locations(cadata="".join(map(_pem, certificates)))
+    # What the file names is trusted, be it the authority or the peer itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    own = _certificates(certificate, "certificate")[0]
+    try:
+        private = load_pem_private_key(_read(key, "key"), None)
+    except TypeError as exc:
+        raise ConfigurationError(
+            f"The key {key} of [tls] is encrypted; store it without a passphrase, readable by "
+            "the server alone."
+        ) from exc
+    except ValueError as exc:
+        raise ConfigurationError(f"The key {key} of [tls] is no private key in PEM.") from exc
+    if private.public_key() != own.public_key():
+        raise ConfigurationError(
+            f"The key {key} of [tls] does not belong to the certificate {certificate}; name the "
+            "pair that was made together."
+        )
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as exc:
+        raise ConfigurationError(
+            f"The certificate {certificate} of [tls] cannot be used ({exc.reason}); its key must "
+            "have at least 2048 bits (RSA) or 224 (elliptic curve), its signature SHA-256."
+        ) from exc
+
+
+def _certificates(path: Path, setting: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path, setting))
+    except ValueError as exc:
+        raise ConfigurationError(
+            f"{path} holds no certificate in PEM; correct [tls] {setting}."
+        ) from exc
+
+
+def _read(path: Path, setting: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be read ({exc.strerror}); correct [tls] {setting}."
+        ) from exc
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def _days(span: timedelta) -> str:
+    return "1 day" if span.days == 1 else f"{span.days} days"

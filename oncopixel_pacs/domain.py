@@ -179,27 +179,46 @@ class Finding:
     short_axis_mm: float
 
 
+class ModelTask(StrEnum):
+    """What a model answers."""
+
+    CLASSIFY = "classify"
+    SEGMENT = "segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """One model that did not read one image, and why."""
+
+    model: str
+    task: ModelTask
+    reason: Reason
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What the models say of one image: a score and findings, or the reason for neither."""
+    """What the models say of one image: a score and findings, or the reason for neither.
+
+    Attributes
+    ----------
+    reason
+        Why no model read it; ``None`` when at least one did.
+    skipped
+        Every model that did not read it, with its own reason.
+    """
 
     facts: ImageFacts
     probability: float | None = None
     findings: tuple[Finding, ...] = ()
     reason: Reason | None = None
     reason_detail: str = ""
+    skipped: tuple[Skip, ...] = ()
 
     @property
     def analysed(self) -> bool:
-        """Whether the models read this image."""
+        """Whether a model read this image."""
         return self.reason is None
-
-
-class ModelTask(StrEnum):
-    """What a model answers."""
-
-    CLASSIFY = "classify"
-    SEGMENT = "segment"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,16 @@ class Reason(StrEnum):
     QUALITY_CONTROL = "quality-control"
     NO_PIXEL_SPACING = "no-pixel-spacing"
     UNREADABLE_PIXELS = "unreadable-pixels"
+    BURNED_IN = "burned-in-annotation"
+    STEREOTACTIC = "stereotactic"
+    BLANK = "blank"
     NO_BREAST = "no-breast"
+    NOT_A_BREAST = "not-a-breast"
+    MODEL_SOP_CLASS = "model-sop-class"
+    MODEL_VIEW = "model-view"
+    MODEL_LATERALITY = "model-laterality"
+    MODEL_PIXEL_SIZE = "model-pixel-size"
+    MODEL_MANUFACTURER = "model-manufacturer"
 
     @property
     def sentence(self) -> str:
@@ -45,8 +54,17 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.VIEW_MODIFIER: "The view carries a modifier (spot, magnification, implant displaced).",
     Reason.PARTIAL_VIEW: "The image is marked as a partial view of the breast.",
     Reason.BREAST_IMPLANT: "The breast has an implant.",
-    Reason.QUALITY_CONTROL: "The image is a quality control image.",
+    Reason.QUALITY_CONTROL: "The image shows a test object or is for quality control.",
     Reason.NO_PIXEL_SPACING: "Imager Pixel Spacing is missing, so sizes are unknown.",
     Reason.UNREADABLE_PIXELS: "The pixel data cannot be decoded.",
+    Reason.BURNED_IN: "Text is burned into the image (Burned In Annotation is YES).",
+    Reason.STEREOTACTIC: "The image belongs to a stereotactic pair, as for a biopsy.",
+    Reason.BLANK: "The image is blank: all of its pixels are alike.",
     Reason.NO_BREAST: "No breast was found in the image.",
+    Reason.NOT_A_BREAST: "What the image shows is not shaped like a breast.",
+    Reason.MODEL_SOP_CLASS: "The model does not read images of this SOP class.",
+    Reason.MODEL_VIEW: "The model does not read this view.",
+    Reason.MODEL_LATERALITY: "The model does not read this breast.",
+    Reason.MODEL_PIXEL_SIZE: "The pixels are smaller or larger than the model reads.",
+    Reason.MODEL_MANUFACTURER: "The model does not read images of this manufacturer.",
 }

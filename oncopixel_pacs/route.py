@@ -1,7 +1,10 @@
 """Which images the models read, and why not the others: a table of rules over header facts.
 
 The models read single-frame, monochrome, For Presentation 2D mammograms in CC or MLO view with
-a known breast and a known pixel size. Everything else gets a coded reason, never a silent skip.
+a known breast and a known pixel size: acquired, made from a tomosynthesis, or a digitised film or
+upload that came as Secondary Capture of modality MG. Everything else gets a coded reason, never a
+silent skip. What one model asks beyond that stands in `requirements`, and what the pixels say in
+`imaging.plausibility`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from oncopixel_pacs.domain import ImageFacts, Reason, View
 _FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 _TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_READABLE = (_FOR_PRESENTATION, _FOR_PROCESSING, _SECONDARY_CAPTURE)
 
 _Rule = tuple[Reason, Callable[[ImageFacts], bool]]
 
@@ -21,7 +26,7 @@ _RULES: tuple[_Rule, ...] = (
     (Reason.TOMOSYNTHESIS, lambda f: f.sop_class_uid == _TOMOSYNTHESIS),
     (
         Reason.NOT_MAMMOGRAPHY,
-        lambda f: f.modality != "MG" or f.sop_class_uid not in (_FOR_PRESENTATION, _FOR_PROCESSING),
+        lambda f: f.modality != "MG" or f.sop_class_uid not in _READABLE,
     ),
     (
         Reason.FOR_PROCESSING,
@@ -34,6 +39,8 @@ _RULES: tuple[_Rule, ...] = (
         lambda f: f.samples_per_pixel != 1 or not f.photometric.startswith("MONOCHROME"),
     ),
     (Reason.QUALITY_CONTROL, lambda f: f.quality_control),
+    (Reason.STEREOTACTIC, lambda f: f.stereotactic),
+    (Reason.BURNED_IN, lambda f: f.burned_in),
     (Reason.NO_LATERALITY, lambda f: f.laterality is None),
     (Reason.NO_VIEW, lambda f: f.view is None),
     (Reason.UNSUPPORTED_VIEW, lambda f: f.view is View.OTHER),

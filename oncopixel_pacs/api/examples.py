@@ -42,6 +42,13 @@ FINDING: dict[str, Any] = {
     "long_axis_mm": 14.9,
     "short_axis_mm": 9.1,
 }
+SKIP: dict[str, Any] = {
+    "model": "lesion-segmenter",
+    "task": "segment",
+    "reason": "model-pixel-size",
+    "sentence": "The pixels are smaller or larger than the model reads.",
+    "detail": "It reads 0.05 to 0.2 mm.",
+}
 IMAGE: dict[str, Any] = {
     "sop_instance_uid": _IMAGE,
     "laterality": "R",
@@ -53,6 +60,7 @@ IMAGE: dict[str, Any] = {
     "reason": None,
     "reason_sentence": "",
     "reason_detail": "",
+    "skipped": [],
     "findings": [FINDING],
     "overlay": f"/api/v1/jobs/{_JOB_ID}/images/{_IMAGE}/overlay.png",
 }

@@ -25,6 +25,7 @@ from oncopixel_pacs.domain import (
     ObjectKind,
     Reason,
     ResultObject,
+    Skip,
     Step,
     StepName,
     StepState,
@@ -117,6 +118,29 @@ class FindingAnswer(BaseModel):
         return cls.model_validate(finding)
 
 
+class SkipAnswer(BaseModel):
+    """One model that did not read an image, and why."""
+
+    model_config = shape(examples.SKIP)
+
+    model: str
+    task: ModelTask
+    reason: Reason
+    sentence: str
+    detail: str
+
+    @classmethod
+    def of(cls, skip: Skip) -> Self:
+        """Answer for a model that did not read an image."""
+        return cls(
+            model=skip.model,
+            task=skip.task,
+            reason=skip.reason,
+            sentence=skip.reason.sentence,
+            detail=skip.detail,
+        )
+
+
 class ImageAnswer(BaseModel):
     """What the models say of one image, or why they do not."""
 
@@ -131,9 +155,11 @@ class ImageAnswer(BaseModel):
     """Size of a pixel in the breast plane, ``(row, column)``."""
     probability: Probability
     reason: Reason | None
-    """Why the image was not analysed; null when it was."""
+    """Why no model read the image; null when one did."""
     reason_sentence: str
     reason_detail: str
+    skipped: tuple[SkipAnswer, ...]
+    """Every model that did not read the image, with its own reason."""
     findings: tuple[FindingAnswer, ...]
     overlay: str | None
     """Path of the picture with the findings outlined; null when not analysed."""
@@ -153,6 +179,7 @@ class ImageAnswer(BaseModel):
             reason=image.reason,
             reason_sentence=image.reason.sentence if image.reason else "",
             reason_detail=image.reason_detail,
+            skipped=tuple(SkipAnswer.of(item) for item in image.skipped),
             findings=tuple(FindingAnswer.of(item) for item in image.findings),
             overlay=overlay_path(job_id, facts.sop_instance_uid) if image.analysed else None,
         )

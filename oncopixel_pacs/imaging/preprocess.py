@@ -75,10 +75,49 @@ class Prepared:
     geometry: Geometry
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where the breast is, at the coarse size at which it was looked for.
+
+    Attributes
+    ----------
+    image
+        float32 ``(rows, columns)`` in ``[0, 1]``, pixels of `Preprocessing.search_mm`.
+    breast
+        bool, same shape.
+    """
+
+    image: _Image
+    breast: _Mask
+
+
+def search(
+    pixels: _Image,
+    spacing_mm: tuple[float, float],
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - frozen
+) -> Search:
+    """Look for the breast.
+
+    Parameters
+    ----------
+    pixels, spacing_mm
+        As for `prepare`.
+
+    Raises
+    ------
+    UnreadableImage
+        With `Reason.BLANK`, or `Reason.NO_BREAST` when no breast is found.
+    """
+    coarse_shape = _shape_at(pixels.shape, spacing_mm, preprocessing.search_mm)
+    coarse = area_resample(pixels, coarse_shape)
+    return Search(coarse, _find_breast(coarse, preprocessing))
+
+
 def prepare(
     pixels: _Image,
     spacing_mm: tuple[float, float],
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - frozen
+    searched: Search | None = None,
 ) -> Prepared:
     """Prepare an image for the models.
 
@@ -88,16 +127,16 @@ def prepare(
         float32 ``(rows, columns)`` in ``[0, 1]``, air dark.
     spacing_mm
         ``(row, column)`` size of a pixel.
+    searched
+        What `search` found in the same pixels; looked for here when absent.
 
     Raises
     ------
     UnreadableImage
-        With `Reason.NO_BREAST` when no breast is found.
+        With `Reason.BLANK`, or `Reason.NO_BREAST` when no breast is found.
     """
-    coarse_shape = _shape_at(pixels.shape, spacing_mm, preprocessing.search_mm)
-    coarse = area_resample(pixels, coarse_shape)
-    found = _find_breast(coarse, preprocessing)
-    scale = (pixels.shape[0] / coarse_shape[0], pixels.shape[1] / coarse_shape[1])
+    found = (searched or search(pixels, spacing_mm, preprocessing)).breast
+    scale = (pixels.shape[0] / found.shape[0], pixels.shape[1] / found.shape[1])
     crop = _crop(found, scale, pixels.shape, preprocessing)
     content = _shape_at(crop[2:], spacing_mm, preprocessing.pixel_size_mm)
     geometry = Geometry(
@@ -117,7 +156,7 @@ def _find_breast(coarse: _Image, preprocessing: Preprocessing) -> _Mask:
     smooth = ndimage.gaussian_filter(coarse, 1.0)
     low, high = np.percentile(smooth, (1, 99))
     if not np.isfinite(smooth).all() or high - low < 1e-3:
-        raise UnreadableImage(Reason.NO_BREAST, "The image is blank.")
+        raise UnreadableImage(Reason.BLANK, "")
     # The skin line is dark: the threshold lies well below the usual tissue.
     level = low + 0.35 * (threshold_otsu(np.clip(smooth, low, high)) - low)
     region = _largest_region(smooth, level, preprocessing)

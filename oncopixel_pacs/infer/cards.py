@@ -11,7 +11,15 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
                                                of which the second is malignancy)
         "preprocessing_sha256": "9f2c…",       digest of the preprocessing it was trained with
         "pixel_size_mm": 0.5,                  size of a pixel on the model's grid
-        "manufacturer": "OncoPixel"            who answers for the model
+        "manufacturer": "OncoPixel",           who answers for the model
+        "eligibility": {                       optional, as is each of its keys: which images it
+                                               reads, beyond what every model asks
+            "sop_class_uids": ["1.2.840.10008.5.1.4.1.1.1.2"],
+            "views": ["CC", "MLO"],
+            "lateralities": ["L", "R"],
+            "manufacturers": ["ACME"],         as Manufacturer (0008,0070) begins
+            "pixel_size_mm": [0.05, 0.2]       least and largest
+        }
     }
 
 and ``network_data_format`` must state one input ``image`` of one channel and two whole-number
@@ -29,9 +37,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.dimse_settings import Uid
+from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.settings import ModelSettings
 
 Activation = Literal["sigmoid", "softmax"]
@@ -39,6 +49,7 @@ CHANNELS: dict[Activation, int] = {"sigmoid": 1, "softmax": 2}
 """Output channels that go with each activation."""
 
 _MAX_METADATA_BYTES = 1_000_000
+_PixelSize = Annotated[float, Field(gt=0, le=10)]
 _Side = Annotated[int, Field(ge=16, le=8192)]
 
 
@@ -59,6 +70,16 @@ class Card:
     pixel_size_mm: float
     manufacturer: str
     input_shape: tuple[int, int]
+    requirements: Requirements = Requirements()
+
+
+class _Eligibility(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    sop_class_uids: tuple[Uid, ...] = ()
+    views: tuple[View, ...] = ()
+    lateralities: tuple[Laterality, ...] = ()
+    manufacturers: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    pixel_size_mm: tuple[_PixelSize, _PixelSize] | None = None
 
 
 class _Table(BaseModel):
@@ -68,6 +89,7 @@ class _Table(BaseModel):
     preprocessing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     pixel_size_mm: float = Field(gt=0.01, le=10)
     manufacturer: str = Field(min_length=1, max_length=64)
+    eligibility: _Eligibility = _Eligibility()
 
 
 class _Image(BaseModel):
@@ -133,6 +155,7 @@ def read_card(model: ModelSettings) -> Card:
         pixel_size_mm=table.pixel_size_mm,
         manufacturer=table.manufacturer,
         input_shape=metadata.network_data_format.inputs.image.spatial_shape,
+        requirements=Requirements(**dict(table.eligibility)),
     )
 
 

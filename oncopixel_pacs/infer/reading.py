@@ -21,11 +21,13 @@ from oncopixel_pacs.domain import (
     ImageResult,
     Laterality,
     Reason,
+    Skip,
     StudyResult,
 )
 from oncopixel_pacs.errors import AnalysisFailed, UnreadableImage
 from oncopixel_pacs.imaging.mammogram import read_mammogram
-from oncopixel_pacs.imaging.preprocess import Prepared, Preprocessing, prepare
+from oncopixel_pacs.imaging.plausibility import require_breast
+from oncopixel_pacs.imaging.preprocess import Prepared, Preprocessing, prepare, search
 from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.findings import Naming, find_lesions
 from oncopixel_pacs.infer.label_maps import remove_label_map, write_label_map
@@ -77,11 +79,19 @@ class _Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class _Readable:
-    """An image that is ready for the models; `prepared` is on their grid."""
+    """An image that is ready for the models, but for those in `skipped`.
+
+    `prepared` is on their grid.
+    """
 
     facts: ImageFacts
     spacing_mm: tuple[float, float]
     prepared: Prepared
+    skipped: tuple[Skip, ...]
+
+    def is_for(self, model: LoadedModel) -> bool:
+        """Whether a model reads it."""
+        return all(item.task is not model.algorithm.task for item in self.skipped)
 
 
 def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
@@ -89,8 +99,9 @@ def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
 
     Images are taken in the order of their SOP Instance UIDs, in batches of equal shape, so the
     same study gives the same result. An image that cannot be decoded or shows no breast gets
-    that reason, and the others go on. Without a classifier no image has a probability, without
-    a segmenter none has findings.
+    that reason, and the others go on. An image that one model asks not to read is read by the
+    other, and each model that did not read it stands there with its reason. Without a classifier
+    no image has a probability, without a segmenter none has findings.
 
     Returns
     -------
@@ -108,7 +119,7 @@ def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
     results: dict[str, ImageResult] = {}
     readable: list[_Readable] = []
     for image in images:
-        outcome = _open(image, watch)
+        outcome = _open(image, models, watch)
         if isinstance(outcome, _Readable):
             readable.append(outcome)
         else:
@@ -130,12 +141,18 @@ def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
     )
 
 
-def _open(image: RequestedImage, watch: _Stopwatch) -> _Readable | ImageResult:
+def _open(
+    image: RequestedImage, models: LoadedModels, watch: _Stopwatch
+) -> _Readable | ImageResult:
     facts = image.facts
     if image.reason is not None:
-        return ImageResult(facts, reason=image.reason)
+        return _unread(facts, models, image.reason)
     if facts.spacing_mm is None:
-        return ImageResult(facts, reason=Reason.NO_PIXEL_SPACING)
+        return _unread(facts, models, Reason.NO_PIXEL_SPACING)
+    skipped = tuple(_skips(facts, models))
+    if len(skipped) == len(models.algorithms):
+        first = skipped[0]
+        return ImageResult(facts, reason=first.reason, reason_detail=first.detail, skipped=skipped)
     _require_file(image)
     try:
         with watch.stage("decode"):
@@ -147,10 +164,28 @@ def _open(image: RequestedImage, watch: _Stopwatch) -> _Readable | ImageResult:
                 permanent=True,
             )
         with watch.stage("prepare"):
-            prepared = prepare(mammogram.pixels, facts.spacing_mm, Preprocessing())
+            searched = search(mammogram.pixels, facts.spacing_mm)
+            require_breast(searched)
+            prepared = prepare(mammogram.pixels, facts.spacing_mm, Preprocessing(), searched)
     except UnreadableImage as exc:
-        return ImageResult(facts, reason=exc.reason, reason_detail=exc.detail)
-    return _Readable(facts, facts.spacing_mm, prepared)
+        return _unread(facts, models, exc.reason, exc.detail)
+    return _Readable(facts, facts.spacing_mm, prepared, skipped)
+
+
+def _unread(
+    facts: ImageFacts, models: LoadedModels, reason: Reason, detail: str = ""
+) -> ImageResult:
+    """Give the result of an image that no model reads, each for the same reason."""
+    skipped = tuple(Skip(item.name, item.task, reason, detail) for item in models.algorithms)
+    return ImageResult(facts, reason=reason, reason_detail=detail, skipped=skipped)
+
+
+def _skips(facts: ImageFacts, models: LoadedModels) -> Iterator[Skip]:
+    """Yield the models whose own requirements an image does not meet."""
+    for model in (models.classifier, models.segmenter):
+        refused = None if model is None else model.card.requirements.why_not(facts)
+        if model is not None and refused is not None:
+            yield Skip(model.algorithm.name, model.algorithm.task, *refused)
 
 
 def _require_file(image: RequestedImage) -> None:
@@ -165,10 +200,12 @@ def _require_file(image: RequestedImage) -> None:
 
 
 def _batches(images: list[_Readable]) -> Iterator[list[_Readable]]:
-    by_shape: dict[tuple[int, ...], list[_Readable]] = defaultdict(list)
+    """Group images of one shape that the same models read."""
+    alike: dict[object, list[_Readable]] = defaultdict(list)
     for image in images:
-        by_shape[image.prepared.image.shape].append(image)
-    for group in by_shape.values():
+        tasks = frozenset(item.task for item in image.skipped)
+        alike[image.prepared.image.shape, tasks].append(image)
+    for group in alike.values():
         for start in range(0, len(group), _BATCH):
             yield group[start : start + _BATCH]
 
@@ -178,20 +215,21 @@ def _read_batch(
 ) -> Iterator[ImageResult]:
     pixels = np.stack([image.prepared.image for image in batch])
     scores: list[float | None] = [None] * len(batch)
-    if models.classifier is not None:
+    classifier, segmenter = models.classifier, models.segmenter
+    if classifier is not None and batch[0].is_for(classifier):
         with watch.stage("classify"):
-            scores = [float(score) for score in models.classifier.probabilities(pixels)]
-    if models.segmenter is None:
+            scores = [float(score) for score in classifier.probabilities(pixels)]
+    if segmenter is None or not batch[0].is_for(segmenter):
         for image, score in zip(batch, scores, strict=True):
-            yield ImageResult(image.facts, probability=score)
+            yield ImageResult(image.facts, probability=score, skipped=image.skipped)
         return
     with watch.stage("segment"):
-        maps = models.segmenter.probabilities(pixels)
+        maps = segmenter.probabilities(pixels)
     digest = models_digest(models.algorithms, __version__)
     for image, score, probability in zip(batch, scores, maps, strict=True):
         with watch.stage("findings"):
-            findings = _findings(image, probability, models.segmenter, digest, labels_dir)
-        yield ImageResult(image.facts, probability=score, findings=findings)
+            findings = _findings(image, probability, segmenter, digest, labels_dir)
+        yield ImageResult(image.facts, probability=score, findings=findings, skipped=image.skipped)
 
 
 def _findings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,7 @@ def build_result_objects(
     ResultRejected
         When a source cannot be read, or results and images do not belong together.
     """
+    result = _searched(result)
     analysed = [item for item in result.images if item.analysed]
     headers = {item.facts.sop_instance_uid: _source(item, paths) for item in analysed}
     cad = (
@@ -135,6 +136,18 @@ def build_result_objects(
         return objects
     of_images = [*segmentations.items(), *pictures]
     return (*objects, _key_objects(headers, result, of_images, (report,), provenance, existing))
+
+
+def _searched(result: StudyResult) -> StudyResult:
+    """Count an image that the segmenter did not read as not analysed: nothing was looked for."""
+
+    def as_reported(item: ImageResult) -> ImageResult:
+        skip = next((skip for skip in item.skipped if skip.task is ModelTask.SEGMENT), None)
+        if skip is None or not item.analysed:
+            return item
+        return replace(item, probability=None, reason=skip.reason, reason_detail=skip.detail)
+
+    return replace(result, images=tuple(as_reported(item) for item in result.images))
 
 
 @dataclass(frozen=True, slots=True)

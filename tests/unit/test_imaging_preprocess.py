@@ -96,7 +96,7 @@ def test_film_labels_and_white_borders_are_no_breast() -> None:
 def test_a_blank_picture_has_no_breast(value) -> None:
     with pytest.raises(UnreadableImage) as caught:
         prepare(np.full((400, 300), value, np.float32), (0.5, 0.5))
-    assert caught.value.reason is Reason.NO_BREAST
+    assert caught.value.reason is Reason.BLANK
 
 
 def test_a_small_bright_spot_is_no_breast() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 from bundle_builder import tiny_metadata, write_bundle
 
-from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
-from oncopixel_pacs.infer.cards import models_digest, read_algorithms
+from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_card
+from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.settings import ModelSettings
 
 ALGORITHM = Algorithm("m", "1", ModelTask.SEGMENT, "a" * 64, "b" * 64, 0.5, "Test")
@@ -159,3 +161,41 @@ def test_serving_process_never_imports_torch() -> None:
         "{'torch', 'monai'} & sys.modules.keys() else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_bundle_states_which_images_it_reads(tmp_path: Path) -> None:
+    stated = {
+        "sop_class_uids": ["1.2.840.10008.5.1.4.1.1.1.2"],
+        "views": ["CC"],
+        "lateralities": ["L"],
+        "manufacturers": ["ACME"],
+        "pixel_size_mm": [0.05, 0.2],
+    }
+    assert read_card(with_eligibility(tmp_path / "all", stated)).requirements == Requirements(
+        sop_class_uids=("1.2.840.10008.5.1.4.1.1.1.2",),
+        views=(View.CC,),
+        lateralities=(Laterality.LEFT,),
+        manufacturers=("ACME",),
+        pixel_size_mm=(0.05, 0.2),
+    )
+
+
+def test_a_bundle_that_states_nothing_asks_nothing(segmenter: ModelSettings) -> None:
+    assert read_card(segmenter).requirements == Requirements()
+
+
+@pytest.mark.parametrize(
+    "stated", [{"views": ["XCCL"]}, {"pixel_size_mm": [0.1]}, {"colour": ["red"]}]
+)
+def test_a_statement_that_means_nothing_is_refused(tmp_path: Path, stated: Any) -> None:
+    with pytest.raises(ModelRefused, match=r"oncopixel\.eligibility"):
+        read_card(with_eligibility(tmp_path / "odd", stated))
+
+
+def with_eligibility(folder: Path, stated: dict[str, Any]) -> ModelSettings:
+    model = write_bundle(folder)
+    path = folder / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["oncopixel"]["eligibility"] = stated
+    path.write_text(json.dumps(metadata))
+    return model

@@ -20,6 +20,7 @@ from oncopixel_pacs.infer.cards import Card
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
+from oncopixel_pacs.requirements import Requirements
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -162,10 +163,68 @@ def test_unreadable_images_get_their_reason_and_the_others_go_on(tmp_path: Path)
     assert [image.reason for image in result.images] == [
         None,
         Reason.UNREADABLE_PIXELS,
-        Reason.NO_BREAST,
+        Reason.BLANK,
     ]
     assert result.images[1].reason_detail
     assert set(result.breasts) == {Laterality.RIGHT}
+
+
+def asking(models: LoadedModels, **asked: Requirements) -> LoadedModels:
+    """Have the named ones of these models ask for more."""
+    changed = {}
+    for name, requirements in asked.items():
+        loaded = getattr(models, name)
+        changed[name] = replace(loaded, card=replace(loaded.card, requirements=requirements))
+    return replace(models, **changed)
+
+
+def test_a_model_that_does_not_read_an_image_says_why_and_the_other_reads_it(
+    study: AnalysisRequest, result: StudyResult
+) -> None:
+    oblique = Requirements(views=(View.MLO,))
+    said = read_study(study, asking(models(), classifier=oblique))
+    cc, mlo = said.images[:2], said.images[2:]
+    assert [image.probability for image in cc] == [None, None]
+    assert [image.findings for image in said.images] == [i.findings for i in result.images]
+    assert [image.probability for image in mlo] == [i.probability for i in result.images[2:]]
+    assert all(image.analysed for image in said.images)
+    assert [[(s.model, s.task, s.reason) for s in image.skipped] for image in said.images] == [
+        *[[("classify", ModelTask.CLASSIFY, Reason.MODEL_VIEW)]] * 2,
+        *[[]] * 2,
+    ]
+    assert said.breasts == {i.facts.laterality: i.probability for i in mlo}
+
+
+def test_an_image_that_the_segmenter_does_not_read_has_a_score_and_no_findings(
+    study: AnalysisRequest, result: StudyResult
+) -> None:
+    said = read_study(study, asking(models(), segmenter=Requirements(manufacturers=("ACME",))))
+    assert said.findings == ()
+    assert [i.probability for i in said.images] == [i.probability for i in result.images]
+    assert {s.task for i in said.images for s in i.skipped} == {ModelTask.SEGMENT}
+
+
+def test_an_image_that_no_model_reads_is_not_analysed(study: AnalysisRequest) -> None:
+    small = Requirements(pixel_size_mm=(0.01, 0.05))
+    left = Requirements(lateralities=(Laterality.LEFT,))
+    said = read_study(study, asking(models(), classifier=left, segmenter=small))
+    right = [image for image in said.images if image.facts.laterality is Laterality.RIGHT]
+    assert {image.reason for image in right} == {Reason.MODEL_LATERALITY}
+    assert [skip.reason for skip in right[0].skipped] == [
+        Reason.MODEL_LATERALITY,
+        Reason.MODEL_PIXEL_SIZE,
+    ]
+
+
+def test_every_model_has_the_reason_of_an_image_that_none_can_read(
+    study: AnalysisRequest,
+) -> None:
+    first = replace(study.images[0], reason=Reason.PARTIAL_VIEW)
+    (image,) = read_study(replace(study, images=(first,)), models()).images
+    assert [(s.model, s.reason) for s in image.skipped] == [
+        ("classify", Reason.PARTIAL_VIEW),
+        ("segment", Reason.PARTIAL_VIEW),
+    ]
 
 
 def test_a_study_without_a_readable_image_has_no_probability(study: AnalysisRequest) -> None:

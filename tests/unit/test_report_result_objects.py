@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from oncopixel_pacs.domain import Laterality, ObjectKind, Reason, View
+from oncopixel_pacs.domain import Laterality, ModelTask, ObjectKind, Reason, Skip, View
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.provenance import IMPLEMENTATION_CLASS_UID
 from tests.report_builders import (
@@ -115,6 +115,22 @@ def test_predecessors_make_another_report(tmp_path: Path) -> None:
 def test_nothing_analysed_gives_nothing(tmp_path: Path) -> None:
     study = without(case(tmp_path, {FOUR_VIEWS[0]: 0}), "R CC", Reason.NO_BREAST)
     assert study.build() == ()
+
+
+def test_an_image_that_the_segmenter_did_not_read_is_not_reported_as_without_findings(
+    tmp_path: Path,
+) -> None:
+    study = case(tmp_path, {FOUR_VIEWS[0]: 1, FOUR_VIEWS[1]: 0})
+    assert [item.kind for item in study.build()] == [ObjectKind.SEG, ObjectKind.SEG, ObjectKind.SR]
+    skip = Skip("segmenter", ModelTask.SEGMENT, Reason.MODEL_LATERALITY)
+    left = next(item for item in study.result.images if item.facts.laterality is Laterality.LEFT)
+    images = [
+        replace(item, skipped=(skip,)) if item is left else item for item in study.result.images
+    ]
+    skipping = replace(study, result=replace(study.result, images=tuple(images)))
+    built = skipping.build()
+    assert [item.kind for item in built] == [ObjectKind.SEG, ObjectKind.SR]
+    assert Reason.MODEL_LATERALITY.sentence.encode() in built[-1].part10
 
 
 def test_repairs_of_the_source_are_told(tmp_path: Path) -> None:

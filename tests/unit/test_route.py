@@ -11,13 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oncopixel_pacs.domain import Laterality, Reason, View
+from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.route import why_not
 
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+MULTI_FRAME_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.2"
 #: Known only once the pixels are decoded.
-BY_PIXELS = {Reason.UNREADABLE_PIXELS, Reason.NO_BREAST}
+BY_PIXELS = {Reason.UNREADABLE_PIXELS, Reason.BLANK, Reason.NO_BREAST, Reason.NOT_A_BREAST}
+#: Asked by one model and not by all.
+BY_MODEL = {reason for reason in Reason if reason.startswith("model-")}
 
 #: What makes a readable image unreadable, and the reason that says so.
 FLAWS: list[tuple[dict[str, Any], Reason]] = [
@@ -26,13 +30,16 @@ FLAWS: list[tuple[dict[str, Any], Reason]] = [
     ({"presentation_intent": "FOR PROCESSING"}, Reason.FOR_PROCESSING),
     ({"modality": "CR"}, Reason.NOT_MAMMOGRAPHY),
     ({"modality": "DX", "presentation_intent": "FOR PROCESSING"}, Reason.NOT_MAMMOGRAPHY),
-    ({"sop_class_uid": SECONDARY_CAPTURE}, Reason.NOT_MAMMOGRAPHY),
+    ({"sop_class_uid": MULTI_FRAME_CAPTURE}, Reason.NOT_MAMMOGRAPHY),
+    ({"sop_class_uid": SECONDARY_CAPTURE, "modality": "OT"}, Reason.NOT_MAMMOGRAPHY),
     ({"has_pixel_data": False}, Reason.NO_PIXEL_DATA),
     ({"frames": 2}, Reason.MULTI_FRAME),
     ({"samples_per_pixel": 3}, Reason.NOT_MONOCHROME),
     ({"photometric": "PALETTE COLOR"}, Reason.NOT_MONOCHROME),
     ({"photometric": ""}, Reason.NOT_MONOCHROME),
     ({"quality_control": True}, Reason.QUALITY_CONTROL),
+    ({"stereotactic": True}, Reason.STEREOTACTIC),
+    ({"burned_in": True}, Reason.BURNED_IN),
     ({"laterality": None}, Reason.NO_LATERALITY),
     ({"view": None}, Reason.NO_VIEW),
     ({"view": View.OTHER}, Reason.UNSUPPORTED_VIEW),
@@ -61,7 +68,7 @@ def test_one_flaw_is_named(flaw: dict[str, Any], reason: Reason) -> None:
 
 
 def test_every_reason_that_a_header_can_give_is_reached() -> None:
-    assert {reason for _, reason in FLAWS} == set(Reason) - BY_PIXELS
+    assert {reason for _, reason in FLAWS} == set(Reason) - BY_PIXELS - BY_MODEL
 
 
 @given(st.lists(st.sampled_from(FLAWS), min_size=1, max_size=5))
@@ -76,3 +83,47 @@ def test_an_image_with_flaws_is_never_read_and_names_one_of_them(
 
 def test_a_tomosynthesis_volume_is_called_that_and_not_multi_frame() -> None:
     assert why_not(make_facts(sop_class_uid=TOMOSYNTHESIS, frames=60)) is Reason.TOMOSYNTHESIS
+
+
+def test_a_digitised_film_is_read() -> None:
+    film = make_facts(sop_class_uid=SECONDARY_CAPTURE, presentation_intent="")
+    assert why_not(film) is None
+
+
+ASKED: list[tuple[Requirements, dict[str, Any], Reason | None]] = [
+    (Requirements(), {}, None),
+    (Requirements(sop_class_uids=(make_facts().sop_class_uid,)), {}, None),
+    (
+        Requirements(sop_class_uids=(make_facts().sop_class_uid,)),
+        {"sop_class_uid": SECONDARY_CAPTURE},
+        Reason.MODEL_SOP_CLASS,
+    ),
+    (Requirements(views=(View.CC,)), {}, None),
+    (Requirements(views=(View.MLO,)), {}, Reason.MODEL_VIEW),
+    (Requirements(views=(View.MLO,)), {"view": None}, Reason.MODEL_VIEW),
+    (Requirements(lateralities=(Laterality.RIGHT,)), {}, None),
+    (Requirements(lateralities=(Laterality.LEFT,)), {}, Reason.MODEL_LATERALITY),
+    (Requirements(manufacturers=("acme",)), {"manufacturer": "ACME Inc."}, None),
+    (Requirements(manufacturers=("Other",)), {}, Reason.MODEL_MANUFACTURER),
+    (Requirements(manufacturers=("Other",)), {"manufacturer": ""}, Reason.MODEL_MANUFACTURER),
+    (Requirements(pixel_size_mm=(0.05, 0.1)), {}, None),
+    (Requirements(pixel_size_mm=(0.05, 0.09)), {}, Reason.MODEL_PIXEL_SIZE),
+    (
+        Requirements(pixel_size_mm=(0.05, 0.2)),
+        {"spacing_mm": (0.04, 0.1)},
+        Reason.MODEL_PIXEL_SIZE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "changes", "reason"), ASKED)
+def test_a_model_may_ask_for_more(
+    asked: Requirements, changes: dict[str, Any], reason: Reason | None
+) -> None:
+    refused = asked.why_not(make_facts(**changes))
+    assert (refused and refused[0]) == reason
+    assert refused is None or refused[1]
+
+
+def test_every_reason_of_a_model_is_reached() -> None:
+    assert {reason for *_, reason in ASKED} - {None} == BY_MODEL

@@ -56,6 +56,11 @@ def _serve(sop_class: str) -> None:
     register_uid(sop_class, keyword, StorageServiceClass)
 
 
+def is_storage(sop_class: str) -> bool:
+    """Whether objects of a class are stored by C-STORE."""
+    return uid_to_service_class(sop_class) is StorageServiceClass
+
+
 def supported_contexts(further: Sequence[str] = ()) -> list[PresentationContext]:
     """Presentation contexts of the acceptor: Verification, commitment and the storage classes.
 

@@ -6,6 +6,7 @@ what the peer sends, so that it may store, echo or release all the while.
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.pdu_primitives import P_DATA
 
 _POLL_SECONDS = 0.05
 
@@ -64,6 +66,28 @@ class AskingDimse(DIMSEServiceProvider):
             actions, self._after_answer = self._after_answer, []
             for action in actions:
                 action()
+
+    def send_now(self, context_id: int, content: bytes) -> None:
+        """Send a message of one fragment; called by the thread of the upper layer provider.
+
+        Parameters
+        ----------
+        content
+            Message control header and command set (PS3.8 9.3.5.1).
+        """
+        with self._sending:
+            waiting = list(self.dul.to_provider_queue.queue)
+            if not all(isinstance(item, P_DATA) for item in waiting):
+                return  # the association is being aborted
+            if waiting:
+                # Fragments of another message: not between them (PS3.8 E.1).
+                fragment = P_DATA()
+                fragment.presentation_data_value_list.append((context_id, content))
+                self.dul.send_pdu(fragment)
+                return
+        item = struct.pack(">LB", len(content) + 1, context_id) + content
+        line: Any = self.dul.socket
+        line.send(struct.pack(">BxL", 0x04, len(item)) + item)
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message that is no answer to `ask`."""

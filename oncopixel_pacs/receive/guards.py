@@ -1,81 +1,35 @@
-"""Where we bend pynetdicom: bounded PDUs, deadlines, and objects spooled to disk.
+"""Where we bend pynetdicom: bounded PDUs, deadlines, and C-STORE served on the way.
 
 The library reads a PDU of any length, waits for its end for ever, and leaves temporary files
 behind when a peer goes away (pynetdicom issue 1086). Nothing is patched in the library itself:
-each association of a `SpoolingServer` gets our socket and our DIMSE provider instead of its
-own. That leans on names inside pynetdicom 3.0.4; a test compares every one of them.
+each association of a `SpoolingServer` gets our socket, our upper layer provider and our DIMSE
+provider instead of its own. That leans on names inside pynetdicom 3.0.4; a test compares every
+one of them.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from oncopixel_pacs.receive.association_socket import BoundedSocket
+from oncopixel_pacs.receive.event_requests import AskingDimse
 from oncopixel_pacs.receive.floods import Connection, Gate
 from oncopixel_pacs.receive.limits import Limits
-from oncopixel_pacs.receive.spool import SpoolingDimse
+from oncopixel_pacs.receive.store_provider import StoreService, StoringProvider
 from oncopixel_pacs.receive.tls_door import TlsDoor
-from oncopixel_pacs.store.free_space import FreeSpace
 
 PYNETDICOM_VERSION = "3.0.4"
 
 
-class BoundedSocket(AssociationSocket):
-    """Socket that reads no PDU longer than it should be, nor for longer."""
-
-    def __init__(self, assoc: Association, client_socket: socket, limits: Limits) -> None:
-        super().__init__(assoc, client_socket=client_socket)
-        self._limits = limits
-        # Without it each small response waits for a delayed acknowledgement, 40 ms.
-        client_socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        client_socket.settimeout(limits.pdu_seconds)
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read `nr_bytes`, or fewer when the peer closes.
-
-        Raises
-        ------
-        OSError
-            When that is more than allowed, or takes too long.
-        """
-        limit = self._limits.request_pdu_bytes
-        if self.assoc.is_established:
-            limit = self._limits.pdu_bytes + 6
-        if nr_bytes > limit:
-            raise OSError(f"PDU of {nr_bytes} bytes, {limit} are allowed")
-        sock: Any = self.socket
-        deadline = time.monotonic() + self._limits.pdu_seconds
-        received = bytearray(nr_bytes)
-        position = 0
-        with memoryview(received) as view:
-            while position < nr_bytes:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError("PDU not complete in time")
-                sock.settimeout(left)
-                count = sock.recv_into(view[position:])
-                if count == 0:
-                    break
-                position += count
-        sock.settimeout(self._limits.pdu_seconds)
-        return received[:position]
-
-    def _shutdown_socket(self) -> None:
-        """Close even if the peer was first; the library leaves that to the garbage collector."""
-        super()._shutdown_socket()
-        if self.socket is not None:
-            self.socket.close()
-
-
 class SpoolingRequestHandler(RequestHandler):
-    """Gives each new association our socket and our DIMSE provider."""
+    """Gives each new association our socket and our providers."""
 
     server: SpoolingServer
     connection: Connection
@@ -98,23 +52,22 @@ class SpoolingRequestHandler(RequestHandler):
     def _create_association(self) -> Association:
         assoc: Any = super()._create_association()
         assoc.connection = self.connection
-        # Each socket announces the connection; the state machine may see that only once.
-        assoc.dul.event_queue.get_nowait()
+        assoc.dul = StoringProvider(assoc, self.server.service, self.server.limits)
+        # The timers of the provider that was there before had these from the library.
+        assoc.acse_timeout = self.ae.acse_timeout
+        assoc.network_timeout = self.ae.network_timeout
         assoc.dul.socket = BoundedSocket(assoc, self.request, self.server.limits)
-        assoc.dimse = SpoolingDimse(assoc, self.server.space, self.server.limits)
+        assoc.dimse = AskingDimse(assoc)
         self.server.associations.append(assoc)
         made: Association = assoc
         return made
 
 
 class SpoolingServer(ThreadedAssociationServer):
-    """Association server whose data sets go to one folder, and nothing of them is left there.
+    """Association server that serves C-STORE by a `StoreService`.
 
     Parameters
     ----------
-    space
-        Where temporary files are written, on the volume where they will be kept, and how much
-        room there must be before one is begun.
     gate
         Counts connections.
     door
@@ -127,13 +80,13 @@ class SpoolingServer(ThreadedAssociationServer):
     def __init__(
         self,
         *args: Any,
-        space: FreeSpace,
+        service: StoreService,
         limits: Limits,
         gate: Gate,
         door: TlsDoor | None,
         **kwargs: Any,
     ) -> None:
-        self.space = space
+        self.service = service
         self.limits = limits
         self.gate = gate
         self.door = door
@@ -145,8 +98,6 @@ class SpoolingServer(ThreadedAssociationServer):
         """Clean up behind associations that ended, however they did; called by the accept loop."""
         for assoc in list(self.associations):
             if assoc.ident and not assoc.is_alive() and not assoc.dul.is_alive():
-                if isinstance(assoc.dimse, SpoolingDimse):
-                    assoc.dimse.discard_spools()
                 self.associations.remove(assoc)
                 self.gate.leave(connection_of(assoc))
 
@@ -196,7 +147,7 @@ def make_server(
     ae: ApplicationEntity,
     address: tuple[str, int],
     handlers: list[Any],
-    space: FreeSpace,
+    service: StoreService,
     limits: Limits,
     gate: Gate,
     door: TlsDoor | None = None,
@@ -218,7 +169,7 @@ def make_server(
         address,
         evt_handlers=[*handlers, (evt.EVT_CONN_CLOSE, _on_close)],
         server_class=SpoolingServer,
-        space=space,
+        service=service,
         limits=limits,
         gate=gate,
         door=door,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +18,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
 from oncopixel_pacs.errors import CannotUnderstand
+from oncopixel_pacs.receive.spool import Received
 
 #: Pixel Data and its float and double forms (7FE0,0008-0010).
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -111,6 +115,36 @@ def read_header(path: Path) -> Header:
         raise _unparsable() from exc
     dataset.file_meta = FileMetaDataset(meta)
     return Header(dataset, str(syntax), offset, at_pixels)
+
+
+def read_received_header(received: Received, transfer_syntax: str) -> Header:
+    """Read the header of an object that has just arrived, as a rule without the disk.
+
+    Raises
+    ------
+    CannotUnderstand
+        When it cannot be parsed, is deflated, or ends in its header.
+    OSError
+        When it cannot be read.
+    """
+    syntax = UID(transfer_syntax)
+    length = received.size - received.offset
+    if syntax != DeflatedExplicitVRLittleEndian:
+        with suppress(CannotUnderstand, OSError, *PARSE_ERRORS):
+            dataset, at_pixels = _read_until_pixels(BytesIO(received.beginning), syntax, length)
+            # Without pixels in it, what was kept of the beginning may be half a header.
+            if at_pixels or len(received.beginning) == length:
+                dataset.file_meta = _file_meta(transfer_syntax)
+                return Header(dataset, transfer_syntax, received.offset, at_pixels)
+    return read_header(received.path)
+
+
+@lru_cache(maxsize=64)
+def _file_meta(transfer_syntax: str) -> FileMetaDataset:
+    """File Meta Information of objects in a transfer syntax, as far as it is read here."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(transfer_syntax)
+    return meta
 
 
 def _unparsable() -> CannotUnderstand:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -27,12 +27,14 @@ from oncopixel_pacs.receive import commitment
 from oncopixel_pacs.receive.header import (
     PARSE_ERRORS,
     Header,
-    is_uid,
     read_header,
+    read_received_header,
 )
 from oncopixel_pacs.receive.privacy import quieten_libraries
+from oncopixel_pacs.receive.spool import Received
 from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.files import FileStore, relative_path
+from oncopixel_pacs.store.group_commit import GroupCommit
 
 log = structlog.get_logger()
 
@@ -40,9 +42,10 @@ log = structlog.get_logger()
 class Intake:
     """Takes objects in, from the network or from disk.
 
-    An object is safe when a method returns: file synced and renamed, folder synced, row
-    committed. When it raises, nothing was recorded; a file without a row may remain, and
-    counts for nothing until the object is sent again or `adopt_orphans` finds it.
+    An object is safe when a method returns: file synced and under its name, folder synced, row
+    committed. Objects that arrive at the same time share the last two. When it raises, nothing
+    was recorded; a file without a row may remain, and counts for nothing until the object is
+    sent again or `adopt_orphans` finds it.
 
     Parameters
     ----------
@@ -54,6 +57,7 @@ class Intake:
         self._files = files
         self._catalogue = catalogue
         self._now = now
+        self._group = GroupCommit(self._commit)
         quieten_libraries()
 
     @property
@@ -63,7 +67,7 @@ class Intake:
 
     def accept(
         self,
-        dataset_file: Path,
+        received: Received,
         sop_class_uid: str,
         sop_instance_uid: str,
         transfer_syntax: str,
@@ -73,7 +77,7 @@ class Intake:
 
         Parameters
         ----------
-        dataset_file
+        received
             Complete Part 10 file inside `incoming`; it is moved to its place.
         sop_class_uid, sop_instance_uid
             Affected SOP Class and Instance UID of the command set (PS3.7 9.3.1.1).
@@ -89,15 +93,11 @@ class Intake:
         OutOfResources
             Disk or database cannot take it now.
         """
-        if not is_uid(sop_instance_uid):
-            raise CannotUnderstand("Affected SOP Instance UID is not a UID (PS3.5 9.1).")
         with _disk_errors():
-            header = read_header(dataset_file)
+            header = read_received_header(received, transfer_syntax)
             _require_same(header, "SOPClassUID", sop_class_uid)
             _require_same(header, "SOPInstanceUID", sop_instance_uid)
-            if header.transfer_syntax_uid != transfer_syntax:
-                raise DatasetMismatch("The transfer syntax is not the negotiated one.")
-            return self._keep(dataset_file, header, calling_ae_title)
+            return self._keep(received, header, calling_ae_title)
 
     def accept_file(self, path: Path, calling_ae_title: str = "") -> IntakeOutcome:
         """Take in a copy of a Part 10 file (PS3.10) that lies somewhere on disk.
@@ -136,8 +136,8 @@ class Intake:
         OutOfResources
             Disk or database cannot take it now.
         """
-        with _disk_errors():
-            return self._keep(temp, read_header(temp), source)
+        with _disk_errors(), _opened(temp) as (received, header):
+            return self._keep(received, header, source)
 
     def adopt_orphans(self) -> int:
         """Record files that were kept but have no row: the process died between the two.
@@ -188,22 +188,44 @@ class Intake:
             temp.unlink(missing_ok=True)
             os.link(path, temp)
             try:
-                outcome = self._keep(temp, read_header(temp), "")
+                with _opened(temp) as (received, header):
+                    uid = header.uid("SOPInstanceUID")
+                    if relative_path("instances", uid, received.sha256) != orphan:
+                        raise CannotUnderstand("Its bytes are not those its name was made from.")
+                    outcome = self._keep(received, header, "")
             finally:
                 temp.unlink(missing_ok=True)
-            if orphan not in self._catalogue.known_paths():
-                # Its bytes are not those its name was made from; they lie under theirs now.
-                path.unlink(missing_ok=True)
         log.info("intake.orphan_adopted", path=orphan, outcome=outcome.value)
         return True
 
-    def _keep(self, temp: Path, header: Header, calling_ae_title: str) -> IntakeOutcome:
+    def _keep(self, received: Received, header: Header, calling_ae_title: str) -> IntakeOutcome:
         facts, study = _describe(header)
-        digest = dataset_digest(temp, header.offset)
-        size = temp.stat().st_size
-        path = self._files.keep(temp, "instances", facts.sop_instance_uid, digest)
-        instance = Instance(facts, path, digest, size, self._now(), calling_ae_title)
-        return self._catalogue.add_instance(instance, study)
+        uid, digest = facts.sop_instance_uid, received.sha256
+        path = self._files.place(received.path, received.descriptor, uid, digest)
+        instance = Instance(facts, path, digest, received.size, self._now(), calling_ae_title)
+        return self._group.commit((instance, study))
+
+    def _commit(
+        self, batch: Sequence[tuple[Instance, StudyHeader]]
+    ) -> list[IntakeOutcome | Exception]:
+        """Make the names of some files durable, then their rows: a promise is kept for each."""
+        failed = self._files.sync_folders_of(instance.path for instance, _ in batch)
+        sound = [item for item in batch if item[0].path not in failed]
+        outcomes = iter(self._catalogue.add_instances(sound))
+        return [failed.get(item[0].path) or next(outcomes) for item in batch]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Received, Header]]:
+    """Describe a file that someone else wrote as if it had just been received."""
+    header = read_header(path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        digest = dataset_digest(path, header.offset)
+        size = path.stat().st_size
+        yield Received(path, descriptor, header.offset, size, digest, b""), header
+    finally:
+        os.close(descriptor)
 
 
 def dataset_digest(path: Path, offset: int) -> str:

@@ -13,9 +13,9 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.receive.floods import Gate
 from oncopixel_pacs.receive.guards import SpoolingServer, make_server
 from oncopixel_pacs.receive.limits import Limits
+from oncopixel_pacs.receive.store_provider import StoreService
 from oncopixel_pacs.receive.tls_door import TlsDoor
 from oncopixel_pacs.settings import Settings
-from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.tls import RenewingContext
 
 #: How often an accept loop cleans up and looks whether it should end.
@@ -37,6 +37,8 @@ class Listeners:
     ----------
     handlers
         Event handlers of each association.
+    service
+        Serves C-STORE.
     tls_refused
         Told of each TLS handshake that failed: address and reason.
     """
@@ -46,14 +48,14 @@ class Listeners:
         entity: ApplicationEntity,
         settings: Settings,
         handlers: list[Any],
-        space: FreeSpace,
+        service: StoreService,
         gate: Gate,
         tls_refused: Callable[[str, str], None],
     ) -> None:
         self._entity = entity
         self._settings = settings
         self._handlers = handlers
-        self._space = space
+        self._service = service
         self._gate = gate
         self._tls_refused = tls_refused
         self._running: list[tuple[SpoolingServer, threading.Thread]] = []
@@ -117,7 +119,7 @@ class Listeners:
         address = (self._settings.dimse_host, port)
         try:
             return make_server(
-                self._entity, address, self._handlers, self._space, limits, self._gate, door
+                self._entity, address, self._handlers, self._service, limits, self._gate, door
             )
         except OSError as exc:
             raise ConfigurationError(

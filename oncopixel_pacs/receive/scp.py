@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
-from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
-from oncopixel_pacs.errors import DatasetMismatch, IntakeRefused
 from oncopixel_pacs.receive.admission import Admission
 from oncopixel_pacs.receive.commitment_scp import ATTEMPT_WAITS, CommitmentScp
 from oncopixel_pacs.receive.contexts import supported_contexts
@@ -25,8 +21,7 @@ from oncopixel_pacs.receive.listeners import Listeners, Ports
 from oncopixel_pacs.receive.peers import PeerBook
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.rejections import RejectionRecorder
-from oncopixel_pacs.receive.spool import received_file
-from oncopixel_pacs.receive.status import SUCCESS, refusal
+from oncopixel_pacs.receive.store_scp import StoreScp
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.database import Database
@@ -83,9 +78,9 @@ class StorageScp:
         attempt_waits: Sequence[float] = ATTEMPT_WAITS,
     ) -> None:
         self._settings = settings
-        self._intake = intake
         self._limits = limits
-        self._space = FreeSpace(intake.incoming, settings.receive.least_free_bytes, free_bytes)
+        space = FreeSpace(intake.incoming, settings.receive.least_free_bytes, free_bytes)
+        self._store = StoreScp(intake, space, limits)
         self._peers = PeerBook(settings, records.allowed_peers)
         self._commitment = CommitmentScp(
             settings, intake.judge, self._peers, records.pending_reports, now, attempt_waits
@@ -108,11 +103,15 @@ class StorageScp:
         admission = Admission(self._settings.ae_title, self._peers, gate, self._rejections)
         handlers = [
             (evt.EVT_REQUESTED, admission.on_request),
-            (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_ACTION, self._commitment.on_action),
         ]
         listeners = Listeners(
-            entity, self._settings, handlers, self._space, gate, admission.on_tls_refused
+            entity,
+            self._settings,
+            handlers,
+            self._store.service,
+            gate,
+            admission.on_tls_refused,
         )
         ports = listeners.start(self._limits)
         self._listeners = listeners
@@ -138,39 +137,3 @@ class StorageScp:
         listeners.stop(grace_seconds)
         self._commitment.join(grace_seconds)
         self._rejections.stop()
-
-    def _on_store(self, event: evt.Event) -> Dataset | int:
-        """Answer one C-STORE. The only broad except of the package: no object ends a server."""
-        request: Any = event.request
-        calling = str(event.assoc.requestor.ae_title).strip()
-        try:
-            with received_file(event) as path:
-                if event.context.abstract_syntax != request.AffectedSOPClassUID:
-                    raise DatasetMismatch("The command names another SOP class than its context.")
-                outcome = self._intake.accept(
-                    path,
-                    str(request.AffectedSOPClassUID),
-                    str(request.AffectedSOPInstanceUID),
-                    str(event.context.transfer_syntax),
-                    calling,
-                )
-        except IntakeRefused as exc:
-            log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
-            return refusal(exc)
-        except Exception as exc:
-            # Neither the message nor the traceback's values: both may quote the data set.
-            place = traceback.extract_tb(exc.__traceback__)[-1]
-            log.error(
-                "intake.failed",
-                calling_ae_title=calling,
-                error=type(exc).__name__,
-                place=f"{place.filename}:{place.lineno}",
-            )
-            return refusal(exc)
-        log.info(
-            "intake.stored",
-            calling_ae_title=calling,
-            sop_instance_uid=str(request.AffectedSOPInstanceUID),
-            outcome=outcome.value,
-        )
-        return SUCCESS

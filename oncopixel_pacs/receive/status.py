@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom.dataset import Dataset
+from dataclasses import dataclass
 
 from oncopixel_pacs.errors import (
     CannotUnderstand,
@@ -35,16 +35,23 @@ def status_code(error: Exception) -> int:
     return UNEXPECTED
 
 
-def refusal(error: Exception) -> Dataset:
-    """Status data set of a refused C-STORE: Status and Error Comment.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status (0000,0900) and Error Comment (0000,0902) of a C-STORE response."""
+
+    status: int
+    comment: str = ""
+
+
+def refusal(error: Exception) -> Answer:
+    """Answer to a C-STORE that is refused.
 
     The text of an unexpected error stays in the log: it may quote the data set.
     """
-    response = Dataset()
-    response.Status = status_code(error)
     known = isinstance(error, IntakeRefused)
-    response.ErrorComment = _comment(str(error) if known else "Unexpected error; see the log.")
-    return response
+    return Answer(
+        status_code(error), _comment(str(error) if known else "Unexpected error; see the log.")
+    )
 
 
 def _comment(text: str) -> str:

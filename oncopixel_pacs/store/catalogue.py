@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, tuple_
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -24,15 +24,9 @@ from oncopixel_pacs.domain import (
     StudyState,
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
+from oncopixel_pacs.store.arrivals import record
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.rows import (
-    dump_facts,
-    dump_header,
-    study_keys,
-    to_instance,
-    to_job,
-    to_study,
-)
+from oncopixel_pacs.store.rows import to_instance, to_job, to_study
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 #: Called inside the transaction that makes a job, to hand it to the workflow engine.
@@ -75,21 +69,40 @@ class Catalogue:
         """
         for _ in range(_RACES):
             try:
-                return self._add(instance, header)
+                return self._record([(instance, header)])[0]
             except OutOfResources as exc:
                 if not isinstance(exc.__cause__, IntegrityError):
                     raise
-        return self._add(instance, header)
+        return self._record([(instance, header)])[0]
 
-    def _add(self, instance: Instance, header: StudyHeader) -> IntakeOutcome:
+    def add_instances(
+        self, batch: Sequence[tuple[Instance, StudyHeader]]
+    ) -> list[IntakeOutcome | Exception]:
+        """Record several as `add_instance` does each, in one transaction where that can be.
+
+        Returns
+        -------
+        list
+            For each what became of it, or why it was not recorded: one that the database does
+            not take stands in no other's way.
+        """
+        if len(batch) > 1:
+            try:
+                return list(self._record(batch))
+            except OutOfResources as exc:
+                if isinstance(exc.__cause__, OperationalError | InterfaceError):
+                    return [exc] * len(batch)  # no fault of any of them
+        return [self._added(instance, header) for instance, header in batch]
+
+    def _added(self, instance: Instance, header: StudyHeader) -> IntakeOutcome | Exception:
+        try:
+            return self.add_instance(instance, header)
+        except Exception as exc:  # given to whoever waits for this one
+            return exc
+
+    def _record(self, batch: Sequence[tuple[Instance, StudyHeader]]) -> list[IntakeOutcome]:
         with self._database.write() as session:
-            held = session.get(InstanceRow, instance.facts.sop_instance_uid)
-            if held is None:
-                _add_new(session, instance, header)
-                return IntakeOutcome.NEW
-            if held.sha256 == instance.sha256:
-                return IntakeOutcome.DUPLICATE
-            return _add_conflict(session, instance, held)
+            return record(session.connection(), batch)
 
     def holdings(self, sop_instance_uids: Sequence[str]) -> dict[str, Holding]:
         """Find what is recorded under these UIDs, other content under the same UID included."""
@@ -248,44 +261,6 @@ def _unknown(study_instance_uid: str) -> NotFound:
     return NotFound(f"No image of study {study_instance_uid} was received.")
 
 
-def _add_new(session: Session, instance: Instance, header: StudyHeader) -> None:
-    uid = instance.facts.study_instance_uid
-    study = session.exec(
-        select(StudyRow).where(StudyRow.study_instance_uid == uid).with_for_update()
-    ).first()
-    if study is None:
-        study = StudyRow(
-            study_instance_uid=uid,
-            state=StudyState.RECEIVING,
-            first_received_at=instance.received_at,
-            last_received_at=instance.received_at,
-            unsettled_since=instance.received_at,
-            header=dump_header(header),
-            **study_keys(header),
-        )
-        session.add(study)
-        session.flush()
-    else:
-        study.state = StudyState.RECEIVING
-        study.last_received_at = max(study.last_received_at, instance.received_at)
-        study.unsettled_since = study.unsettled_since or instance.received_at
-    session.add(
-        InstanceRow(
-            sop_instance_uid=instance.facts.sop_instance_uid,
-            study_instance_uid=uid,
-            path=instance.path,
-            sha256=instance.sha256,
-            size_bytes=instance.size_bytes,
-            received_at=instance.received_at,
-            calling_ae_title=instance.calling_ae_title,
-            series_instance_uid=instance.facts.series_instance_uid,
-            sop_class_uid=instance.facts.sop_class_uid,
-            modality=instance.facts.modality,
-            facts=dump_facts(instance.facts),
-        )
-    )
-
-
 def _holdings(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
     conflicts = session.exec(
         select(ConflictRow).where(col(ConflictRow.sop_instance_uid).in_(uids))
@@ -307,30 +282,6 @@ def _holdings(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
         )
         for row in rows
     }
-
-
-def _add_conflict(session: Session, instance: Instance, held: InstanceRow) -> IntakeOutcome:
-    known = session.exec(
-        select(ConflictRow).where(
-            ConflictRow.sop_instance_uid == held.sop_instance_uid,
-            ConflictRow.sha256 == instance.sha256,
-        )
-    ).first()
-    if known is None:
-        session.add(
-            ConflictRow(
-                sop_instance_uid=held.sop_instance_uid,
-                study_instance_uid=held.study_instance_uid,
-                path=instance.path,
-                sha256=instance.sha256,
-                received_at=instance.received_at,
-                calling_ae_title=instance.calling_ae_title,
-            )
-        )
-        study = session.get(StudyRow, held.study_instance_uid, with_for_update=True)
-        if study is not None:
-            study.conflicts += 1
-    return IntakeOutcome.CONFLICT
 
 
 def _add_job(

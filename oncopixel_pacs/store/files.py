@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -62,13 +62,64 @@ class FileStore:
         str
             Path relative to the data directory.
         """
-        relative = _relative_path(folder, sop_instance_uid, sha256)
+        relative = relative_path(folder, sop_instance_uid, sha256)
         target = self.absolute(relative)
         _sync(temp)
         self._make_durable(target.parent)
         temp.replace(target)
         _sync(target.parent)
         return relative
+
+    def place(self, temp: Path, descriptor: int, sop_instance_uid: str, sha256: str) -> str:
+        """Give a received file its name, and make its bytes durable.
+
+        The name is durable after `sync_folders_of`; until then nothing may be promised. It
+        comes before the bytes because a journal then takes both in one go. So after a power
+        loss a name may stand over torn bytes, but never in the place of a file that was whole.
+
+        Parameters
+        ----------
+        temp, descriptor
+            Complete file inside `incoming`, and open; its name is gone afterwards.
+
+        Returns
+        -------
+        str
+            Path relative to the data directory.
+        """
+        relative = relative_path("instances", sop_instance_uid, sha256)
+        target = self.absolute(relative)
+        self._make_durable(target.parent)
+        try:
+            os.link(temp, target)
+        except OSError:
+            # It is held already, or the volume has no hard links: what takes the place of
+            # another file must be whole before.
+            os.fsync(descriptor)
+            temp.replace(target)
+        else:
+            temp.unlink()
+            os.fsync(descriptor)
+        return relative
+
+    def sync_folders_of(self, paths: Iterable[str]) -> dict[str, OSError]:
+        """Make the names of stored files durable.
+
+        Returns
+        -------
+        dict
+            The error, for each path whose name may be lost.
+        """
+        by_folder: dict[Path, list[str]] = {}
+        for path in paths:
+            by_folder.setdefault(self.absolute(path).parent, []).append(path)
+        failed: dict[str, OSError] = {}
+        for folder, names in by_folder.items():
+            try:
+                _sync(folder)
+            except OSError as exc:
+                failed |= dict.fromkeys(names, exc)
+        return failed
 
     def write(self, content: bytes, folder: Folder, sop_instance_uid: str) -> tuple[str, str]:
         """Store bytes durably.
@@ -132,7 +183,8 @@ class FileStore:
             self._durable_folders.add(folder)
 
 
-def _relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+def relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+    """Path of a file below the data directory."""
     name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]
     # 128 bit: nobody can make two objects that share them, and so overwrite the first.
     return f"{folder}/{name[:2]}/{name}-{sha256[:32]}.dcm"

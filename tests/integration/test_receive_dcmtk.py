@@ -118,7 +118,7 @@ def _can_trace() -> bool:
 @pytest.mark.skipif(not _can_trace(), reason="needs strace and the right to trace")
 def test_success_leaves_only_after_file_name_folder_and_row_are_on_disk(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    calls = "fsync,fdatasync,rename,renameat,renameat2,sendto,openat"
+    calls = "fsync,fdatasync,link,linkat,rename,renameat,renameat2,sendto,openat"
     server = subprocess.Popen(
         ["strace", "-f", "-y", "-s", "300", "-e", f"trace={calls}", "-o", trace]
         + [sys.executable, "-c", SERVER, str(tmp_path / "data"), str(Path(__file__).parents[1])],
@@ -134,15 +134,18 @@ def test_success_leaves_only_after_file_name_folder_and_row_are_on_disk(tmp_path
     assert code == 0, output
     log = trace.read_text(errors="replace")
     steps = [
-        r"fsync\(\d+<[^>]*/incoming/[^>]*\.part>",
-        r"rename\w*\(.*/incoming/.*\.part.*/instances/",
+        # The name first: no promise yet, and a journal takes name and bytes in one go.
+        r"link\w*\(.*/incoming/(?P<file>\w+)\.part.*/instances/",
+        r"fsync\(\d+<[^>]*/incoming/FILE\.part[^>]*>",
         r"fsync\(\d+<[^>]*/instances/\w+>",
         r"f(?:data)?sync\(\d+<[^>]*oncopixel\.sqlite-wal>",
         # P-DATA-TF that carries a command with status 0x0000: the C-STORE response.
         r"sendto\(\d+<[^>]*>, \"\\4\\0\\0\\0.*\\200",
     ]
     position = 0
+    name = ""
     for step in steps:
-        found = re.compile(step).search(log, position)
+        found = re.compile(step.replace("FILE", name)).search(log, position)
         assert found, f"{step} is missing, or came too early"
         position = found.end()
+        name = found.groupdict().get("file", name)

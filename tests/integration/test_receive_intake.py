@@ -92,12 +92,15 @@ def test_an_orphan_that_cannot_be_read_stays_without_a_row(
     assert not received.stored
 
 
-def test_an_orphan_with_other_bytes_than_its_name_says_gets_the_right_name(
-    received: Reception, orphan: Path
+def test_an_orphan_whose_bytes_a_power_loss_tore_is_not_taken_for_an_image(
+    received: Reception, orphan: Path, tmp_path: Path
 ) -> None:
+    whole = orphan.read_bytes()
     cut(orphan, 100)
-    assert received.intake.adopt_orphans() == 1
-    (instance,) = received.catalogue.studies().items[0].instances
-    assert received.files.absolute(instance.path) != orphan
-    assert not orphan.exists()
     assert received.intake.adopt_orphans() == 0
+    assert not received.stored
+    assert received.intake.accept_file(write(mammogram(), tmp_path / "a.dcm")) is IntakeOutcome.NEW
+    (study,) = received.catalogue.studies().items
+    assert received.files.absolute(study.instances[0].path) == orphan
+    assert len(orphan.read_bytes()) == len(whole)
+    assert study.conflicts == 0

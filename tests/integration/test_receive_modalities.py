@@ -92,8 +92,9 @@ def test_a_class_of_another_service_is_refused_at_start(tmp_path: Path) -> None:
 
 
 def test_associations_share_the_contexts(received: Reception) -> None:
-    server = received.scp._server
-    assert server is not None
+    listeners = received.scp._listeners
+    assert listeners is not None
+    ((server, _),) = listeners._running
     with association(received.port), association(received.port):
         offered = [item.acceptor._contexts for item in server.associations if item.is_established]
         assert len(offered) >= 2

@@ -228,7 +228,7 @@ def test_a_known_title_from_another_address_is_rejected(tmp_path: Path) -> None:
         assert assoc.acceptor.primitive.diagnostic == 0x03
 
 
-@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("failing", ["fsync", "rename"])
 def test_a_disk_that_refuses_is_told_and_nothing_is_acknowledged(
     received: Reception, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -238,6 +238,7 @@ def test_a_disk_that_refuses_is_told_and_nothing_is_acknowledged(
     if failing == "fsync":
         monkeypatch.setattr(os, "fsync", refuse)
     else:
+        monkeypatch.setattr(os, "link", refuse)
         monkeypatch.setattr(Path, "replace", refuse)
     answer = store(received.port, mammogram())
     assert answer.Status == 0xA700
@@ -246,6 +247,18 @@ def test_a_disk_that_refuses_is_told_and_nothing_is_acknowledged(
     assert not received.leftovers
     monkeypatch.undo()
     assert store(received.port, mammogram()).Status == 0x0000
+
+
+def test_a_volume_without_hard_links_keeps_images_too(
+    received: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert store(received.port, mammogram()).Status == 0x0000
+    assert len(list(received.files.stored_paths())) == 1
+    assert not received.leftovers
 
 
 def test_a_disk_that_is_full_while_the_image_arrives_is_told(

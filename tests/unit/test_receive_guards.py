@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pynetdicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.fsm import ACTIONS, TRANSITION_TABLE
 from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import (
     AssociationServer,
@@ -23,8 +27,9 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
+from oncopixel_pacs.errors import DatasetMismatch, OutOfResources
 from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION
-from oncopixel_pacs.receive.spool import Spool
+from oncopixel_pacs.receive.spool import BEGINNING_BYTES, Spool
 from oncopixel_pacs.store.free_space import FreeSpace
 
 SIGNATURES: dict[Any, str] = {
@@ -34,6 +39,11 @@ SIGNATURES: dict[Any, str] = {
     DIMSEServiceProvider.receive_primitive: "(self, primitive)",
     DIMSEServiceProvider.get_msg: "(self, block)",
     DIMSEServiceProvider.send_msg: "(self, primitive, context_id)",
+    DULServiceProvider.__init__: "(self, assoc)",
+    DULServiceProvider._is_transport_event: "(self)",
+    DULServiceProvider._read_pdu_data: "(self)",
+    DULServiceProvider.run_reactor: "(self)",
+    DULServiceProvider.idle_timer_expired: "(self)",
     RequestHandler._create_association: "(self)",
     AssociationServer.__init__: (
         "(self, ae, address, ae_title, contexts, ssl_context, evt_handlers, request_handler)"
@@ -46,12 +56,25 @@ SIGNATURES: dict[Any, str] = {
 
 #: Names that our code reads or sets, and the function of the library that uses them.
 NAMES: list[tuple[Any, tuple[str, ...]]] = [
-    (DIMSEMessage.__init__, ("_data_set_file", "_data_set_path")),
-    (DIMSEMessage.decode_msg, ("_data_set_file", "file", "flush", "write", "_accepted_cx")),
-    (DIMSEMessage.message_to_primitive, ("_dataset_file", "_dataset_path")),
-    (StorageServiceClass.SCP, ("_dataset_file", "close", "unlink", "name")),
-    (DIMSEServiceProvider.receive_primitive, ("message", "event_queue")),
-    (Association._run_reactor, ("get_msg",)),
+    (DIMSEMessage.decode_msg, ("presentation_data_value_list",)),
+    (DIMSEMessage.encode_msg, ("presentation_data_value_list",)),
+    (DIMSEServiceProvider.receive_primitive, ("message", "event_queue", "msg_queue")),
+    (DIMSEServiceProvider.send_msg, ("send_pdu",)),
+    (Association.__init__, ("dul", "dimse", "acse_timeout", "network_timeout")),
+    (Association._run_reactor, ("get_msg", "_reactor_checkpoint", "idle_timer_expired")),
+    (Association.kill, ("_reactor_checkpoint", "stop_dul")),
+    (Association._abort_blocking, ("_reactor_checkpoint", "send_abort", "_shutdown_socket")),
+    (ACSE._negotiate_as_acceptor, ("_accepted_cx", "send_accept", "is_established")),
+    (DULServiceProvider.__init__, ("to_provider_queue", "to_user_queue", "_idle_timer")),
+    (
+        DULServiceProvider.run_reactor,
+        ("_process_recv_primitive", "_is_transport_event", "_idle_timer", "restart", "do_action"),
+    ),
+    (DULServiceProvider._is_transport_event, ("current_state", "ready", "_read_pdu_data", "close")),
+    (DULServiceProvider._process_recv_primitive, ("to_provider_queue", "queue")),
+    (DULServiceProvider.send_pdu, ("to_provider_queue", "put")),
+    (AssociationSocket.__init__, ("event_queue",)),
+    (AssociationSocket.send, ("socket", "event_queue")),
     (RequestHandler._create_association, ("deepcopy", "contexts", "supported_contexts")),
     (StorageCommitmentServiceClass._n_action_scp, ("send_msg",)),
     (DULServiceProvider._read_pdu_data, ("recv",)),
@@ -78,14 +101,34 @@ def test_the_library_still_uses_the_names_we_set(function: Any, names: tuple[str
     assert set(names) <= {*code.co_names, *code.co_consts, *code.co_varnames}
 
 
-def test_a_store_request_carries_the_file_to_the_handler() -> None:
-    assert C_STORE()._dataset_file is None
-    assert issubclass(C_STORE_RQ, DIMSEMessage)
+#: State of an established association, and what follows it (PS3.8 9.2.3).
+TRANSITIONS = {
+    ("Evt17", "Sta6"): "AA-4",
+    ("Evt19", "Sta6"): "AA-8",
+    ("Evt9", "Sta6"): "DT-1",
+    ("Evt12", "Sta6"): "AR-2",
+    ("Evt15", "Sta6"): "AA-1",
+}
+
+
+@pytest.mark.parametrize("cause", TRANSITIONS, ids=" in ".join)
+def test_the_state_machine_does_what_our_events_count_on(cause: tuple[str, str]) -> None:
+    assert TRANSITION_TABLE[cause] == TRANSITIONS[cause]
+
+
+def test_the_states_have_the_names_we_ask_for() -> None:
+    assert ACTIONS["AE-7"][2] == "Sta6"
+    assert ACTIONS["AA-8"][2] == "Sta13"
+
+
+def piece(count: int) -> memoryview:
+    return memoryview(b"x" * count)
 
 
 def test_a_spool_that_was_never_kept_leaves_nothing(tmp_path: Path) -> None:
     spool = Spool(FreeSpace(tmp_path, 0), limit_bytes=100)
-    spool.write(b"x" * 10)
+    spool.add(piece(10))
+    spool.flush()
     spool.discard()
     assert not list(tmp_path.iterdir())
 
@@ -93,23 +136,51 @@ def test_a_spool_that_was_never_kept_leaves_nothing(tmp_path: Path) -> None:
 def test_one_byte_too_many_is_remembered_and_the_rest_is_dropped(tmp_path: Path) -> None:
     spool = Spool(FreeSpace(tmp_path, 0), limit_bytes=100)
     for _ in range(50):
-        spool.write(b"x" * 10)
-    spool.close()
-    assert spool.error is not None
+        spool.add(piece(10))
+        spool.flush()
+    with pytest.raises(OutOfResources, match="larger than"):
+        spool.complete()
     assert Path(spool.name).stat().st_size == 100
     spool.discard()
 
 
 def test_a_folder_that_takes_no_file_is_remembered(tmp_path: Path) -> None:
     spool = Spool(FreeSpace(tmp_path / "missing", 0, lambda _: 1), limit_bytes=100)
-    spool.write(b"x")
-    spool.close()
+    spool.add(piece(1))
+    with pytest.raises(OutOfResources, match="disk does not take"):
+        spool.complete()
     spool.discard()
-    assert "disk does not take" in str(spool.error)
+
+
+def test_what_is_refused_from_the_start_is_never_written(tmp_path: Path) -> None:
+    spool = Spool(FreeSpace(tmp_path, 0), 100, b"head", DatasetMismatch("Another class."))
+    spool.add(piece(10))
+    with pytest.raises(DatasetMismatch):
+        spool.complete()
+    assert not list(tmp_path.iterdir())
 
 
 def test_spools_do_not_share_a_file(tmp_path: Path) -> None:
     spools = [Spool(FreeSpace(tmp_path, 0), limit_bytes=1) for _ in range(8)]
     assert len({spool.name for spool in spools}) == 8
     for spool in spools:
+        spool.discard()
+
+
+@given(sizes=st.lists(st.integers(1, 70_000), max_size=20), flush_at=st.integers(1, 5))
+def test_a_spool_holds_what_came_in_whatever_pieces(sizes: list[int], flush_at: int) -> None:
+    content = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    with TemporaryDirectory() as folder:
+        spool = Spool(FreeSpace(Path(folder), 0), 1 << 30, b"head")
+        for number, part in enumerate(content):
+            spool.add(memoryview(part))
+            if number % flush_at == 0:
+                spool.flush()
+        received = spool.complete()
+        dataset = b"".join(content)
+        assert received.path.read_bytes() == b"head" + dataset
+        assert (received.offset, received.size) == (4, 4 + len(dataset))
+        assert received.sha256 == hashlib.sha256(dataset).hexdigest()
+        assert dataset.startswith(received.beginning)
+        assert len(received.beginning) == min(len(dataset), BEGINNING_BYTES)
         spool.discard()

@@ -23,21 +23,21 @@ from oncopixel_pacs.receive.status import refusal
     ],
 )
 def test_each_kind_of_error_has_its_status(error: Exception, status: int) -> None:
-    assert refusal(error).Status == status
+    assert refusal(error).status == status
 
 
 def test_every_refusal_of_the_product_is_in_the_table() -> None:
     for kind in IntakeRefused.__subclasses__():
-        assert refusal(kind("why")).Status != 0xC001
+        assert refusal(kind("why")).status != 0xC001
 
 
 def test_the_comment_says_why_within_the_64_characters_of_an_lo() -> None:
-    assert refusal(CannotUnderstand("Short.")).ErrorComment == "Short."
-    long = refusal(CannotUnderstand("word " * 40)).ErrorComment
+    assert refusal(CannotUnderstand("Short.")).comment == "Short."
+    long = refusal(CannotUnderstand("word " * 40)).comment
     assert len(long) <= 64
     assert long.endswith("...")
-    assert refusal(CannotUnderstand("a\\b\né")).ErrorComment == "a/b ?"
+    assert refusal(CannotUnderstand("a\\b\né")).comment == "a/b ?"
 
 
 def test_an_unexpected_error_does_not_tell_what_it_quotes() -> None:
-    assert "Anna" not in refusal(ValueError("bad name Anna")).ErrorComment
+    assert "Anna" not in refusal(ValueError("bad name Anna")).comment

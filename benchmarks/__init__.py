@@ -1,0 +1,1 @@
+"""Benchmarks against peers: what is printed here stands in docs/performance.md."""

@@ -1,0 +1,187 @@
+"""Rows of objects that arrived: many in one transaction, with few statements for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from oncopixel_pacs.domain import Instance, IntakeOutcome, StudyHeader, StudyState
+from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys
+from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, StudyRow
+
+_STUDY: Any = StudyRow.__table__  # type: ignore[attr-defined]
+_INSTANCE: Any = InstanceRow.__table__  # type: ignore[attr-defined]
+_CONFLICT: Any = ConflictRow.__table__  # type: ignore[attr-defined]
+
+#: Built once: SQLAlchemy finds what it compiled for a statement by its parts.
+_HELD = select(
+    _INSTANCE.c.sop_instance_uid, _INSTANCE.c.study_instance_uid, _INSTANCE.c.sha256
+).where(_INSTANCE.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+_CONFLICTS = select(_CONFLICT.c.sop_instance_uid, _CONFLICT.c.sha256).where(
+    _CONFLICT.c.sop_instance_uid.in_(bindparam("uids", expanding=True))
+)
+#: In one order, so that two processes never wait for each other.
+_STUDIES = (
+    select(
+        _STUDY.c.study_instance_uid,
+        _STUDY.c.last_received_at,
+        _STUDY.c.unsettled_since,
+        _STUDY.c.conflicts,
+    )
+    .where(_STUDY.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
+    .order_by(_STUDY.c.study_instance_uid)
+    .with_for_update()
+)
+_WAIT_AGAIN = (
+    update(_STUDY)
+    .where(_STUDY.c.study_instance_uid == bindparam("uid"))
+    .values(
+        state=StudyState.RECEIVING,
+        last_received_at=bindparam("last"),
+        unsettled_since=bindparam("since"),
+    )
+)
+_COUNT_CONFLICTS = (
+    update(_STUDY)
+    .where(_STUDY.c.study_instance_uid == bindparam("uid"))
+    .values(conflicts=_STUDY.c.conflicts + bindparam("more"))
+)
+
+
+@dataclass
+class _Arrivals:
+    """What a batch changes, put together before anything is written."""
+
+    studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    new_studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    touched: dict[str, dict[str, Any]] = field(default_factory=dict)
+    instances: list[dict[str, Any]] = field(default_factory=list)
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    conflicts_of: dict[str, int] = field(default_factory=dict)
+
+    def add_instance(self, instance: Instance, header: StudyHeader) -> None:
+        uid, now = instance.facts.study_instance_uid, instance.received_at
+        study = self.studies.get(uid)
+        if study is None:
+            self.new_studies[uid] = self.studies[uid] = _new_study(instance, header)
+        else:
+            study["last_received_at"] = max(study["last_received_at"], now)
+            study["unsettled_since"] = study["unsettled_since"] or now
+            if uid not in self.new_studies:
+                self.touched[uid] = study
+        self.instances.append(_instance_values(instance))
+
+    def add_conflict(self, instance: Instance, study_instance_uid: str) -> None:
+        self.conflicts.append(
+            {
+                "sop_instance_uid": instance.facts.sop_instance_uid,
+                "study_instance_uid": study_instance_uid,
+                "path": instance.path,
+                "sha256": instance.sha256,
+                "received_at": instance.received_at,
+                "calling_ae_title": instance.calling_ae_title,
+            }
+        )
+        count = self.conflicts_of.get(study_instance_uid, 0)
+        self.conflicts_of[study_instance_uid] = count + 1
+
+    def write(self, connection: Connection) -> None:
+        if self.new_studies:
+            connection.execute(insert(_STUDY), list(self.new_studies.values()))
+        if self.touched:
+            changes = [
+                {"uid": uid, "last": study["last_received_at"], "since": study["unsettled_since"]}
+                for uid, study in self.touched.items()
+            ]
+            connection.execute(_WAIT_AGAIN, changes)
+        if self.instances:
+            connection.execute(insert(_INSTANCE), self.instances)
+        if self.conflicts:
+            connection.execute(insert(_CONFLICT), self.conflicts)
+            changes = [{"uid": uid, "more": more} for uid, more in self.conflicts_of.items()]
+            connection.execute(_COUNT_CONFLICTS, changes)
+
+
+def record(
+    connection: Connection, batch: Sequence[tuple[Instance, StudyHeader]]
+) -> list[IntakeOutcome]:
+    """Write the rows of some instances, and of their studies, in the order of their coming.
+
+    Returns
+    -------
+    list of IntakeOutcome
+        One for each, as if they had been recorded one after the other.
+    """
+    uids = list({instance.facts.sop_instance_uid for instance, _ in batch})
+    held = {
+        uid: (study, sha256) for uid, study, sha256 in connection.execute(_HELD, {"uids": uids})
+    }
+    kept_apart: set[tuple[str, str]] = set()
+    if held:
+        kept_apart = {
+            (uid, sha256) for uid, sha256 in connection.execute(_CONFLICTS, {"uids": uids})
+        }
+    arrivals = _Arrivals(_known_studies(connection, batch))
+    outcomes = []
+    for instance, header in batch:
+        uid, digest = instance.facts.sop_instance_uid, instance.sha256
+        if uid not in held:
+            arrivals.add_instance(instance, header)
+            held[uid] = (instance.facts.study_instance_uid, digest)
+            outcomes.append(IntakeOutcome.NEW)
+        elif held[uid][1] == digest:
+            outcomes.append(IntakeOutcome.DUPLICATE)
+        else:
+            if (uid, digest) not in kept_apart:
+                kept_apart.add((uid, digest))
+                arrivals.add_conflict(instance, held[uid][0])
+            outcomes.append(IntakeOutcome.CONFLICT)
+    arrivals.write(connection)
+    return outcomes
+
+
+def _known_studies(
+    connection: Connection, batch: Sequence[tuple[Instance, StudyHeader]]
+) -> dict[str, dict[str, Any]]:
+    uids = list({instance.facts.study_instance_uid for instance, _ in batch})
+    return {
+        row.study_instance_uid: dict(row._mapping)
+        for row in connection.execute(_STUDIES, {"uids": uids})
+    }
+
+
+def _new_study(instance: Instance, header: StudyHeader) -> dict[str, Any]:
+    now = instance.received_at
+    return {
+        "study_instance_uid": instance.facts.study_instance_uid,
+        "state": StudyState.RECEIVING,
+        "revision": 0,
+        "first_received_at": now,
+        "last_received_at": now,
+        "unsettled_since": now,
+        "completed_at": None,
+        "waiting_for": "",
+        "conflicts": 0,
+        "header": dump_header(header),
+        **study_keys(header),
+    }
+
+
+def _instance_values(instance: Instance) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": instance.facts.sop_instance_uid,
+        "study_instance_uid": instance.facts.study_instance_uid,
+        "path": instance.path,
+        "sha256": instance.sha256,
+        "size_bytes": instance.size_bytes,
+        "received_at": instance.received_at,
+        "calling_ae_title": instance.calling_ae_title,
+        "revision": None,
+        "series_instance_uid": instance.facts.series_instance_uid,
+        "sop_class_uid": instance.facts.sop_class_uid,
+        "modality": instance.facts.modality,
+        "facts": dump_facts(instance.facts),
+    }

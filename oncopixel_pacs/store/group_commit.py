@@ -1,0 +1,70 @@
+"""One commit for all who wait for one, and a journal is written once instead of ten times.
+
+There is no thread for it: whoever comes first commits, and those who come meanwhile wait for
+the next turn, which the first of them takes for all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+#: More at once would make the first of them wait for too long.
+MOST_ITEMS = 64
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Item, Outcome]):
+    item: Item
+    outcomes: list[Outcome | BaseException] = field(default_factory=list)
+
+
+class GroupCommit(Generic[Item, Outcome]):
+    """Joins calls from many threads into few commits.
+
+    Parameters
+    ----------
+    commit
+        Commits some items durably; gives for each its outcome, or the exception that is raised
+        to whoever waits for it. What it raises itself is raised to all of them.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Outcome | Exception]]) -> None:
+        self._commit = commit
+        self._waiting: deque[_Waiting[Item, Outcome]] = deque()
+        self._turn = threading.Lock()
+
+    def commit(self, item: Item) -> Outcome:
+        """Return when the item is committed, with its outcome.
+
+        Raises
+        ------
+        Exception
+            What became of it otherwise.
+        """
+        mine: _Waiting[Item, Outcome] = _Waiting(item)
+        self._waiting.append(mine)
+        with self._turn:
+            while not mine.outcomes:
+                self._commit_waiting()
+        outcome = mine.outcomes[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _commit_waiting(self) -> None:
+        number = min(len(self._waiting), MOST_ITEMS)
+        batch = [self._waiting.popleft() for _ in range(number)]
+        try:
+            outcomes = self._commit([waiting.item for waiting in batch])
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                waiting.outcomes.append(outcome)
+        except BaseException as exc:
+            for waiting in batch:
+                waiting.outcomes[:] = [exc]

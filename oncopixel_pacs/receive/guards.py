@@ -22,6 +22,7 @@ from oncopixel_pacs.receive.association_socket import BoundedSocket
 from oncopixel_pacs.receive.event_requests import AskingDimse
 from oncopixel_pacs.receive.floods import Connection, Gate
 from oncopixel_pacs.receive.limits import Limits
+from oncopixel_pacs.receive.state_machine import EndingStateMachine, stop_waiting
 from oncopixel_pacs.receive.store_provider import StoreService, StoringProvider
 from oncopixel_pacs.receive.tls_door import TlsDoor
 
@@ -56,6 +57,7 @@ class SpoolingRequestHandler(RequestHandler):
         # The timers of the provider that was there before had these from the library.
         assoc.acse_timeout = self.ae.acse_timeout
         assoc.network_timeout = self.ae.network_timeout
+        assoc.dul.state_machine = EndingStateMachine(assoc.dul)
         assoc.dul.socket = BoundedSocket(assoc, self.request, self.server.limits)
         assoc.dimse = AskingDimse(assoc)
         self.server.associations.append(assoc)
@@ -109,7 +111,7 @@ class SpoolingServer(ThreadedAssociationServer):
             if assoc.is_established:
                 assoc.abort()
             else:
-                _stop_waiting(assoc)
+                stop_waiting(assoc)
         for assoc in still_open:
             assoc.join(max(deadline - time.monotonic(), 0.0))
             assoc.dul.join(max(deadline - time.monotonic(), 0.0))
@@ -134,13 +136,7 @@ def _on_close(event: evt.Event) -> None:
     server: Any = event.assoc._server
     server.gate.leave(connection_of(event.assoc))
     if event.assoc.requestor.primitive is None:
-        _stop_waiting(event.assoc)
-
-
-def _stop_waiting(assoc: Association) -> None:
-    """End the wait for an association request, as if its time were over."""
-    queue: Any = assoc.dul.to_user_queue
-    queue.put(None)
+        stop_waiting(event.assoc)
 
 
 def make_server(

@@ -18,7 +18,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.fsm import ACTIONS, TRANSITION_TABLE
+from pynetdicom.fsm import ACTIONS, TRANSITION_TABLE, StateMachine
 from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import (
     AssociationServer,
@@ -45,6 +45,9 @@ SIGNATURES: dict[Any, str] = {
     DULServiceProvider.run_reactor: "(self)",
     DULServiceProvider.idle_timer_expired: "(self)",
     RequestHandler._create_association: "(self)",
+    RequestHandler.handle: "(self)",
+    StateMachine.do_action: "(self, event)",
+    ACSE.send_reject: "(self, result, source, diagnostic)",
     AssociationServer.__init__: (
         "(self, ae, address, ae_title, contexts, ssl_context, evt_handlers, request_handler)"
     ),
@@ -82,6 +85,13 @@ NAMES: list[tuple[Any, tuple[str, ...]]] = [
     (Association.run_reactor, ("is_rejected", "is_aborted", "receive_pdu")),
     (DULServiceProvider.receive_pdu, ("to_user_queue", "get")),
     (AssociationSocket.close, ("_shutdown_socket",)),
+    (DULServiceProvider.run_reactor, ("state_machine", "do_action", "_kill_thread")),
+    (StateMachine.do_action, ("InvalidEventError", "current_state", "TRANSITION_TABLE")),
+    (RequestHandler.handle, ("_create_association",)),
+    (RequestHandler._create_association, ("request", "remote")),
+    (ThreadedAssociationServer.process_request_thread, ("finish_request",)),
+    (ACSE._negotiate_as_acceptor, ("maximum_associations", "require_called_aet")),
+    (AssociationSocket.connect, ("tls_args", "wrap_socket")),
 ]
 
 

@@ -12,6 +12,8 @@ from oncopixel_pacs.receive.header import PARSE_ERRORS
 
 log = structlog.get_logger()
 
+_BROKEN: tuple[type[Exception], ...] = (InvalidEventError, OSError, *PARSE_ERRORS)
+
 
 class EndingStateMachine(StateMachine):
     """State machine of PS3.8 9.2 that ends the association where it cannot go on.
@@ -23,7 +25,7 @@ class EndingStateMachine(StateMachine):
         """Make the transition of an event; where that fails close the connection and stop."""
         try:
             super().do_action(event)
-        except (InvalidEventError, OSError, *PARSE_ERRORS) as exc:
+        except _BROKEN as exc:
             log.warning(
                 "association.broken_off",
                 transition=f"{self.current_state} {event}",
@@ -34,7 +36,8 @@ class EndingStateMachine(StateMachine):
             assoc.is_established = False
             assoc._kill = True
             self.dul.kill_dul()
-            self.dul.socket.close()
+            if self.dul.socket is not None:
+                self.dul.socket.close()
             stop_waiting(assoc)
 
 

@@ -2,13 +2,12 @@
 
 They give the interpreter back while they work, raise on a bad codestream where other decoders
 abort the process, and are the fastest of those measured. Before any of them runs, the size in
-the codestream itself is compared with Rows and Columns, so that a small file cannot ask for
-gigabytes.
+the codestream itself is compared with Rows, Columns and Samples per Pixel, so that a small file
+cannot ask for gigabytes. Whoever decodes images of strangers does so in a `DecodePool`.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +18,15 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
+from oncopixel_pacs.imaging.codestream import codestream_size, require_rle_segments
+
 #: Name under which pydicom knows these decoders.
 PLUGIN = "oncopixel"
 #: End of image (ITU-T T.81 B.2.1, T.87 C.1.1) and end of codestream (T.800 A.4.4) are the same.
 _END = b"\xff\xd9"
 
-#: Transfer syntaxes that can be read, in the order of preference at negotiation.
+#: Transfer syntaxes that can be read, in the order of preference at negotiation. Deflated is
+#: not among them: a megabyte of it may inflate to a gigabyte.
 SUPPORTED_TRANSFER_SYNTAXES: tuple[str, ...] = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
@@ -35,6 +37,7 @@ SUPPORTED_TRANSFER_SYNTAXES: tuple[str, ...] = (
     uid.HTJ2KLossless,
     uid.HTJ2KLosslessRPCL,
     uid.RLELossless,
+    uid.ExplicitVRBigEndian,
     uid.JPEGBaseline8Bit,
     uid.JPEGExtended12Bit,
     uid.JPEGLSNearLossless,
@@ -42,27 +45,51 @@ SUPPORTED_TRANSFER_SYNTAXES: tuple[str, ...] = (
     uid.HTJ2K,
 )
 
-_Decode = Callable[[bytes], Any]
-_JPEG: _Decode = imagecodecs.jpeg_decode
-_JPEGLS: _Decode = imagecodecs.jpegls_decode
-_JPEG2000: _Decode = imagecodecs.jpeg2k_decode
+_Pixels = NDArray[Any]
+_Decode = Callable[[bytes, DecodeRunner], _Pixels]
+
+
+def _jpeg(source: bytes, runner: DecodeRunner) -> _Pixels:
+    """Decode with libjpeg-turbo; colour becomes RGB as Photometric Interpretation says."""
+    if runner.samples_per_pixel == 1:
+        return np.asarray(imagecodecs.jpeg8_decode(source))
+    colours = "RGB" if runner.photometric_interpretation == "RGB" else "YCbCr"
+    return np.asarray(
+        imagecodecs.jpeg8_decode(source, colorspace=colours, outcolorspace="RGB"),
+    )
+
+
+def _jpegls(source: bytes, _runner: DecodeRunner) -> _Pixels:
+    return np.asarray(imagecodecs.jpegls_decode(source))
+
+
+def _jpeg2000(source: bytes, _runner: DecodeRunner) -> _Pixels:
+    return np.asarray(imagecodecs.jpeg2k_decode(source))
+
+
+def _htj2k(source: bytes, _runner: DecodeRunner) -> _Pixels:
+    return np.asarray(imagecodecs.htj2k_decode(source))
+
+
 _DECODERS: dict[str, _Decode] = {
-    uid.JPEGBaseline8Bit: _JPEG,
-    uid.JPEGExtended12Bit: _JPEG,
-    uid.JPEGLossless: _JPEG,
-    uid.JPEGLosslessSV1: _JPEG,
-    uid.JPEGLSLossless: _JPEGLS,
-    uid.JPEGLSNearLossless: _JPEGLS,
-    uid.JPEG2000Lossless: _JPEG2000,
-    uid.JPEG2000: _JPEG2000,
-    uid.HTJ2KLossless: _JPEG2000,
-    uid.HTJ2KLosslessRPCL: _JPEG2000,
-    uid.HTJ2K: _JPEG2000,
+    uid.JPEGBaseline8Bit: _jpeg,
+    uid.JPEGExtended12Bit: _jpeg,
+    uid.JPEGLossless: _jpeg,
+    uid.JPEGLosslessSV1: _jpeg,
+    uid.JPEGLSLossless: _jpegls,
+    uid.JPEGLSNearLossless: _jpegls,
+    uid.JPEG2000Lossless: _jpeg2000,
+    uid.JPEG2000: _jpeg2000,
+    uid.HTJ2KLossless: _htj2k,
+    uid.HTJ2KLosslessRPCL: _htj2k,
+    uid.HTJ2K: _htj2k,
 }
+#: Photometric interpretations that the decoders turn into RGB on their way.
+_BECOME_RGB = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 #: What pydicom asks of a plugin: the transfer syntaxes that it serves, and what they need.
 DECODER_DEPENDENCIES: dict[str, tuple[str, ...]] = {
-    syntax: ("imagecodecs",) for syntax in _DECODERS
+    syntax: ("imagecodecs",) for syntax in (*_DECODERS, uid.RLELossless)
 }
 
 
@@ -71,18 +98,26 @@ def is_available(_syntax: str) -> bool:
     return True
 
 
-def decode(dataset: Dataset) -> NDArray[Any]:
-    """Decode the first frame of a monochrome image with these decoders and no others.
+def is_compressed(transfer_syntax: str) -> bool:
+    """Whether a decoder stands between the file and its pixels."""
+    return transfer_syntax in DECODER_DEPENDENCIES
+
+
+def decode(dataset: Dataset, index: int = 0) -> NDArray[Any]:
+    """Decode one frame of an image with these decoders and no others.
 
     Parameters
     ----------
     dataset
         With ``file_meta`` and pixel data.
+    index
+        Frame, from 0.
 
     Returns
     -------
     numpy.ndarray
-        Stored values ``(rows, columns)``, signed where Pixel Representation says so.
+        Stored values ``(rows, columns)``, signed where Pixel Representation says so; with
+        three samples per pixel ``(rows, columns, 3)``, RGB.
 
     Raises
     ------
@@ -92,10 +127,10 @@ def decode(dataset: Dataset) -> NDArray[Any]:
     register()
     syntax = dataset.file_meta.TransferSyntaxUID
     pixels, _ = get_decoder(syntax).as_array(
-        dataset, index=0, decoding_plugin=PLUGIN if syntax in _DECODERS else ""
+        dataset, index=index, decoding_plugin=PLUGIN if is_compressed(syntax) else ""
     )
     stored: NDArray[Any] = pixels
-    if dataset.PixelRepresentation == 1 and syntax in _DECODERS:
+    if dataset.PixelRepresentation == 1 and is_compressed(syntax):
         stored = _signed(stored, int(dataset.BitsStored))
     return stored
 
@@ -106,26 +141,51 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     Raises
     ------
     ValueError
-        When the codestream is damaged, or its size is not Rows × Columns.
+        When the codestream is damaged, or its size is not the one that the header says.
     """
-    rows, columns = codestream_size(source)
-    if (rows, columns) != (runner.rows, runner.columns):
+    if runner.transfer_syntax == uid.RLELossless:
+        return _decode_rle(bytes(source), runner)
+    expected = (runner.rows, runner.columns, runner.samples_per_pixel)
+    found = codestream_size(source)
+    if found != expected:
         raise ValueError(
-            f"the codestream is {rows} x {columns} pixels, the header says "
-            f"{runner.rows} x {runner.columns}"
+            f"the codestream is {_spoken(found)}, the header says {_spoken(expected)}"
         )
     # Some decoders fill up what is missing with grey and say nothing. Writers pad with 00 or FF.
     if not source.rstrip(b"\0\xff").endswith(_END):
         raise ValueError("the codestream is cut short: it has no end marker")
-    decode = _DECODERS[runner.transfer_syntax]
     try:
-        pixels = np.asarray(decode(bytes(source)))
+        pixels = _DECODERS[runner.transfer_syntax](bytes(source), runner)
     except (RuntimeError, ValueError, OverflowError) as exc:
         raise ValueError(f"the codestream is damaged ({type(exc).__name__})") from exc
-    if pixels.shape[:2] != (rows, columns):
+    if (*pixels.shape, 1)[:3] != expected:
         raise ValueError("the codestream gave another number of pixels than it announced")
     runner.set_option("bits_allocated", pixels.dtype.itemsize * 8)
+    if runner.samples_per_pixel > 1:
+        runner.set_option("planar_configuration", 0)
+        if runner.photometric_interpretation in _BECOME_RGB:
+            runner.set_option("photometric_interpretation", "RGB")
     return bytearray(np.ascontiguousarray(pixels).tobytes())
+
+
+def _spoken(size: tuple[int, int, int]) -> str:
+    rows, columns, samples = size
+    return f"{rows} x {columns} pixels" + (f" of {samples} samples" if samples != 1 else "")
+
+
+def _decode_rle(source: bytes, runner: DecodeRunner) -> bytearray:
+    """Decode PS3.5 Annex G; the segments of more than one byte come with the high byte first."""
+    width = runner.bits_allocated // 8
+    pixels = runner.rows * runner.columns
+    require_rle_segments(source, runner.samples_per_pixel * width, pixels)
+    # The decoder stops with an error at the end of this: a bomb costs no memory.
+    decoded = bytearray(pixels * runner.samples_per_pixel * width)
+    try:
+        imagecodecs.dicomrle_decode(source, f"<u{width}", out=decoded)
+    except (RuntimeError, ValueError, OverflowError) as exc:
+        raise ValueError(f"the RLE segments are damaged ({type(exc).__name__})") from exc
+    runner.set_option("planar_configuration", 1)
+    return decoded
 
 
 def _signed(stored: NDArray[Any], bits: int) -> NDArray[Any]:
@@ -138,61 +198,9 @@ def _signed(stored: NDArray[Any], bits: int) -> NDArray[Any]:
     return signed << unused >> unused if unused > 0 else signed
 
 
-def codestream_size(source: bytes) -> tuple[int, int]:
-    """Read ``(rows, columns)`` from a JPEG, JPEG-LS or JPEG 2000 codestream without decoding.
-
-    From the start-of-frame marker segment (ITU-T T.81 B.2.2, T.87 C.2.2) or the SIZ marker
-    segment (T.800 A.5.1).
-
-    Raises
-    ------
-    ValueError
-        When there is no such marker, or more than one size, or more than one component.
-    """
-    try:
-        if source[:2] == b"\xff\x4f":
-            rows, columns, components = _size_of_jpeg2000(source)
-        elif source[:2] == b"\xff\xd8":
-            rows, columns, components = _size_of_jpeg(source)
-        else:
-            raise ValueError("the frame is no JPEG, JPEG-LS or JPEG 2000 codestream")
-    except struct.error as exc:
-        raise ValueError("the codestream ends in its header") from exc
-    if components != 1:
-        raise ValueError(f"the codestream has {components} components, a mammogram has one")
-    return rows, columns
-
-
-def _size_of_jpeg2000(source: bytes) -> tuple[int, int, int]:
-    marker, _, _, width, height, left, top = struct.unpack_from(">HHHIIII", source, 2)
-    if marker != 0xFF51:
-        raise ValueError("the codestream has no SIZ marker")
-    (components,) = struct.unpack_from(">H", source, 40)
-    return height - top, width - left, components
-
-
-def _size_of_jpeg(source: bytes) -> tuple[int, int, int]:
-    found = []
-    position, code = 2, 0
-    # Start of scan ends the header.
-    while code != 0xDA:
-        marker, length = struct.unpack_from(">HH", source, position)
-        code = marker & 0xFF
-        if marker >> 8 != 0xFF:
-            raise ValueError("the codestream has no start of frame")
-        # Start of frame is C0 to CF but for DHT, JPG and DAC; F7 in JPEG-LS.
-        if (0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC)) or code == 0xF7:
-            found.append(struct.unpack_from(">HHB", source, position + 5))
-        position += 2 + length if code != 0xFF else 1
-    if len(found) != 1:
-        raise ValueError(f"the codestream has {len(found)} starts of frame instead of one")
-    rows, columns, components = found[0]
-    return rows, columns, components
-
-
 def register() -> None:
     """Make these decoders known to pydicom. Safe to call again."""
-    for syntax in _DECODERS:
+    for syntax in DECODER_DEPENDENCIES:
         decoder = get_decoder(syntax)
         if PLUGIN not in decoder.available_plugins:
             decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.codecs import PLUGIN, decode
 from oncopixel_pacs.imaging.grayscale import present
 from oncopixel_pacs.imaging.header import read_image_facts
+
+#: Decodes the first frame of an image: here, or in a `DecodePool` where the image is foreign.
+Decoder = Callable[[Dataset, Path], NDArray[Any]]
 
 #: Larger images than any mammography detector makes are not decoded.
 MAX_PIXELS = 8192 * 8192
@@ -38,8 +42,18 @@ class Mammogram:
     facts: ImageFacts
 
 
-def read_mammogram(path: Path) -> Mammogram:
+def decode_here(dataset: Dataset, _path: Path) -> NDArray[Any]:
+    """Decode in this process; for images whose source is trusted."""
+    return decode(dataset)
+
+
+def read_mammogram(path: Path, decoder: Decoder = decode_here) -> Mammogram:
     """Decode an image and apply its own grayscale transformations.
+
+    Parameters
+    ----------
+    decoder
+        Where the decoding is done; a `DecodePool` for images of strangers.
 
     Raises
     ------
@@ -62,7 +76,7 @@ def read_mammogram(path: Path) -> Mammogram:
         _require_plain(facts)
         if not dataset.get("PixelData"):
             raise UnreadableImage(Reason.NO_PIXEL_DATA, "Pixel Data is empty or not of integers.")
-        stored = _decode(dataset, facts)
+        stored = _decode(dataset, path, facts, decoder)
         return Mammogram(present(stored, dataset), facts)
 
 
@@ -80,9 +94,9 @@ def _require_plain(facts: ImageFacts) -> None:
         )
 
 
-def _decode(dataset: Dataset, facts: ImageFacts) -> NDArray[Any]:
+def _decode(dataset: Dataset, path: Path, facts: ImageFacts, decoder: Decoder) -> NDArray[Any]:
     try:
-        stored = decode(dataset)
+        stored = decoder(dataset, path)
     except (
         AttributeError,
         EOFError,

@@ -17,7 +17,8 @@ from oncopixel_pacs.api.http_server import HttpServer
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job, JobState
 from oncopixel_pacs.errors import ConfigurationError, NotFound, UnreadableImage
-from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.decode_pool import DecodePool
+from oncopixel_pacs.imaging.mammogram import Decoder, read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_process import DeviceProcess
@@ -113,7 +114,7 @@ def retry_job(ledger: Ledger, queue: WorkQueue, job_id: str) -> Job:
     )
 
 
-def overlay_png(store: Store, job: Job, image: ImageResult) -> bytes:
+def overlay_png(store: Store, decoder: Decoder, job: Job, image: ImageResult) -> bytes:
     """Draw one image of a job with its findings outlined.
 
     Raises
@@ -129,7 +130,7 @@ def overlay_png(store: Store, job: Job, image: ImageResult) -> bytes:
     labels = read_label_map(store.files.labels_dir(job.id), uid)
     score = "" if image.probability is None else f"  {image.probability:.0%}"
     try:
-        mammogram = read_mammogram(store.files.absolute(instance.path))
+        mammogram = read_mammogram(store.files.absolute(instance.path), decoder)
     except (UnreadableImage, OSError) as exc:
         raise NotFound(f"Image {uid} cannot be drawn; its file is damaged or gone.") from exc
     return render_overlay(mammogram, labels, f"{image.facts.name}{score}")
@@ -257,6 +258,7 @@ class Server:
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
         settings = self.settings
         device = self._device
+        decoder = self._closing.enter_context(DecodePool())
         parts = ApiParts(
             catalogue=store.catalogue,
             callers=Callers(store.database),
@@ -268,7 +270,7 @@ class Server:
             algorithms=algorithms,
             models_ready=lambda: None if device is None else device.ready,
             retry=lambda job_id: retry_job(store.ledger, queue, job_id),
-            render_overlay=lambda job, image: overlay_png(store, job, image),
+            render_overlay=lambda job, image: overlay_png(store, decoder, job, image),
             started_at=utc_now(),
             version=__version__,
             now=utc_now,

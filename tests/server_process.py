@@ -81,6 +81,11 @@ max_retry_seconds = 2.0
         return self.folder / "data"
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def address(self) -> str:
         return f"ONCOPIXEL@127.0.0.1:{self.dimse_port}"
 

@@ -145,11 +145,16 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     """
     if runner.transfer_syntax == uid.RLELossless:
         return _decode_rle(bytes(source), runner)
-    expected = (runner.rows, runner.columns, runner.samples_per_pixel)
-    found = codestream_size(source)
-    if found != expected:
+    rows, columns, components = codestream_size(source)
+    if (rows, columns) != (runner.rows, runner.columns):
         raise ValueError(
-            f"the codestream is {_spoken(found)}, the header says {_spoken(expected)}"
+            f"the codestream is {rows} x {columns} pixels, the header says "
+            f"{runner.rows} x {runner.columns}"
+        )
+    if components != runner.samples_per_pixel:
+        raise ValueError(
+            f"the codestream has {components} components, the header says "
+            f"{runner.samples_per_pixel}"
         )
     # Some decoders fill up what is missing with grey and say nothing. Writers pad with 00 or FF.
     if not source.rstrip(b"\0\xff").endswith(_END):
@@ -158,7 +163,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
         pixels = _DECODERS[runner.transfer_syntax](bytes(source), runner)
     except (RuntimeError, ValueError, OverflowError) as exc:
         raise ValueError(f"the codestream is damaged ({type(exc).__name__})") from exc
-    if (*pixels.shape, 1)[:3] != expected:
+    if (*pixels.shape, 1)[:3] != (rows, columns, components):
         raise ValueError("the codestream gave another number of pixels than it announced")
     runner.set_option("bits_allocated", pixels.dtype.itemsize * 8)
     if runner.samples_per_pixel > 1:
@@ -166,11 +171,6 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
         if runner.photometric_interpretation in _BECOME_RGB:
             runner.set_option("photometric_interpretation", "RGB")
     return bytearray(np.ascontiguousarray(pixels).tobytes())
-
-
-def _spoken(size: tuple[int, int, int]) -> str:
-    rows, columns, samples = size
-    return f"{rows} x {columns} pixels" + (f" of {samples} samples" if samples != 1 else "")
 
 
 def _decode_rle(source: bytes, runner: DecodeRunner) -> bytearray:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import resource
-import signal
 import sys
 import tempfile
 import warnings
@@ -21,9 +19,8 @@ from pebble import ProcessExpired, ProcessPool
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from oncopixel_pacs.child_process import belong_to
 from oncopixel_pacs.imaging.codecs import decode, is_compressed
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +149,10 @@ def _decode_file(path: Path, index: int, pixels: Path) -> _Decoded:
 
 
 def _confine(parent_pid: int, memory_bytes: int) -> None:
-    """Run at the start of the child: bound its memory, leave signals to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Run at the start of the child."""
+    belong_to(parent_pid)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # the parent died before the call
-            os._exit(1)
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * resource.getpagesize() + memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

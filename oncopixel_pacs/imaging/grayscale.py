@@ -152,6 +152,9 @@ def read_lut(dataset: Dataset, keyword: str) -> Lut | None:
         count, first, bits = (int(value) for value in item.LUTDescriptor)
         data = item.LUTData
         if isinstance(data, bytes):
+            if item.original_encoding == (False, False):
+                # Big Endian: the parser leaves OW as it stands in the file.
+                data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
             wide = len(data) >= 2 * (count or 1 << 16)
             entries = np.frombuffer(data, "<u2" if wide else "u1")
         else:

@@ -7,25 +7,27 @@ only here, after the process has started.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import TypeAdapter
 
+from oncopixel_pacs.child_process import belong_to
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, ModelRefused
+from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.infer.reading import AnalysisRequest, read_study
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+if TYPE_CHECKING:
+    from oncopixel_pacs.infer.loaded_models import LoadedModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ def serve(
 
     The first answer says whether the models are loaded; when they are not, the child ends.
     """
-    _isolate(parent_pid)
+    belong_to(parent_pid)
+    # What models print must not come out of the server's standard output.
+    os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
     try:
         read_algorithms(models)  # says what is wrong before the seconds that torch takes
         from oncopixel_pacs.infer.loaded_models import load_models
@@ -81,24 +85,18 @@ def serve(
         _send(connection, Answer(error=type(exc).__name__, message=str(exc)))
         return
     _send(connection, Answer(device=loaded.device))
-    while (request := _receive(connection)) is not None:
-        try:
-            answer = Answer(result=read_study(request, loaded))
-        except AnalysisFailed as exc:
-            answer = Answer("AnalysisFailed", str(exc), permanent=exc.permanent)
-        except Exception as exc:  # the top of the worker loop: one study must not end the child
-            answer = _unexpected(exc, request)
-        _send(connection, answer)
+    with DecodePool() as decoder:
+        while (request := _receive(connection)) is not None:
+            _send(connection, _answer(request, loaded, decoder))
 
 
-def _isolate(parent_pid: int) -> None:
-    """Leave the parent's terminal and standard output alone, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # the parent died before the call
-            os._exit(1)
+def _answer(request: AnalysisRequest, loaded: LoadedModels, decoder: DecodePool) -> Answer:
+    try:
+        return Answer(result=read_study(request, loaded, decoder))
+    except AnalysisFailed as exc:
+        return Answer("AnalysisFailed", str(exc), permanent=exc.permanent)
+    except Exception as exc:  # the top of the worker loop: one study must not end the child
+        return _unexpected(exc, request)
 
 
 def _receive(connection: Connection) -> AnalysisRequest | None:

@@ -203,7 +203,7 @@ class _Child:
             target=serve,
             args=(theirs, os.getpid(), tuple(models), inference),
             name="oncopixel-device",
-            daemon=True,
+            daemon=False,  # a daemon may have no children, and the decoders are children of it
         )
         self._process.start()
         theirs.close()  # so that the end of the child is the end of the pipe

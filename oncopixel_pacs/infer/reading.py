@@ -25,7 +25,7 @@ from oncopixel_pacs.domain import (
     StudyResult,
 )
 from oncopixel_pacs.errors import AnalysisFailed, UnreadableImage
-from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.mammogram import Decoder, decode_here, read_mammogram
 from oncopixel_pacs.imaging.plausibility import require_breast
 from oncopixel_pacs.imaging.preprocess import Prepared, Preprocessing, prepare, search
 from oncopixel_pacs.infer.cards import models_digest
@@ -94,7 +94,9 @@ class _Readable:
         return all(item.task is not model.algorithm.task for item in self.skipped)
 
 
-def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
+def read_study(
+    request: AnalysisRequest, models: LoadedModels, decoder: Decoder = decode_here
+) -> StudyResult:
     """Read every image of a study that has no reason against it.
 
     Images are taken in the order of their SOP Instance UIDs, in batches of equal shape, so the
@@ -119,7 +121,7 @@ def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
     results: dict[str, ImageResult] = {}
     readable: list[_Readable] = []
     for image in images:
-        outcome = _open(image, models, watch)
+        outcome = _open(image, models, watch, decoder)
         if isinstance(outcome, _Readable):
             readable.append(outcome)
         else:
@@ -142,7 +144,7 @@ def read_study(request: AnalysisRequest, models: LoadedModels) -> StudyResult:
 
 
 def _open(
-    image: RequestedImage, models: LoadedModels, watch: _Stopwatch
+    image: RequestedImage, models: LoadedModels, watch: _Stopwatch, decoder: Decoder
 ) -> _Readable | ImageResult:
     facts = image.facts
     if image.reason is not None:
@@ -156,7 +158,7 @@ def _open(
     _require_file(image)
     try:
         with watch.stage("decode"):
-            mammogram = read_mammogram(image.path)
+            mammogram = read_mammogram(image.path, decoder)
         if mammogram.facts.sop_instance_uid != facts.sop_instance_uid:
             raise AnalysisFailed(
                 f"The file kept for image {facts.sop_instance_uid} holds another image; "

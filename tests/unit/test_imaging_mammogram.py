@@ -21,7 +21,7 @@ from pydicom.uid import (
 
 from oncopixel_pacs.domain import Reason
 from oncopixel_pacs.errors import UnreadableImage
-from oncopixel_pacs.imaging.codecs import codestream_size
+from oncopixel_pacs.imaging.codestream import codestream_size
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
 from sample_dicom.study import make_study

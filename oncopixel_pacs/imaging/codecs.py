@@ -18,12 +18,14 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
-from oncopixel_pacs.imaging.codestream import codestream_size, require_rle_segments
+from oncopixel_pacs.imaging.codestream import (
+    codestream_size,
+    require_complete,
+    require_rle_segments,
+)
 
 #: Name under which pydicom knows these decoders.
 PLUGIN = "oncopixel"
-#: End of image (ITU-T T.81 B.2.1, T.87 C.1.1) and end of codestream (T.800 A.4.4) are the same.
-_END = b"\xff\xd9"
 
 #: Transfer syntaxes that can be read, in the order of preference at negotiation. Deflated is
 #: not among them: a megabyte of it may inflate to a gigabyte.
@@ -141,8 +143,16 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     Raises
     ------
     ValueError
-        When the codestream is damaged, or its size is not the one that the header says.
+        When the codestream is damaged, its size is not the one that the header says, or it
+        wants more memory than this process has.
     """
+    try:
+        return _decode_frame(source, runner)
+    except MemoryError as exc:
+        raise ValueError("decoding needs more memory than one image may take") from exc
+
+
+def _decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     if runner.transfer_syntax == uid.RLELossless:
         return _decode_rle(bytes(source), runner)
     rows, columns, components = codestream_size(source)
@@ -156,9 +166,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
             f"the codestream has {components} components, the header says "
             f"{runner.samples_per_pixel}"
         )
-    # Some decoders fill up what is missing with grey and say nothing. Writers pad with 00 or FF.
-    if not source.rstrip(b"\0\xff").endswith(_END):
-        raise ValueError("the codestream is cut short: it has no end marker")
+    require_complete(source)
     try:
         pixels = _DECODERS[runner.transfer_syntax](bytes(source), runner)
     except (RuntimeError, ValueError, OverflowError) as exc:

@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    ExplicitVRBigEndian,
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -125,6 +126,20 @@ def test_a_voi_lut_maps_what_the_modality_lut_gives(dataset, tmp_path) -> None:
 def test_a_voi_lut_of_eight_bits_and_many_entries_is_applied(dataset, tmp_path) -> None:
     dataset.VOILUTSequence = [lut([4096, 0, 8], [k // 16 for k in range(4096)])]
     assert read(dataset, tmp_path) == pytest.approx((stored(dataset) // 16) / 255, abs=1e-4)
+
+
+@pytest.mark.parametrize("entries", [4096, 256])
+def test_a_voi_lut_of_a_big_endian_file_is_turned_round(dataset, tmp_path, entries) -> None:
+    bits, step = (12, 1) if entries == 4096 else (8, 16)
+    values = np.arange(entries)[::-1].astype("<u2" if bits == 12 else "u1").view("<u2")
+    dataset.VOILUTSequence = [lut([entries, 0, bits], [])]
+    dataset.PixelData = (stored(dataset) // step).astype(">u2").tobytes()
+    dataset.VOILUTSequence[0].add_new(0x00283006, "OW", values.astype(">u2").tobytes())
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    path = tmp_path / "big.dcm"
+    dataset.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    expected = (entries - 1 - np.frombuffer(dataset.PixelData, ">u2")) / (entries - 1)
+    assert read_mammogram(path).pixels.ravel() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("descriptor", [[4096, 0, 99], [4096, 0], []])

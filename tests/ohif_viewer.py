@@ -196,10 +196,11 @@ class Viewer:
         """Wait until at least so many graphics of a structured report are shown."""
         self.page.wait_for_function(f"number => ({_ANNOTATIONS})() >= number", arg=number)
 
-    def graphic_texts(self) -> list[str]:
-        """Texts drawn over the images, such as the values beside an SR's graphics."""
-        texts: list[str] = self.page.locator("svg text").all_text_contents()
-        return [text for text in texts if text]
+    def wait_for_graphic_text(self, text: str) -> str:
+        """Wait for a text over the images, such as the values beside an SR's graphics."""
+        found = self.page.locator("svg text", has_text=text).first
+        found.wait_for(state="attached")
+        return found.text_content() or ""
 
     def screenshot(self, path: Path) -> None:
         """Keep what is seen as PNG."""

@@ -22,6 +22,7 @@ from oncopixel_pacs.api import (
 )
 from oncopixel_pacs.api.access import TokenGuard
 from oncopixel_pacs.api.browser_guards import CrossSiteGuard, HostGuard, SecurityHeaders
+from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
 from oncopixel_pacs.api.overlays import OverlayShelf
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.rendering import load_pages
@@ -54,7 +55,9 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.overlays = OverlayShelf(parts)
-    for module in (studies, jobs, models, destinations, peers, health, pages, peer_pages):
+    site = (studies, jobs, models, destinations, peers, health, pages, peer_pages)
+    dicomweb = (search, retrieve, frames, rendered)
+    for module in (*site, *dicomweb):
         app.include_router(module.router)
     for router in routers:
         app.include_router(router)

@@ -19,7 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oncopixel_pacs.api.rendering import Pages
-from oncopixel_pacs.errors import ConfigurationError, NotFound, OncoPixelError, OutOfResources
+from oncopixel_pacs.errors import (
+    ConfigurationError,
+    NotFound,
+    OncoPixelError,
+    OutOfResources,
+    UnreadableImage,
+)
 
 log = structlog.get_logger()
 
@@ -27,15 +33,18 @@ log = structlog.get_logger()
 STATUS_OF: tuple[tuple[type[OncoPixelError], int], ...] = (
     (NotFound, 404),
     (OutOfResources, 503),
+    (UnreadableImage, 406),
     (ConfigurationError, 409),
     (OncoPixelError, 500),
 )
 UNEXPECTED = "The server met an error that it did not expect; its log says where."
-_FOR_PROGRAMS = ("/api/", "/health/", "/openapi.json", "/static/")
+_FOR_PROGRAMS = ("/api/", "/dicom-web/", "/health/", "/openapi.json", "/static/")
 _MEANINGS = {
+    400: "The request cannot be understood.",
     401: "A token is needed, or the one given is not known.",
     403: "The request came from a page of another site.",
     404: "What the path names is not here.",
+    406: "It cannot be given in any form that the client accepts.",
     409: "The job or study is in a state that does not allow it.",
     422: "A parameter is not allowed.",
     503: "The server cannot do its work now.",

@@ -8,11 +8,9 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     Select,
     Subquery,
     case,
-    cast,
     func,
     literal,
     select,
@@ -127,7 +125,7 @@ class Search:
             )
             .order_by(
                 *_newest_first(),
-                func.min(cast(held.c.is_result, Integer)),
+                func.min(_rank(held)),
                 held.c.series_instance_uid,
             )
         )
@@ -144,7 +142,7 @@ class Search:
             .where(*_of_study(criteria))
             .order_by(
                 *_newest_first(),
-                held.c.is_result,
+                _rank(held),
                 held.c.series_instance_uid,
                 held.c.sop_instance_uid,
             )
@@ -159,6 +157,12 @@ class Search:
 
 def _newest_first() -> tuple[ColumnElement[Any], ...]:
     return col(StudyRow.last_received_at).desc(), col(StudyRow.study_instance_uid).desc()
+
+
+def _rank(held: Subquery) -> Any:
+    """0 for images, 1 for what refers to them: viewers need to know images first."""
+    refers = held.c.modality.in_(("SEG", "SR", "PR", "KO"))
+    return case((refers | held.c.is_result, 1), else_=0)
 
 
 def _of_study(criteria: Criteria) -> list[ColumnElement[bool]]:

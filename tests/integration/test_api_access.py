@@ -25,12 +25,14 @@ OTHER = "battery-staple"
 def every_route() -> Iterator[tuple[str, str]]:
     """Every method and path that the modules of `api` serve, with real ids filled in."""
     yield from (("GET", "/openapi.json"), ("GET", "/static/oncopixel.css"))
-    for module in pkgutil.iter_modules(api.__path__, "oncopixel_pacs.api."):
+    for module in pkgutil.walk_packages(api.__path__, "oncopixel_pacs.api."):
         router = getattr(importlib.import_module(module.name), "router", None)
         for route in router.routes if router else ():
             assert isinstance(route, APIRoute)
             path = route.path.replace("{job_id}", JOB).replace("{study_instance_uid}", STUDY_UID)
             path = path.replace("{sop_instance_uid}", f"{STUDY_UID}.1.1")
+            path = path.replace("{series_instance_uid}", f"{STUDY_UID}.1").replace("{frames}", "1")
+            path = path.replace("{element}", "7FE00010").replace("{below:path}", "0/00091010")
             yield from ((method, path) for method in sorted(route.methods))
 
 
@@ -51,7 +53,9 @@ def test_every_route_but_liveness_needs_a_token(guarded: httpx.Client) -> None:
             assert (refused.status_code == 200) is allowed, (method, path, headers)
             assert (refused.status_code == 401) is not allowed, (method, path, headers)
         entered = guarded.request(method, path, headers=bearer(TOKEN))
-        assert entered.status_code in ({200} if method != "POST" else {409}), (method, path)
+        # What DICOMweb is asked for is in files, which are not in this store.
+        fine = {200, 404} if path.startswith("/dicom-web") else {200}
+        assert entered.status_code in (fine if method != "POST" else {409}), (method, path)
 
 
 def test_what_does_not_exist_is_not_told_to_strangers(guarded: httpx.Client) -> None:

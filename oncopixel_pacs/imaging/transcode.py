@@ -1,0 +1,51 @@
+"""A whole object in Explicit VR Little Endian, whatever it is stored in."""
+
+from __future__ import annotations
+
+import warnings
+from typing import IO
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from oncopixel_pacs.domain import Reason
+from oncopixel_pacs.errors import UnreadableImage
+from oncopixel_pacs.imaging.frames import PIXEL_DATA, StoredObject
+
+#: Decoded pixels of one object that are held in memory at a time.
+MAX_DECODED_BYTES = 512 << 20
+
+
+def write_explicit(stored: StoredObject, out: IO[bytes]) -> None:
+    """Write an object with its pixels decoded.
+
+    Raises
+    ------
+    UnreadableImage
+        When the pixels cannot be decoded, or are too many to be held in memory.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # their texts quote values of the header
+        if not stored.transfer_syntax.is_encapsulated and stored.transfer_syntax.is_little_endian:
+            dataset: Dataset = dcmread(stored.path)
+        else:
+            dataset = stored.header
+            pixels = _decoded(stored)
+            bits = int(dataset.get("BitsAllocated") or 8)
+            dataset.add_new(PIXEL_DATA, "OB" if bits <= 8 else "OW", pixels)
+            if int(dataset.get("SamplesPerPixel") or 1) == 3:
+                dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+
+def _decoded(stored: StoredObject) -> bytes:
+    pixels = bytearray()
+    for index in range(stored.frames):
+        pixels += stored.explicit_frame(index)
+        if len(pixels) * stored.frames // (index + 1) > MAX_DECODED_BYTES:
+            raise UnreadableImage(
+                Reason.UNREADABLE_PIXELS, "It is too large to be decoded as a whole."
+            )
+    return bytes(pixels) + b"\0" * (len(pixels) % 2)

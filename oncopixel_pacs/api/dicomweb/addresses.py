@@ -17,13 +17,19 @@ SERIES = STUDY + "/series/{series_instance_uid}"
 INSTANCE = SERIES + "/instances/{sop_instance_uid}"
 FRAMES = INSTANCE + "/frames/{frames}"
 
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 #: PS3.5 9.1; zeros that lead a component exist in the field.
 Uid = Annotated[str, Path(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64)]
 
 
 def service_url(request: Request) -> str:
     """Our DICOMweb root, under the name that the client used."""
-    return f"{str(request.base_url).rstrip('/')}{PREFIX}"
+    base = request.base_url
+    server = request.scope.get("server")
+    if base.port is None and base.hostname in _THIS_MACHINE and server and server[1] != 80:
+        # Some clients leave the port out of Host. A proxy for others has a name of its own.
+        base = base.replace(port=server[1])
+    return f"{str(base).rstrip('/')}{PREFIX}"
 
 
 def object_url(root: str, item: HeldObject) -> str:

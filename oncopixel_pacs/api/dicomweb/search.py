@@ -64,12 +64,12 @@ router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
 
 def _paging(
-    limit: Annotated[str | None, Query(description="How many results at most; 500 at the top.")],
-    offset: Annotated[str | None, Query(description="How many results are skipped.")],
+    limit: Annotated[str | None, Query(description="How many results at most; 500 at the top.")] = None,
+    offset: Annotated[str | None, Query(description="How many results are skipped.")] = None,
     includefield: Annotated[
         list[str] | None,
         Query(description="Keywords or tags to add, separated by commas; `all` for everything."),
-    ],
+    ] = None,
 ) -> None:
     """Describe the parameters; `read_query` reads them with every key."""
 

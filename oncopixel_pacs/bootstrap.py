@@ -35,11 +35,8 @@ from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
-<<<<<<< HEAD
 from oncopixel_pacs.store.peers import AllowedPeers
-=======
 from oncopixel_pacs.store.search import Search
->>>>>>> e0e84df (DICOMweb: search and retrieval of images and results; a real OHIF shows a study from it)
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
@@ -266,11 +263,8 @@ class Server:
         parts = ApiParts(
             catalogue=store.catalogue,
             callers=Callers(store.database),
-<<<<<<< HEAD
             allowed_peers=AllowedPeers(store.database),
-=======
             search=Search(store.database),
->>>>>>> e0e84df (DICOMweb: search and retrieval of images and results; a real OHIF shows a study from it)
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
             files=store.files,

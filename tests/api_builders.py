@@ -42,11 +42,8 @@ from oncopixel_pacs.domain import (
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
-<<<<<<< HEAD
 from oncopixel_pacs.store.peers import AllowedPeers
-=======
 from oncopixel_pacs.store.search import Search
->>>>>>> e0e84df (DICOMweb: search and retrieval of images and results; a real OHIF shows a study from it)
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")
@@ -75,11 +72,8 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
     parts = ApiParts(
         catalogue=store.catalogue,
         callers=Callers(store.database),
-<<<<<<< HEAD
         allowed_peers=AllowedPeers(store.database),
-=======
         search=Search(store.database),
->>>>>>> e0e84df (DICOMweb: search and retrieval of images and results; a real OHIF shows a study from it)
         free_space=FreeSpace(store.files.data_dir, 0),
         ledger=store.ledger,
         files=store.files,

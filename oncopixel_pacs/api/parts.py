@@ -16,11 +16,8 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
-<<<<<<< HEAD
 from oncopixel_pacs.store.peers import AllowedPeers
-=======
 from oncopixel_pacs.store.search import Search
->>>>>>> e0e84df (DICOMweb: search and retrieval of images and results; a real OHIF shows a study from it)
 
 
 @dataclass(frozen=True, slots=True)

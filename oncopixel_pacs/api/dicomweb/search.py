@@ -64,7 +64,9 @@ router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
 
 def _paging(
-    limit: Annotated[str | None, Query(description="How many results at most; 500 at the top.")] = None,
+    limit: Annotated[
+        str | None, Query(description="How many results at most; 500 at the top.")
+    ] = None,
     offset: Annotated[str | None, Query(description="How many results are skipped.")] = None,
     includefield: Annotated[
         list[str] | None,

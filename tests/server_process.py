@@ -49,6 +49,7 @@ class ServerProcess:
     destinations: str = ""
     completion: str = "settle_seconds = 0.5\nquiet_seconds = 5.0"
     extra: str = ""
+    roles: tuple[str, ...] = ()
     dimse_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
@@ -100,7 +101,11 @@ max_retry_seconds = 2.0
     def start(self, *, ready: bool = True) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "oncopixel_pacs", "serve", "--config", str(self.config)],
+                [
+                    *(sys.executable, "-m", "oncopixel_pacs", "serve"),
+                    *("--config", str(self.config)),
+                    *(option for role in self.roles for option in ("--role", role)),
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -1,0 +1,92 @@
+"""Our TLS certificate runs out: said in time, on every page and to supervisors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from api_builders import make_parts, serving
+from certificates import Authority
+from conftest import Store as Shelf
+from typer.testing import CliRunner
+
+from oncopixel_pacs.cli import app
+from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.tls import OwnCertificate
+
+EXPIRES = datetime(2026, 6, 30, 12, tzinfo=UTC)
+OURS = OwnCertificate("CN=ours", EXPIRES, "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("left", "alarm"),
+    [
+        (timedelta(days=31), ""),
+        (timedelta(days=30), "expires on 2026-06-30, in 30 days; renew"),
+        (timedelta(days=1, hours=1), "expires on 2026-06-30, in 1 day; renew"),
+        (timedelta(hours=1), "expires on 2026-06-30, in 0 days; renew"),
+        (timedelta(0), "expired on 2026-06-30: peers refuse it"),
+        (timedelta(days=-400), "expired on 2026-06-30: peers refuse it"),
+    ],
+)
+def test_the_alarm_begins_thirty_days_before(left: timedelta, alarm: str) -> None:
+    found = OURS.alarm(EXPIRES - left)
+    assert alarm in found
+    assert bool(found) is bool(alarm)
+
+
+@pytest.mark.parametrize(
+    ("days", "ready", "words", "alarming"),
+    [
+        (365, 200, "CN=ours, valid until", False),
+        (10, 200, "The TLS certificate expires on", True),
+        (-1, 503, "The TLS certificate expired on", True),
+    ],
+)
+def test_readiness_and_pages_say_how_long_it_lasts(
+    store: Shelf, tmp_path: Path, days: int, ready: int, words: str, alarming: bool
+) -> None:
+    authority = Authority(tmp_path)
+    ours = authority.issue("ours", valid=timedelta(days=days))
+    settings = tls_settings(store, authority, ours.certificate, ours.key)
+    parts = make_parts(store, settings=settings, now=lambda: datetime.now(UTC))
+    with serving(parts) as client:
+        answer = client.get("/health/ready")
+        assert answer.status_code == ready
+        (check,) = [item for item in answer.json()["checks"] if item["name"] == "certificate"]
+        assert check["ok"] is (ready == 200)
+        assert check["detail"].startswith(words)
+        for path in ("/", "/jobs", "/system"):
+            assert ('role="alert">The TLS certificate' in client.get(path).text) is alarming
+        assert "DICOM over TLS" in client.get("/system").text
+        ours.certificate.unlink()
+        assert client.get("/health/ready").status_code == 503
+        assert "cannot be read" in client.get("/").text
+
+
+def test_without_tls_there_is_no_such_check(store: Shelf) -> None:
+    with serving(make_parts(store)) as client:
+        names = [item["name"] for item in client.get("/health/ready").json()["checks"]]
+        assert "certificate" not in names
+        assert "DICOM over TLS" not in client.get("/system").text
+
+
+def tls_settings(store: Shelf, authority: Authority, certificate: Path, key: Path) -> Settings:
+    tls = {"certificate": certificate, "key": key, "ca_file": authority.ca_file}
+    return Settings.model_validate({"data_dir": store.files.data_dir, "tls": tls})
+
+
+def test_the_doctor_looks_at_it(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("good")
+    authority.issue("bad", valid=timedelta(days=-2))
+    for name, words in (("good", "CN=good, valid until"), ("bad", "expired on")):
+        config = tmp_path / f"{name}.toml"
+        config.write_text(
+            f'data_dir = "data"\ndimse_port = 0\nhttp_port = 0\n'
+            f'[tls]\ncertificate = "{name}.crt"\nkey = "{name}.key"\n'
+            f'ca_file = "authority.pem"\nport = 0\n[receive]\nleast_free_bytes = 0\n'
+        )
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor", "--config", str(config)])
+        assert words in done.output

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attackers import (
+from dimse_builder import Reception, association, mammogram, reception, store, until
+
+from benchmarks.attackers import (
     ATTACKS,
     MIB,
     associate,
@@ -20,8 +22,6 @@ from attackers import (
     store_pdus,
     was_cut,
 )
-from dimse_builder import Reception, association, mammogram, reception, store, until
-
 from oncopixel_pacs.receive.limits import Limits
 
 #: Times short enough for a test; numbers and sizes as they are, unless said.

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from attackers import (
+from dimse_builder import Reception, mammogram, reception, store, until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pynetdicom.dsutils import encode
+
+from benchmarks.attackers import (
     MIB,
     association_request,
     closing_all,
@@ -19,11 +24,6 @@ from attackers import (
     store_request,
     was_cut,
 )
-from dimse_builder import Reception, mammogram, reception, store, until
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from pynetdicom.dsutils import encode
-
 from oncopixel_pacs.receive.limits import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attackers import MIB, answer_to, associate, closing_all, resident_bytes, store_request
 from dimse_builder import Reception, association, mammogram, reception, store, until
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -20,6 +19,14 @@ from pydicom.uid import (
 )
 from pynetdicom.dsutils import encode
 
+from benchmarks.attackers import (
+    MIB,
+    answer_to,
+    associate,
+    closing_all,
+    resident_bytes,
+    store_request,
+)
 from oncopixel_pacs.receive.limits import Limits
 
 #: The server silences these when it starts; each test begins with the filters of pytest.

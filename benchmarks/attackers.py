@@ -103,6 +103,11 @@ def answer_to(sock: socket.socket) -> int | None:
     return None if kind != 0x04 or at < 0 else int(struct.unpack_from("<H", pdu, at + 8)[0])
 
 
+def handshake_begun() -> bytes:
+    """Return the first bytes of a TLS ClientHello, whose rest does not come."""
+    return struct.pack(">BHH", 22, 0x0301, 512) + b"\x01\x00\x01\xfc\x03\x03"
+
+
 def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
     """Open a connection from an address of this machine."""
     return socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
@@ -111,12 +116,23 @@ def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
 def associate(port: int, source: str = "127.0.0.1") -> socket.socket:
     """Open an association over a bare connection."""
     sock = connect(port, source)
-    sock.sendall(association_request())
-    head = receive(sock, 6)
-    kind, length = struct.unpack(">BxL", head)
-    receive(sock, length)
-    assert kind == 0x02, f"PDU type {kind}"
+    request_association(sock)
     return sock
+
+
+def request_association(sock: socket.socket) -> None:
+    """Ask for an association.
+
+    Raises
+    ------
+    ConnectionError
+        When it is not granted.
+    """
+    sock.sendall(association_request())
+    kind, length = struct.unpack(">BxL", receive(sock, 6))
+    receive(sock, length)
+    if kind != 0x02:
+        raise ConnectionRefusedError(f"PDU of type {kind}")
 
 
 def receive(sock: socket.socket, count: int) -> bytes:
@@ -182,9 +198,9 @@ def pour(sock: socket.socket, parts: tuple[bytes, ...]) -> None:
     threading.Thread(target=send, daemon=True).start()
 
 
-def was_cut(sock: socket.socket) -> bool:
-    """Wait until the other side ends a connection; ``False`` when it does not within 20 s."""
-    sock.settimeout(20)
+def was_cut(sock: socket.socket, seconds: float = 20.0) -> bool:
+    """Wait until the other side ends a connection; ``False`` when it does not in time."""
+    sock.settimeout(seconds)
     try:
         while sock.recv(1 << 16):
             pass
@@ -211,7 +227,13 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
-#: Attack, by what it does.
+#: Attacks on a TLS port, by what they do.
+TLS_ATTACKS: dict[str, Attack] = {
+    "TLS: not a word": sends(),
+    "TLS: handshake that stops": sends(handshake_begun()),
+    "TLS: handshake byte by byte": drips(handshake_begun() + bytes(1000)),
+}
+#: Attacks on a plain port, by what they do.
 ATTACKS: dict[str, Attack] = {
     "4 GiB announced before association": sends(
         struct.pack(">BBL", 1, 0, 0xFFFFFFFF), *[b"\0" * MIB] * 64

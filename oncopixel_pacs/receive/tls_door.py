@@ -26,6 +26,16 @@ WORDS: tuple[tuple[str, str], ...] = (
     ("ALERT_BAD_CERTIFICATE", "it refuses our certificate"),
     ("CERTIFICATE_EXPIRED", "it says that our certificate expired"),
 )
+_UNVOUCHED = "no authority of [tls] ca_file vouches for its certificate"
+#: What OpenSSL says of a certificate by number (X509_V_ERR_...).
+VERDICTS: dict[int, str] = {
+    9: "its certificate is not valid yet; compare the clocks",
+    10: "its certificate expired",
+    18: _UNVOUCHED,
+    19: _UNVOUCHED,
+    20: _UNVOUCHED,
+    21: _UNVOUCHED,
+}
 
 
 class TlsDoor:
@@ -83,7 +93,8 @@ class TlsDoor:
 
 def _reason(exc: Exception) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {exc.verify_message}"
+        other = f"its certificate is not accepted: {exc.verify_message}"
+        return VERDICTS.get(exc.verify_code, other)
     if isinstance(exc, TimeoutError):
         return "it did not finish the handshake in time"
     if isinstance(exc, ssl.SSLError) and exc.reason:

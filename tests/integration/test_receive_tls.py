@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ def weak_suites(office: Office) -> ssl.SSLContext:
     return context
 
 
+def expired(office: Office) -> Identity:
+    return office.authority.issue("expired", valid=timedelta(days=-2))
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -121,10 +126,11 @@ def weak_suites(office: Office) -> ssl.SSLContext:
         (client, "it showed no certificate"),
         (
             lambda office: client(office, office.stranger),
-            "its certificate is not accepted: unable to get local issuer certificate",
+            "no authority of [tls] ca_file vouches for its certificate",
         ),
+        (lambda office: client(office, expired(office)), "its certificate expired"),
     ],
-    ids=["TLS 1.1", "no AEAD", "no certificate", "another authority's"],
+    ids=["TLS 1.1", "no AEAD", "no certificate", "another authority's", "expired"],
 )
 def test_who_does_not_come_up_to_the_profile_is_turned_away(
     tmp_path: Path, office: Office, make: Any, reason: str

@@ -27,13 +27,13 @@ Attack = Callable[[int], socket.socket]
 MIB = 1 << 20
 
 
-def association_request(*, called: str = "ONCOPIXEL", calling: str = "MODALITY") -> bytes:
-    """Return an A-ASSOCIATE-RQ that proposes mammography images."""
+def association_request(syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """Return an A-ASSOCIATE-RQ that proposes mammography images in a transfer syntax."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-    primitive.calling_ae_title = calling
-    primitive.called_ae_title = called
-    context = build_context(MG, ExplicitVRLittleEndian)
+    primitive.calling_ae_title = "MODALITY"
+    primitive.called_ae_title = "ONCOPIXEL"
+    context = build_context(MG, syntax)
     context.context_id = 1
     primitive.presentation_context_definition_list = [context]
     longest, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
@@ -120,19 +120,22 @@ def associate(port: int, source: str = "127.0.0.1") -> socket.socket:
     return sock
 
 
-def request_association(sock: socket.socket) -> None:
-    """Ask for an association.
+def request_association(sock: socket.socket, syntax: str = ExplicitVRLittleEndian) -> bool:
+    """Ask for an association; whether its one presentation context was accepted.
 
     Raises
     ------
     ConnectionError
         When it is not granted.
     """
-    sock.sendall(association_request())
+    sock.sendall(association_request(syntax))
     kind, length = struct.unpack(">BxL", receive(sock, 6))
-    receive(sock, length)
+    answer = receive(sock, length)
     if kind != 0x02:
         raise ConnectionRefusedError(f"PDU of type {kind}")
+    # Presentation Context Item of A-ASSOCIATE-AC (PS3.8 9.3.3.2): type 21H, context 1, result 0.
+    at = answer.find(b"\x21\x00", 68)
+    return answer[at + 4] == 1 and answer[at + 6] == 0
 
 
 def receive(sock: socket.socket, count: int) -> bytes:

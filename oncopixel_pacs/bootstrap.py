@@ -26,6 +26,7 @@ from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.listeners import Ports
 from oncopixel_pacs.receive.open_associations import AssociationWatch
+from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.associations import AssociationLeases
@@ -36,6 +37,7 @@ from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.peers import AllowedPeers
+from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
@@ -254,6 +256,18 @@ class Server:
         watch = AssociationWatch(AssociationLeases(store.database), lambda: scp.callers, utc_now)
         watch.start()
         self._closing.callback(watch.stop)
+        puller = Puller(
+            PullParts(
+                Pulls(store.database),
+                store.catalogue,
+                store.ledger,
+                intake,
+                self.settings,
+                utc_now,
+            )
+        )
+        puller.start()
+        self._closing.callback(puller.stop)
         return ports
 
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
@@ -267,6 +281,7 @@ class Server:
             search=Search(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
+            pulls=Pulls(store.database),
             files=store.files,
             settings=settings,
             algorithms=algorithms,

@@ -13,6 +13,7 @@
     ├── AnalysisFailed          the models gave no usable answer
     ├── ResultRejected          a result object that did not pass the gate before sending
     ├── DeliveryFailed          a destination did not take an object
+    ├── PullFailed              a source did not give what was asked of it
     └── NotFound                an id that the catalogue does not know
 """
 
@@ -77,6 +78,14 @@ class DeliveryFailed(OncoPixelError):
         super().__init__(message)
         self.permanent = permanent
         self.status = status
+
+
+class PullFailed(OncoPixelError):
+    """A source did not give what was asked of it. `permanent`: asking again is no use."""
+
+    def __init__(self, message: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class NotFound(OncoPixelError):

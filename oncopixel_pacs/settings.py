@@ -28,6 +28,7 @@ from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
 from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 #: At most a year, so that adding it to a time never overflows.
@@ -142,6 +143,19 @@ class DeliverySettings(Section):
     """How long a destination may be silent."""
 
 
+class PullSettings(Section):
+    """How studies are pulled from sources."""
+
+    attempts: int = Field(default=5, ge=1)
+    """Attempts at one pull before it ends as partial or failed."""
+    first_retry_seconds: PositiveSeconds = 5.0
+    """Wait before the second attempt; each further wait is twice as long."""
+    max_retry_seconds: PositiveSeconds = 300.0
+    """Longest wait between two attempts."""
+    timeout_seconds: PositiveSeconds = 60.0
+    """How long a source may be silent."""
+
+
 class ApiSettings(Section):
     """Access to the HTTP API and pages."""
 
@@ -184,11 +198,14 @@ class Settings(BaseSettings):
     receive: ReceiveSettings = ReceiveSettings()
     destinations: tuple[DestinationSettings, ...] = ()
     """Where results are sent."""
+    sources: tuple[SourceSettings, ...] = ()
+    """Archives from which studies are pulled on request."""
     models: tuple[ModelSettings, ...] = ()
     """Models to run; the shipped ones when empty."""
     completion: CompletionSettings = CompletionSettings()
     inference: InferenceSettings = InferenceSettings()
     delivery: DeliverySettings = DeliverySettings()
+    pull: PullSettings = PullSettings()
     api: ApiSettings = ApiSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
@@ -210,6 +227,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _require_unique("destination", [item.name for item in self.destinations])
+        _require_unique("source", [item.name for item in self.sources])
         _require_unique("model", [item.name for item in self.models])
         pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
         if pinned and not self.tls.listens:

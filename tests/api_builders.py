@@ -43,6 +43,7 @@ from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.peers import AllowedPeers
+from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.search import Search
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
@@ -76,6 +77,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
         search=Search(store.database),
         free_space=FreeSpace(store.files.data_dir, 0),
         ledger=store.ledger,
+        pulls=Pulls(store.database),
         files=store.files,
         settings=settings,
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),

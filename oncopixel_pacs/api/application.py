@@ -18,6 +18,8 @@ from oncopixel_pacs.api import (
     peer_pages,
     peers,
     problems,
+    pull_pages,
+    pulls,
     studies,
 )
 from oncopixel_pacs.api.access import TokenGuard
@@ -55,9 +57,10 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.overlays = OverlayShelf(parts)
-    site = (studies, jobs, models, destinations, peers, health, pages, peer_pages)
+    site = (studies, pulls, jobs, models, destinations, peers, health)
+    people = (pages, peer_pages, pull_pages)
     dicomweb = (search, retrieve, frames, rendered)
-    for module in (*site, *dicomweb):
+    for module in (*site, *people, *dicomweb):
         app.include_router(module.router)
     for router in routers:
         app.include_router(router)

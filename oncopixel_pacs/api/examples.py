@@ -202,3 +202,22 @@ ROOT: dict[str, Any] = {
     "started_at": "2026-03-02T08:00:00Z",
     "links": {"studies": "/api/v1/studies", "openapi": "/openapi.json"},
 }
+PULL_REQUEST: dict[str, Any] = {"study_instance_uid": _STUDY, "source": "archive"}
+PULL: dict[str, Any] = {
+    "id": "0c4be7d12a5f4f6b8e9d7a31",
+    "study_instance_uid": _STUDY,
+    "source": "archive",
+    "state": "running",
+    "expected": 4,
+    "received": 3,
+    "attempts": 1,
+    "error": "",
+    "created_at": "2026-03-02T09:30:40Z",
+    "next_attempt_at": None,
+    "finished_at": None,
+}
+SOURCE: dict[str, Any] = {
+    "name": "archive",
+    "type": "cmove",
+    "address": "ARCHIVE_QR@10.0.0.5:104",
+}

@@ -17,6 +17,7 @@ from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.peers import AllowedPeers
+from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.search import Search
 
 
@@ -41,6 +42,7 @@ class ApiParts:
     allowed_peers: AllowedPeers
     free_space: FreeSpace
     ledger: Ledger
+    pulls: Pulls
     files: FileStore
     search: Search
     settings: Settings

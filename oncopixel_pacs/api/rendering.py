@@ -23,7 +23,7 @@ _TONES = {
     "good": {"done", "accepted", "confirmed", "ok"},
     "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
     "bad": {"failed", "not ready"},
-    "odd": {"not-analysed", "cancelled"},
+    "odd": {"not-analysed", "cancelled", "partial"},
 }
 
 

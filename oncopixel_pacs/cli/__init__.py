@@ -7,7 +7,7 @@ import sys
 import typer
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.cli import demo, operate, run, samples, send, serve, status
+from oncopixel_pacs.cli import demo, operate, pull, run, samples, send, serve, status
 from oncopixel_pacs.errors import OncoPixelError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("send")(send.send)
 app.command("demo")(demo.demo)
 app.command("samples")(samples.samples)
 app.command("doctor")(operate.doctor)
+app.command("pull")(pull.pull)
+app.add_typer(pull.sources, name="sources")
 app.add_typer(status.studies, name="studies")
 app.add_typer(status.jobs, name="jobs")
 app.add_typer(operate.models, name="models")

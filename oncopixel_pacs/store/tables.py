@@ -184,6 +184,27 @@ class AssociationLeaseRow(SQLModel, table=True):
     open_until: datetime = _moment(index=True)
 
 
+class PullRow(SQLModel, table=True):
+    """One request to fetch one study; whoever works on it has it until `claimed_until`."""
+
+    __tablename__ = "pull"
+    __table_args__ = (Index("ix_pull_created", "created_at", "id"),)
+
+    id: str = Field(primary_key=True)
+    study_instance_uid: str = Field(index=True, max_length=64)
+    source: str
+    state: str = Field(index=True)
+    created_at: datetime = _moment()
+    expected: int | None = None
+    received: int = 0
+    attempts: int = 0
+    error: str = ""
+    next_attempt_at: datetime | None = _moment(nullable=True)
+    finished_at: datetime | None = _moment(nullable=True)
+    claimed_by: str = ""
+    claimed_until: datetime | None = _moment(nullable=True)
+
+
 class RejectedCallerRow(SQLModel, table=True):
     """Association requests that were rejected, by caller and reason."""
 

@@ -1,0 +1,123 @@
+"""``oncopixel pull`` and ``oncopixel sources``: studies from archives."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from oncopixel_pacs.api.pulls import address_of
+from oncopixel_pacs.bootstrap import open_store, utc_now
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.dimse_settings import Uid
+from oncopixel_pacs.errors import PullFailed
+from oncopixel_pacs.pulls import Pull, PullState
+from oncopixel_pacs.receive.pull import echo
+from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.store.pulls import Pulls
+
+sources = typer.Typer(help="List and echo the sources of pulls.", no_args_is_help=True)
+
+_UID: TypeAdapter[str] = TypeAdapter(Uid)
+_POLL_SECONDS = 0.3
+#: After so long in the queue, say who takes it out.
+_HINT_SECONDS = 10.0
+
+
+def pull(
+    study_instance_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    source: Annotated[str, typer.Option("--from", help="Name of the source.")],
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Show the progress until it has ended.")
+    ] = True,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a study from an archive; a running server does the work."""
+    settings = load_settings(config)
+    if source not in [item.name for item in settings.sources]:
+        raise typer.BadParameter(f"there is no source {source} in [[sources]]")
+    try:
+        _UID.validate_python(study_instance_uid)
+    except ValidationError as exc:
+        raise typer.BadParameter(f"{study_instance_uid!r} is no UID") from exc
+    store = open_store(settings)
+    try:
+        pulls = Pulls(store.database)
+        asked = pulls.add(study_instance_uid, source, utc_now())
+        ended = _watched(pulls, asked, silent=as_json) if wait else asked
+    finally:
+        store.database.close()
+    if as_json:
+        typer.echo(TypeAdapter(Pull).dump_json(ended, indent=2).decode())
+    else:
+        typer.echo(_sentence(ended))
+    if ended.state in (PullState.PARTIAL, PullState.FAILED):
+        raise typer.Exit(1)
+
+
+@sources.command("list")
+def list_sources(config: ConfigOption = None) -> None:
+    """List the configured sources."""
+    table = Table("Name", "Type", "Address")
+    for item in load_settings(config).sources:
+        table.add_row(item.name, item.type, address_of(item))
+    Console().print(table)
+
+
+@sources.command("echo")
+def echo_source(
+    config: ConfigOption = None,
+    name: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+) -> None:
+    """Ask each source whether it is there (C-ECHO and what it takes, or a query)."""
+    settings = load_settings(config)
+    failed = False
+    for item in settings.sources:
+        if name is not None and item.name != name:
+            continue
+        try:
+            said = echo(
+                item,
+                calling_ae_title=settings.ae_title,
+                timeout_seconds=settings.pull.timeout_seconds,
+            )
+        except PullFailed as exc:
+            said, failed = str(exc), True
+        typer.echo(f"{item.name}: {said}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _watched(pulls: Pulls, pull: Pull, *, silent: bool) -> Pull:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hint_at: float | None = time.monotonic() + _HINT_SECONDS
+    with Progress(*columns, transient=True, disable=silent) as progress:
+        task = progress.add_task(pull.state, total=None)
+        while not pull.state.final:
+            time.sleep(_POLL_SECONDS)
+            pull = pulls.pull(pull.id)
+            said = f"{pull.state}: {pull.error}" if pull.error else pull.state
+            progress.update(task, description=said, total=pull.expected, completed=pull.received)
+            if hint_at is not None and time.monotonic() > hint_at:
+                hint_at = None
+                if pull.attempts == 0 and not silent:
+                    progress.console.print(
+                        "No server has taken it up yet; does one with role receive run? "
+                        "Ctrl-C leaves it in the queue."
+                    )
+    return pull
+
+
+def _sentence(pull: Pull) -> str:
+    count = f"{pull.received} of {pull.expected or '?'} objects of {pull.study_instance_uid}"
+    if pull.state is PullState.DONE:
+        return f"{count} are here."
+    if not pull.state.final:
+        return f"Pull {pull.id} is {pull.state}."
+    return f"{count} are here. {pull.error}"

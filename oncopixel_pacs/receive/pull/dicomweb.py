@@ -1,0 +1,167 @@
+"""QIDO-RS and WADO-RS (PS3.18 10.6, 10.4): objects are streamed to disk as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
+
+import httpx
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+
+from oncopixel_pacs.errors import PullFailed
+from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
+from oncopixel_pacs.source_settings import DicomWebSource
+
+_JSON = {"Accept": "application/dicom+json"}
+#: In the transfer syntax that it is stored in: nothing is decoded or encoded for us.
+_OBJECTS = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+_CLASS, _INSTANCE, _SERIES = "00080016", "00080018", "0020000E"
+_PAGE = 500
+_CHUNK_BYTES = 1 << 20
+
+
+def echo(source: DicomWebSource, calling_ae_title: str, timeout_seconds: float) -> str:
+    """Ask for one study; see `oncopixel_pacs.receive.pull.echo`."""
+    del calling_ae_title
+    with _client(source, timeout_seconds) as client:
+        _ask(client, source, "studies", {"limit": 1})
+    return f"QIDO-RS answered at {source.url}"
+
+
+def find(source: DicomWebSource, study_instance_uid: str, work: Fetch) -> tuple[Remote, ...]:
+    """Search for instances, page by page; see `oncopixel_pacs.receive.pull.find`."""
+    found: dict[str, Remote] = {}
+    with _client(source, work.timeout_seconds) as client:
+        while True:
+            work.check_going()
+            parameters = {"limit": _PAGE, "offset": len(found), "includefield": _CLASS}
+            path = f"studies/{study_instance_uid}/instances"
+            page = [_remote(item) for item in _ask(client, source, path, parameters)]
+            new = {item.sop_instance_uid: item for item in page if item.sop_instance_uid}
+            # An archive that knows no offset sends the same again.
+            if not new.keys() - found.keys():
+                return tuple(found.values())
+            found |= new
+            if len(page) < _PAGE:
+                return tuple(found.values())
+
+
+def fetch(
+    source: DicomWebSource, study_instance_uid: str, wanted: tuple[Remote, ...], work: Fetch
+) -> None:
+    """Retrieve instances one by one; see `oncopixel_pacs.receive.pull.fetch`."""
+    with _client(source, work.timeout_seconds) as client:
+
+        def download(item: Remote) -> Iterator[bytes]:
+            path = (
+                f"studies/{study_instance_uid}/series/{item.series_instance_uid}"
+                f"/instances/{item.sop_instance_uid}"
+            )
+            return _object(client, source, path)
+
+        take(wanted, work, source.name, download)
+
+
+def _client(source: DicomWebSource, timeout_seconds: float) -> httpx.Client:
+    headers = {}
+    if source.token is not None:
+        headers["Authorization"] = f"Bearer {source.token.get_secret_value()}"
+    auth = None
+    if source.user is not None:
+        password = source.password.get_secret_value() if source.password else ""
+        auth = httpx.BasicAuth(source.user, password)
+    # No redirects: credentials go where the configuration says, and nowhere else.
+    return httpx.Client(
+        base_url=f"{source.url.rstrip('/')}/",
+        headers=headers,
+        auth=auth,
+        timeout=timeout_seconds,
+        trust_env=False,
+    )
+
+
+def _ask(
+    client: httpx.Client, source: DicomWebSource, path: str, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
+    try:
+        answer = client.get(path, params=parameters, headers=_JSON)
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return []
+        _require_good(answer, source)
+        found = answer.json()
+    except httpx.HTTPError as exc:
+        raise _unreachable(source, exc) from exc
+    except ValueError as exc:
+        raise _failed(source, "what answers there speaks no DICOM JSON; check url") from exc
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise _failed(source, "what answers there speaks no DICOM JSON; check url")
+    return found
+
+
+def _object(client: httpx.Client, source: DicomWebSource, path: str) -> Iterator[bytes]:
+    try:
+        with client.stream("GET", path, headers=_OBJECTS) as answer:
+            _require_good(answer, source)
+            yield from _first_part(answer, source)
+    except httpx.HTTPError as exc:
+        raise _unreachable(source, exc) from exc
+
+
+def _first_part(answer: httpx.Response, source: DicomWebSource) -> Iterator[bytes]:
+    """Yield the content of the first part; an archive that sends no multipart sends the object."""
+    kind = Message()
+    kind["Content-Type"] = answer.headers.get("Content-Type", "")
+    boundary = kind.get_param("boundary")
+    if not kind.get_content_type().startswith("multipart/") or not isinstance(boundary, str):
+        yield from answer.iter_bytes(_CHUNK_BYTES)
+        return
+    pieces: list[bytes] = []
+    parts = 0
+
+    def begin() -> None:
+        nonlocal parts
+        parts += 1
+
+    def keep(data: bytes, start: int, end: int) -> None:
+        if parts == 1:
+            pieces.append(data[start:end])
+
+    try:
+        parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": keep})
+        for chunk in answer.iter_bytes(_CHUNK_BYTES):
+            parser.write(chunk)
+            yield from pieces
+            pieces.clear()
+        parser.finalize()
+    except MultipartParseError as exc:
+        raise _failed(source, "its answer is no multipart message, or was cut short") from exc
+
+
+def _remote(item: dict[str, Any]) -> Remote:
+    return Remote(_value(item, _INSTANCE), _value(item, _SERIES), _value(item, _CLASS))
+
+
+def _value(item: dict[str, Any], tag: str) -> str:
+    element = item.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0]) if isinstance(values, list) and values else ""
+
+
+def _require_good(answer: httpx.Response, source: DicomWebSource) -> None:
+    status = answer.status_code
+    if status in (401, 403):
+        raise _failed(source, "it refuses our login; check user, password or token")
+    if status != httpx.codes.OK:
+        raise _failed(source, f"it answered HTTP {status}; check url, and its log")
+
+
+def _unreachable(source: DicomWebSource, error: httpx.HTTPError) -> PullFailed:
+    if isinstance(error, httpx.TimeoutException):
+        return _failed(source, "it does not answer in time; try again later")
+    return _failed(source, "it cannot be reached; check that it runs, and url and firewall")
+
+
+def _failed(source: DicomWebSource, reason: str) -> PullFailed:
+    return PullFailed(f"{source.name} ({source.url}): {reason}.", permanent=False)

@@ -13,8 +13,10 @@ import structlog
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.api.application import create_app
+from oncopixel_pacs.api.dicomweb.addresses import service_url
 from oncopixel_pacs.api.http_server import HttpServer
 from oncopixel_pacs.api.parts import ApiParts
+from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job, JobState
 from oncopixel_pacs.errors import ConfigurationError, NotFound, UnreadableImage
 from oncopixel_pacs.imaging.decode_pool import DecodePool
@@ -23,11 +25,13 @@ from oncopixel_pacs.imaging.overlay import render_overlay
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.infer.label_maps import read_label_map
+from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.listeners import Ports
 from oncopixel_pacs.receive.open_associations import AssociationWatch
 from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
+from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.callers import Callers
@@ -292,7 +296,15 @@ class Server:
             version=__version__,
             now=utc_now,
         )
-        http = HttpServer(create_app(parts), settings.http_host, settings.http_port)
+        stow = StowService(
+            # Any process with the data directory can take images in.
+            intake=Intake(store.files, store.catalogue, utc_now),
+            space=parts.free_space,
+            sop_classes=frozenset({*STORAGE_SOP_CLASSES, *settings.receive.further_sop_classes}),
+            service_url=service_url,
+        )
+        routers = [stow_router(stow, documented(*STOW_PROBLEMS))]
+        http = HttpServer(create_app(parts, routers), settings.http_host, settings.http_port)
         port = http.start()
         self._closing.callback(http.stop)
         return port

@@ -29,6 +29,8 @@ _HEADERS = {
     # Not no-referrer: with that a browser sends ``Origin: null`` with our own form.
     "Referrer-Policy": "same-origin",
 }
+#: Media types that no form can send, and a script of another site only after asking us.
+_NOT_BY_FORM = frozenset({"multipart/related", "application/dicom"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -88,7 +90,8 @@ class CrossSiteGuard:
     """Refuses a request that changes something when another site may have sent it.
 
     Passes: a header that no form can set (``X-Requested-With``, ``Authorization: Bearer``);
-    else what the browser says of the sender, ``Sec-Fetch-Site`` or ``Origin``.
+    else what the browser says of the sender, ``Sec-Fetch-Site`` or ``Origin``; else, when there
+    is no word of a browser, DICOM.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -134,5 +137,9 @@ def _is_ours(request: Request) -> bool:
         return True
     if "sec-fetch-site" in headers:
         return headers["sec-fetch-site"] == "same-origin"
-    _, _, origin = headers.get("origin", "").partition("://")
-    return bool(origin) and origin == headers.get("host", "")
+    if "origin" in headers:
+        _, _, origin = headers["origin"].partition("://")
+        return bool(origin) and origin == headers.get("host", "")
+    # Every browser says where such a request comes from; this is a program.
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return content_type in _NOT_BY_FORM

@@ -23,6 +23,13 @@ from oncopixel_pacs.imaging.codecs import SUPPORTED_TRANSFER_SYNTAXES
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES, VERIFICATION
 from oncopixel_pacs.receive.limits import DEFAULT_LIMITS
 from oncopixel_pacs.receive.status import STATUS_OF, SUCCESS, UNEXPECTED
+from oncopixel_pacs.receive.stow import STOW_PROBLEMS
+from oncopixel_pacs.receive.stow_parts import (
+    CLASS_NOT_SUPPORTED,
+    PROCESSING_FAILURE,
+    SYNTAX_NOT_SUPPORTED,
+    StowLimits,
+)
 from oncopixel_pacs.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -282,6 +289,24 @@ def test_the_limits_of_a_sender_are_documented() -> None:
         f"{limits.associations} associations are open",
     ):
         assert said in text
+
+
+def test_what_storing_takes_and_answers_is_documented() -> None:
+    text = section(page("dicomweb.md"), "Store")
+    limits = StowLimits()
+    for said in (
+        f"for {limits.idle_seconds:.0f} seconds",
+        f"More than {limits.parts} objects or {limits.total_bytes >> 30} GiB",
+        f"larger than {limits.part_bytes >> 30} GiB",
+        f"or {limits.requests} requests",
+    ):
+        assert said in text
+    reasons = {PROCESSING_FAILURE, CLASS_NOT_SUPPORTED, SYNTAX_NOT_SUPPORTED}
+    reasons |= {code for _, code in STATUS_OF}
+    told = {code for code in first_cells(text) if code.startswith("0x")}
+    assert told == {f"0x{code:04X}" for code in reasons}
+    statuses = {int(cells[0]) for cells in table_rows(text) if cells[0].isdigit()}
+    assert statuses == {200, 202, 409, *STOW_PROBLEMS}
 
 
 # --- states and reasons -----------------------------------------------------------------------

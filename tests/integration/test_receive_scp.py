@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -32,9 +31,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
 )
-from pynetdicom import _config, evt
+from pynetdicom import _config
 
-from oncopixel_pacs.deliver.association import Requestor
 from oncopixel_pacs.domain import IntakeOutcome
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.receive.intake import dataset_digest
@@ -302,81 +300,6 @@ def test_an_image_over_the_limit_is_refused_and_the_association_goes_on(tmp_path
         assert not received.leftovers
 
 
-@pytest.mark.parametrize("ending", ["abort", "close"])
-def test_a_transfer_that_is_broken_off_leaves_nothing(received: Reception, ending: str) -> None:
-    with association(received.port) as assoc:
-        assoc.dul.socket.send(_half_a_store(assoc))
-        until(lambda: len(received.leftovers) == 1)
-        if ending == "abort":
-            assoc.abort()
-        else:
-            assoc.dul.socket.close()
-    until(lambda: not received.leftovers)
-    assert not received.stored
-    assert store(received.port, mammogram()).Status == 0x0000
-
-
-def _half_a_store(assoc: Any) -> bytes:
-    """P-DATA-TF PDUs with the command of a C-STORE and the first part of its data set."""
-    from io import BytesIO
-
-    from pynetdicom.dimse_messages import C_STORE_RQ
-    from pynetdicom.dimse_primitives import C_STORE
-    from pynetdicom.pdu import P_DATA_TF
-
-    request = C_STORE()
-    request.MessageID = 1
-    request.Priority = 2
-    request.AffectedSOPClassUID = mammogram().SOPClassUID
-    request.AffectedSOPInstanceUID = mammogram().SOPInstanceUID
-    request.DataSet = BytesIO(b"\x00" * 200_000)
-    message = C_STORE_RQ()
-    message.primitive_to_message(request)
-    pdus = b""
-    for primitive in list(message.encode_msg(1, 16382))[:5]:
-        pdu = P_DATA_TF()
-        pdu.from_primitive(primitive)
-        pdus += pdu.encode()
-    return pdus
-
-
-@pytest.mark.parametrize(
-    "first_bytes",
-    [
-        struct.pack(">BBL", 1, 0, 0xFFFFFFFF),
-        struct.pack(">BBL", 4, 0, 64 << 20),
-        struct.pack(">BB", 1, 0),
-        b"GET / HTTP/1.1\r\n\r\n",
-    ],
-    ids=["4 GiB request", "64 MiB of data", "half a header", "HTTP"],
-)
-def test_a_lying_or_stalling_caller_is_cut_off(tmp_path: Path, first_bytes: bytes) -> None:
-    limits = Limits(pdu_seconds=0.5, request_seconds=0.5)
-    with reception(tmp_path / "data", limits) as received:
-        with socket.create_connection(("127.0.0.1", received.port), timeout=15) as caller:
-            caller.sendall(first_bytes)
-            while caller.recv(4096):
-                pass
-        assert store(received.port, mammogram()).Status == 0x0000
-
-
-def test_fragments_without_a_command_do_not_fill_the_memory(tmp_path: Path) -> None:
-    with reception(tmp_path / "data", Limits(unspooled_bytes=50_000)) as received:
-        ended: list[bool] = []
-        entity = Requestor("MODALITY")
-        entity.add_requested_context(mammogram().SOPClassUID)
-        assoc = entity.associate(
-            "127.0.0.1",
-            received.port,
-            ae_title="ONCOPIXEL",
-            evt_handlers=[(evt.EVT_ABORTED, lambda _: ended.append(True))],
-        )
-        fragment = struct.pack(">LBB", 10_002, 1, 0) + b"\x00" * 10_000
-        for _ in range(10):
-            assoc.dul.socket.send(struct.pack(">BBL", 4, 0, len(fragment)) + fragment)
-        until(lambda: bool(ended))
-
-
 @pytest.mark.parametrize(
     "fragment",
     [b"", b"\x03", b"\x03junk that is no command", b"\x03" + b"\x00" * 40],
@@ -390,15 +313,6 @@ def test_a_command_that_is_none_ends_its_association_only(
         assoc.dul.socket.send(struct.pack(">BBL", 4, 0, len(item)) + item)
         until(lambda: not assoc.is_established)
     assert store(received.port, mammogram()).Status == 0x0000
-
-
-def test_ten_silent_callers_do_not_keep_a_sender_out(received: Reception) -> None:
-    callers = [socket.create_connection(("127.0.0.1", received.port)) for _ in range(12)]
-    try:
-        assert store(received.port, mammogram()).Status == 0x0000
-    finally:
-        for caller in callers:
-            caller.close()
 
 
 def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:

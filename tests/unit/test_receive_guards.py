@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +28,7 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
+import oncopixel_pacs
 from oncopixel_pacs.errors import DatasetMismatch, OutOfResources
 from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION
 from oncopixel_pacs.receive.spool import BEGINNING_BYTES, Spool
@@ -194,3 +196,26 @@ def test_a_spool_holds_what_came_in_whatever_pieces(sizes: list[int], flush_at: 
         assert dataset.startswith(received.beginning)
         assert len(received.beginning) == min(len(dataset), BEGINNING_BYTES)
         spool.discard()
+
+
+#: What is inside the library rather than its face, and who of ours may lean on it.
+INSIDES = {"dimse", "dul", "fsm", "transport"}
+GUARDS = {
+    "deliver/association.py",
+    "receive/association_socket.py",
+    "receive/event_requests.py",
+    "receive/guards.py",
+    "receive/state_machine.py",
+    "receive/store_provider.py",
+}
+
+
+def test_nothing_else_of_ours_leans_on_the_insides_of_the_library() -> None:
+    package = Path(oncopixel_pacs.__file__).parent
+    leaning = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for inside in re.findall(r"^from pynetdicom\.(\w+) import", path.read_text("utf-8"), re.M)
+        if inside in INSIDES
+    }
+    assert leaning == GUARDS

@@ -19,6 +19,9 @@ from oncopixel_pacs.facts import ImageFacts as ImageFacts  # part of the domain,
 from oncopixel_pacs.facts import Laterality as Laterality
 from oncopixel_pacs.facts import Ordered as Ordered
 from oncopixel_pacs.facts import View as View
+from oncopixel_pacs.kinds import DeliveryState as DeliveryState
+from oncopixel_pacs.kinds import ObjectKind as ObjectKind
+from oncopixel_pacs.kinds import SegmentationForm as SegmentationForm
 from oncopixel_pacs.reasons import Reason as Reason
 
 Item = TypeVar("Item")
@@ -268,25 +271,22 @@ class StudyResult:
     timings_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def analysed(self) -> bool:
+        """Whether the models read any of the images."""
+        return any(image.analysed for image in self.images)
+
+    @property
     def findings(self) -> tuple[tuple[ImageResult, Finding], ...]:
         """Every finding with the image it is on."""
         return tuple((image, finding) for image in self.images for finding in image.findings)
 
 
-class ObjectKind(StrEnum):
-    """Kinds of result objects; destinations choose among them."""
-
-    SEG = "seg"
-    SR = "sr"
-    CAD_SR = "cad-sr"
-    SC = "sc"
-    GSPS = "gsps"
-    KOS = "kos"
-
-
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One result object as stored: these bytes, and no others, are sent and re-sent."""
+    """One result object as stored: these bytes, and no others, are sent and re-sent.
+
+    `form` is that of the segmentations that it is or refers to; ``None`` where it is neither.
+    """
 
     kind: ObjectKind
     sop_instance_uid: str
@@ -297,20 +297,7 @@ class ResultObject:
     path: str
     sha256: str
     size_bytes: int
-
-
-class DeliveryState(StrEnum):
-    """How far one result object has come on its way to one destination.
-
-    `ACCEPTED` is the peer's own word (its C-STORE response); `CONFIRMED` is our finding the
-    object there afterwards.
-    """
-
-    QUEUED = "queued"
-    SENDING = "sending"
-    ACCEPTED = "accepted"
-    CONFIRMED = "confirmed"
-    FAILED = "failed"
+    form: SegmentationForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +305,7 @@ class Delivery:
     """One result object for one destination.
 
     `status` is the peer's answer in its own terms, e.g. ``0x0000`` or ``HTTP 200``.
+    `retracted_by` is the rejection note that took the object back there, by its UID.
     """
 
     destination: str
@@ -328,6 +316,7 @@ class Delivery:
     error: str = ""
     next_attempt_at: datetime | None = None
     finished_at: datetime | None = None
+    retracted_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +333,8 @@ class Job:
         In words, what the job waits for; empty when it is running or finished.
     error
         One sentence; empty while nothing went wrong.
+    written
+        Whether the result objects of its result are written.
     """
 
     id: str
@@ -360,6 +351,7 @@ class Job:
     result: StudyResult | None = None
     objects: tuple[ResultObject, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,22 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs import RESEARCH_NOTICE, __version__
-from oncopixel_pacs.domain import Algorithm, ImageFacts, ObjectKind, StudyResult
+from oncopixel_pacs.domain import (
+    Algorithm,
+    ImageFacts,
+    ObjectKind,
+    SegmentationForm,
+    StudyResult,
+)
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModels
+from oncopixel_pacs.infer.probability_maps import read_probability_map
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
 from oncopixel_pacs.report.provenance import Provenance
-from oncopixel_pacs.report.result_objects import build_result_objects
+from oncopixel_pacs.report.result_objects import Maps, build_result_objects
 from oncopixel_pacs.report.validation import check
 from oncopixel_pacs.route import why_not
 
@@ -75,6 +82,7 @@ def analyse_study(
     algorithms: tuple[Algorithm, ...],
     out: Path,
     kinds: Collection[ObjectKind] = DEFAULT_OBJECTS,
+    form: SegmentationForm = SegmentationForm.BINARY,
 ) -> OfflineStudy:
     """Read one study and write its result objects, pictures and ``results.json``.
 
@@ -100,10 +108,14 @@ def analyse_study(
     built = build_result_objects(
         result,
         paths,
-        lambda uid: read_label_map(labels_dir, uid),
+        Maps(
+            lambda uid: read_label_map(labels_dir, uid),
+            lambda uid: read_probability_map(labels_dir, uid),
+        ),
         provenance,
         lambda _uid: None,
         wanted=kinds,
+        forms=(form,),
     )
     check(built, paths)
     objects = []

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     MODEL_LATERALITY = "model-laterality"
     MODEL_PIXEL_SIZE = "model-pixel-size"
     MODEL_MANUFACTURER = "model-manufacturer"
+    ANALYSIS_FAILED = "analysis-failed"
 
     @property
     def sentence(self) -> str:
@@ -67,4 +68,5 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.MODEL_LATERALITY: "The model does not read this breast.",
     Reason.MODEL_PIXEL_SIZE: "The pixels are smaller or larger than the model reads.",
     Reason.MODEL_MANUFACTURER: "The model does not read images of this manufacturer.",
+    Reason.ANALYSIS_FAILED: "The analysis of the study failed, so the models said nothing of it.",
 }

@@ -22,73 +22,26 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from oncopixel_pacs.destination_settings import CStoreDestination as CStoreDestination
+from oncopixel_pacs.destination_settings import DestinationProfile as DestinationProfile
+from oncopixel_pacs.destination_settings import DestinationSettings as DestinationSettings
+from oncopixel_pacs.destination_settings import FolderDestination as FolderDestination
+from oncopixel_pacs.destination_settings import Name
+from oncopixel_pacs.destination_settings import OrthancDestination as OrthancDestination
 from oncopixel_pacs.dimse_settings import AeTitle, Port, Section
 from oncopixel_pacs.dimse_settings import PeerSettings as PeerSettings
 from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
 from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
-from oncopixel_pacs.domain import ModelTask, ObjectKind
+from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 
-Name = Annotated[str, Field(min_length=1, max_length=64)]
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
 BUNDLES = Path(__file__).parent / "bundles"
 
 
-class DestinationProfile(Section):
-    """What goes to a destination."""
-
-    viewer: Literal["full", "basic"] = "full"
-    """What people see results with there; ``basic`` adds ``sc`` to the default of ``objects``."""
-    objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR)
-    """Which kinds of result objects go there."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pictures_for_a_basic_viewer(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("viewer") == "basic" and "objects" not in given:
-            return {**given, "objects": (ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC)}
-        return given
-
-
-class CStoreDestination(DestinationProfile):
-    """A PACS that takes results by C-STORE."""
-
-    type: Literal["cstore"]
-    name: Name
-    """Name of the destination, unique."""
-    host: str
-    port: Port
-    ae_title: AeTitle
-    """Called AE title."""
-
-
-class OrthancDestination(DestinationProfile):
-    """An Orthanc that takes results by its REST API."""
-
-    type: Literal["orthanc"]
-    name: Name
-    """Name of the destination, unique."""
-    url: str
-    """Base URL, such as ``http://127.0.0.1:8042``."""
-    user: str | None = None
-    password: SecretStr | None = None
-
-
-class FolderDestination(DestinationProfile):
-    """A folder that takes results as Part 10 files, one folder per study."""
-
-    type: Literal["folder"]
-    name: Name
-    """Name of the destination, unique."""
-    path: Path
-
-
-DestinationSettings = Annotated[
-    CStoreDestination | OrthancDestination | FolderDestination, Field(discriminator="type")
-]
 
 
 class ModelSettings(Section):
@@ -156,6 +109,17 @@ class PullSettings(Section):
     """How long a source may be silent."""
 
 
+class ResultSettings(Section):
+    """What is asked of results before they are sent, and what the page links to."""
+
+    validators: Literal["auto", "off"] = "auto"
+    """``auto`` asks dciodvfy and dsrdump, where they are installed, before anything is sent."""
+    validator_seconds: PositiveSeconds = 60.0
+    """What they may take for the results of one study; past it they are not asked further."""
+    model_card_url: str = ""
+    """Where people find the cards of the models; the page of a study links to it."""
+
+
 class ApiSettings(Section):
     """Access to the HTTP API and pages."""
 
@@ -206,6 +170,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     delivery: DeliverySettings = DeliverySettings()
     pull: PullSettings = PullSettings()
+    results: ResultSettings = ResultSettings()
     api: ApiSettings = ApiSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +22,14 @@ from oncopixel_pacs.domain import (
     ModelTask,
     ObjectKind,
     Reason,
+    SegmentationForm,
     StudyResult,
     View,
 )
+from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.codes import VIEWS, code_item
 from oncopixel_pacs.report.provenance import Provenance
-from oncopixel_pacs.report.result_objects import BuiltObject, build_result_objects
+from oncopixel_pacs.report.result_objects import Maps, build_result_objects
 from oncopixel_pacs.uids import derive_uid
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
@@ -199,11 +201,34 @@ class Case:
         provenance: Provenance = PROVENANCE,
         existing: Callable[[str], bytes | None] = lambda _uid: None,
         wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR),
+        forms: Collection[SegmentationForm] = (SegmentationForm.BINARY,),
+        predecessors: Sequence[Dataset] = (),
     ) -> tuple[BuiltObject, ...]:
         """Build the result objects of this case."""
         return build_result_objects(
-            self.result, self.paths, self.labels.get, provenance, existing, wanted=wanted
+            self.result,
+            self.paths,
+            self.maps,
+            provenance,
+            existing,
+            predecessors,
+            wanted,
+            forms=forms,
         )
+
+    @property
+    def maps(self) -> Maps:
+        """Label maps, and probability maps that fade towards the edges of the image."""
+        return Maps(self.labels.get, self.probabilities)
+
+    def probabilities(self, sop_instance_uid: str) -> NDArray[np.uint8]:
+        """Give each finding its probability, and the rest of the image a little."""
+        labels = self.labels[sop_instance_uid]
+        (image,) = (i for i in self.result.images if i.facts.sop_instance_uid == sop_instance_uid)
+        values = np.full(labels.shape, 12, np.uint8)
+        for finding in image.findings:
+            values[labels == finding.number] = round(255 * finding.probability)
+        return values
 
     def one(self, kind: ObjectKind) -> BuiltObject:
         """Build the only object of a kind."""
@@ -211,11 +236,14 @@ class Case:
         return built
 
     def save_objects(
-        self, folder: Path, wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR)
+        self,
+        folder: Path,
+        wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR),
+        forms: Collection[SegmentationForm] = (SegmentationForm.BINARY,),
     ) -> list[Path]:
         """Build the result objects and write them as files."""
         paths = []
-        for number, item in enumerate(self.build(wanted=wanted)):
+        for number, item in enumerate(self.build(wanted=wanted, forms=forms)):
             path = folder / f"{item.kind}-{number}.dcm"
             path.write_bytes(item.part10)
             paths.append(path)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
-from oncopixel_pacs.domain import ObjectKind
+from oncopixel_pacs.domain import ObjectKind, SegmentationForm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import Settings, load_settings
@@ -29,6 +29,9 @@ def run(
     objects: Annotated[
         list[ObjectKind], typer.Option(help="Which result objects to write; may be given again.")
     ] = [ObjectKind.SEG, ObjectKind.SR],  # noqa: B006 - typer copies it
+    segmentation: Annotated[
+        SegmentationForm, typer.Option(help="How segmentations are written.")
+    ] = SegmentationForm.BINARY,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +56,7 @@ def run(
     algorithms = read_algorithms(settings.active_models)
     models = load_models(settings.active_models, settings.inference)
     studies = [
-        analyse_study(uid, files, models, algorithms, out, objects)
+        analyse_study(uid, files, models, algorithms, out, objects, segmentation)
         for uid, files in track(
             sources.items(), description="Analysing", transient=True, disable=as_json
         )

@@ -31,6 +31,7 @@ from oncopixel_pacs.imaging.preprocess import Prepared, Preprocessing, prepare, 
 from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.findings import Naming, find_lesions
 from oncopixel_pacs.infer.label_maps import remove_label_map, write_label_map
+from oncopixel_pacs.infer.probability_maps import write_probability_map
 from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class AnalysisRequest:
     Attributes
     ----------
     labels_dir
-        Folder for the label maps of images with findings; see `label_maps`.
+        Folder for the maps of the images; see `label_maps` and `probability_maps`.
     """
 
     study_instance_uid: str
@@ -254,14 +255,16 @@ def _findings(
             lambda number: derive_uid("tracking", digest, sop_uid, str(number)),
         ),
     )
+    prepared = image.prepared
     try:
+        write_probability_map(labels_dir, sop_uid, probability, prepared.breast, prepared.geometry)
         if findings:
             write_label_map(labels_dir, sop_uid, labels)
         else:
             remove_label_map(labels_dir, sop_uid)
     except OSError as exc:
         raise AnalysisFailed(
-            f"The label map of image {sop_uid} cannot be written ({exc.strerror}); "
+            f"The maps of image {sop_uid} cannot be written ({exc.strerror}); "
             "check space and rights in the data directory."
         ) from exc
     return findings

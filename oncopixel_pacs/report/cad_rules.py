@@ -15,6 +15,7 @@ from pydicom.sr.coding import Code
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.domain import Laterality
 from oncopixel_pacs.report import codes
+from oncopixel_pacs.report.cad_template import ONCE, RELATIONS
 from oncopixel_pacs.report.content_items import Relation
 from oncopixel_pacs.report.dataset_rules import walk
 from oncopixel_pacs.report.report_rules import (
@@ -29,80 +30,6 @@ from oncopixel_pacs.report.report_rules import (
 from oncopixel_pacs.report.segmentation_rules import marked_findings
 
 _FEATURES = (codes.SINGLE_IMAGE_FINDING, codes.COMPOSITE_FEATURE)
-# Parts of each kind of item that must stand in it exactly once.
-_ONCE: Mapping[str, tuple[Code, ...]] = {
-    codes.MAMMOGRAPHY_CAD_REPORT.value: (
-        codes.LANGUAGE,
-        codes.IMAGE_LIBRARY,
-        codes.CAD_SUMMARY,
-        codes.SUMMARY_OF_DETECTIONS,
-        codes.SUMMARY_OF_ANALYSES,
-    ),
-    codes.CAD_SUMMARY.value: (codes.IMPRESSION_DESCRIPTION,),
-    codes.INDIVIDUAL_IMPRESSION.value: (codes.RENDERING_INTENT,),
-    codes.COMPOSITE_FEATURE.value: (
-        codes.RENDERING_INTENT,
-        codes.COMPOSITE_TYPE,
-        codes.SCOPE_OF_FEATURE,
-        codes.ALGORITHM_NAME,
-        codes.ALGORITHM_VERSION,
-    ),
-    codes.SINGLE_IMAGE_FINDING.value: (
-        codes.RENDERING_INTENT,
-        codes.TRACKING_IDENTIFIER,
-        codes.TRACKING_UID,
-        codes.ALGORITHM_NAME,
-        codes.ALGORITHM_VERSION,
-        codes.PROBABILITY_OF_CANCER,
-        codes.CENTER,
-        codes.OUTLINE,
-    ),
-    codes.DETECTION_PERFORMED.value: (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION),
-    codes.ANALYSIS_PERFORMED.value: (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION),
-}
-_RELATIONS: Mapping[str, tuple[Relation, ...]] = {
-    name.value: relations
-    for relations, names in (
-        (
-            (Relation.CONTAINS,),
-            (
-                codes.IMAGE_LIBRARY,
-                codes.CAD_SUMMARY,
-                codes.COMPOSITE_FEATURE,
-                codes.SUMMARY_OF_DETECTIONS,
-                codes.DETECTION_PERFORMED,
-                codes.SUMMARY_OF_ANALYSES,
-                codes.ANALYSIS_PERFORMED,
-            ),
-        ),
-        ((Relation.HAS_CONCEPT_MOD,), (codes.LANGUAGE, codes.RENDERING_INTENT)),
-        ((Relation.HAS_OBS_CONTEXT,), (codes.TRACKING_IDENTIFIER, codes.TRACKING_UID)),
-        (
-            (Relation.HAS_PROPERTIES,),
-            (
-                codes.IMPRESSION_DESCRIPTION,
-                codes.ALGORITHM_NAME,
-                codes.ALGORITHM_VERSION,
-                codes.ALGORITHM_PARAMETERS,
-                codes.COMPOSITE_TYPE,
-                codes.SCOPE_OF_FEATURE,
-                codes.PROBABILITY_OF_CANCER,
-                codes.CENTER,
-                codes.OUTLINE,
-            ),
-        ),
-        (
-            (Relation.INFERRED_FROM,),
-            (
-                codes.INDIVIDUAL_IMPRESSION,
-                codes.SUCCESSFUL_DETECTIONS,
-                codes.FAILED_DETECTIONS,
-                codes.SUCCESSFUL_ANALYSES,
-            ),
-        ),
-    )
-    for name in names
-}
 # By number of findings (some, none) within the images that were analysed (all, some, none).
 _OUTCOMES = {
     ("all", True): codes.ALL_SUCCEEDED_FINDINGS,
@@ -177,20 +104,20 @@ def cad_disagreements(
         for item in told:
             if abs(percents.get(item.tracking_uid, item.percent) - item.percent) > 0.005:
                 yield f"finding {item.tracking_id} has another probability than in the report"
-        known = _shown(report)
-        for uid, shown in _shown(cad).items():
+        known = shown_images(report)
+        for uid, shown in shown_images(cad).items():
             if known.get(uid, shown) != shown:
                 yield "an image has another side or view than in the report"
 
 
 def _item_problems(dataset: Dataset) -> Iterator[str]:
     for item in _content(dataset):
-        for name in _ONCE.get(_name(item), ()):
+        for name in ONCE.get(_name(item), ()):
             count = sum(named(part, name) for part in children(item))
             if count != 1:
                 yield f"{_meaning(item)} has {count} items {name.meaning}"
         for part in children(item):
-            allowed = _RELATIONS.get(_name(part))
+            allowed = RELATIONS.get(_name(part))
             if named(part, codes.SINGLE_IMAGE_FINDING):
                 inside = named(item, codes.COMPOSITE_FEATURE)
                 allowed = (Relation.INFERRED_FROM if inside else Relation.CONTAINS,)
@@ -298,7 +225,17 @@ def _told(item: Dataset, source: str) -> _Told:
     )
 
 
-def _shown(dataset: Dataset) -> dict[str, tuple[str, str]]:
+def cad_outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+    """Coordinates of each finding's outline by its tracking UID."""
+    found = {}
+    for finding in _findings_in(dataset):
+        uid, outline = child(finding, codes.TRACKING_UID), child(finding, codes.OUTLINE)
+        if uid is not None and outline is not None:
+            found[str(uid.UID)] = tuple(float(number) for number in outline.GraphicData)
+    return found
+
+
+def shown_images(dataset: Dataset) -> dict[str, tuple[str, str]]:
     """Side and code value of the view of each image in the library of a report."""
     library = child(dataset, codes.IMAGE_LIBRARY)
     return {

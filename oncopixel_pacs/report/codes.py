@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from oncopixel_pacs.domain import Laterality, View
+from oncopixel_pacs.domain import Laterality, Reason, View
 
 
 def _dcm(value: str, meaning: str) -> Code:
@@ -158,8 +158,31 @@ PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")  # CID 7005
 OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
 KEY_OBJECT_DESCRIPTION = _dcm("113012", "Key Object Description")
 
+REJECTED = _dcm("113001", "Rejected for Quality Reasons")  # CID 7010
+
+# Why an image was not analysed: no standard code says it, so they are ours, and each document
+# that uses one identifies the scheme (PS3.3 C.12.1.1.2).
+PRIVATE_SCHEME = "99ONCOPIXEL"
+NOT_ANALYSED = Code("not-analysed", PRIVATE_SCHEME, "Why the image was not analysed")
+REASONS: Mapping[Reason, Code] = MappingProxyType(
+    {
+        # A code value has at most 16 characters.
+        reason: Code(reason.value[:16], PRIVATE_SCHEME, reason.value.replace("-", " ").capitalize())
+        for reason in Reason
+    }
+)
+
 # Pictures
 SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")  # CID 7202
+
+
+def scheme_item() -> Dataset:
+    """Item of Coding Scheme Identification Sequence (0008,0110) for our own codes."""
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeName = "OncoPixel PACS: why an image was not analysed"
+    item.CodingSchemeResponsibleOrganization = "OncoPixel"
+    return item
 
 
 def code_item(code: Code) -> Dataset:

@@ -83,12 +83,18 @@ def image(
     children: Iterable[Dataset] = (),
     *,
     frame: int | None = None,
+    segment: int | None = None,
 ) -> Dataset:
-    """Item of value type IMAGE that refers to an instance, or to one of its frames."""
+    """Item of value type IMAGE that refers to an instance, or to one of its frames or segments.
+
+    Only one of both may be given (PS3.3 table 10-3).
+    """
     item = _item("IMAGE", name, relation, children)
     reference = sop_reference(instance)
     if frame is not None:
         reference.ReferencedFrameNumber = frame
+    if segment is not None:
+        reference.ReferencedSegmentNumber = segment
     item.ReferencedSOPSequence = [reference]
     return item
 

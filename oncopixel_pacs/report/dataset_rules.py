@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from oncopixel_pacs.report.source_header import TYPE_2
 
@@ -27,11 +27,17 @@ def walk(dataset: Dataset, *, skip: frozenset[str] = frozenset()) -> Iterator[Da
                 yield from walk(item, skip=skip)
 
 
-def file_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
-    """File Meta Information, study and patient, and the notice in the series' name."""
+def file_problems(dataset: Dataset, source: Dataset, syntax: UID) -> Iterator[str]:
+    """File Meta Information, study and patient, and the notice in the series' name.
+
+    Parameters
+    ----------
+    syntax
+        Transfer syntax that this kind of object is written in.
+    """
     meta = dataset.file_meta
-    if meta.TransferSyntaxUID != ExplicitVRLittleEndian:
-        yield "it is not Explicit VR Little Endian"
+    if meta.TransferSyntaxUID != syntax:
+        yield f"it is not {syntax.name}"
     if (meta.MediaStorageSOPInstanceUID, meta.MediaStorageSOPClassUID) != (
         dataset.SOPInstanceUID,
         dataset.SOPClassUID,

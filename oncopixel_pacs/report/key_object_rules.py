@@ -22,6 +22,13 @@ def selected_uids(dataset: Dataset) -> set[str]:
     }
 
 
+def rejection_problems(dataset: Dataset) -> Iterator[str]:
+    """Check template, title, notice and evidence of a rejection note."""
+    yield from _document_problems(dataset, codes.REJECTED.value, "Rejected for Quality Reasons")
+    if not selected_uids(dataset):
+        yield "it rejects nothing"
+
+
 def key_object_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check template, title, notice, evidence, and that an image is selected.
 
@@ -30,16 +37,19 @@ def key_object_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Ite
     sources
         Headers of the images by SOP Instance UID.
     """
+    yield from _document_problems(dataset, codes.OF_INTEREST.value, "Of Interest")
+    if not selected_uids(dataset) & sources.keys():
+        yield "it selects no image"
+
+
+def _document_problems(dataset: Dataset, title: str, meaning: str) -> Iterator[str]:
     if dataset.ContentTemplateSequence[0].TemplateIdentifier != "2010":
         yield "its root template is not TID 2010"
-    if dataset.ConceptNameCodeSequence[0].CodeValue != codes.OF_INTEREST.value:
-        yield "its title is not Of Interest"
+    if dataset.ConceptNameCodeSequence[0].CodeValue != title:
+        yield f"its title is not {meaning}"
     if not any(RESEARCH_NOTICE in str(item.get("TextValue")) for item in walk(dataset)):
         yield "it does not say that it is for research use only"
-    selected = selected_uids(dataset)
-    if not selected & sources.keys():
-        yield "it selects no image"
-    for uid in sorted(selected ^ evidence_uids(dataset)):
+    for uid in sorted(selected_uids(dataset) ^ evidence_uids(dataset)):
         yield f"{uid} is either selected or evidence, not both"
     for item in dataset.ContentSequence:
         if item.ValueType in ("IMAGE", "COMPOSITE") and "ConceptNameCodeSequence" in item:

@@ -114,7 +114,7 @@ def build_key_objects(
         relation=None,
     )
     source = headers[found[0].facts.sop_instance_uid]
-    dataset = _document(content, source, provenance, uids)
+    dataset = key_object_document(content, source, provenance, uids, SERIES_DESCRIPTION)
     dataset.InstanceNumber = max(result.revision, 1)
     refer_to(dataset, [*evidence, *reports], ())
     return dataset
@@ -128,8 +128,12 @@ def _shown_with(header: Dataset, presentation: Dataset | None) -> Dataset:
     return item
 
 
-def _document(
-    content: Dataset, source: SourceHeader, provenance: Provenance, uids: ObjectUids
+def key_object_document(
+    content: Dataset,
+    source: SourceHeader,
+    provenance: Provenance,
+    uids: ObjectUids,
+    description: str,
 ) -> Dataset:
     """Put the content tree into a document of the source's study (PS3.3 C.17.6)."""
     dataset = Dataset()
@@ -144,7 +148,7 @@ def _document(
     dataset.Modality = "KO"
     dataset.SeriesInstanceUID = uids.series_instance_uid
     dataset.SeriesNumber = uids.series_number
-    dataset.SeriesDescription = SERIES_DESCRIPTION
+    dataset.SeriesDescription = description
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.ReferencedRequestSequence = [request_item(source.dataset)]
     sign(dataset, source.dataset, provenance)

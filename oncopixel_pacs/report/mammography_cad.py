@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.uid import MammographyCADSRStorage
 
 from oncopixel_pacs.domain import (
@@ -45,7 +44,7 @@ from oncopixel_pacs.report.content_items import (
 from oncopixel_pacs.report.image_library import cad_image_library
 from oncopixel_pacs.report.provenance import MODEL_NAME, Provenance
 from oncopixel_pacs.report.segmentation import ObjectUids
-from oncopixel_pacs.report.sentences import sentences
+from oncopixel_pacs.report.sentences import outcome, sentences
 from oncopixel_pacs.report.source_header import SourceHeader
 from oncopixel_pacs.report.sr_document import algorithm_items, document, refer_to
 
@@ -191,13 +190,15 @@ class _Tree:
         return code(
             Relation.CONTAINS,
             codes.CAD_SUMMARY,
-            self._outcome(),
+            outcome(self._result),
             [
                 text(Relation.HAS_PROPERTIES, codes.IMPRESSION_DESCRIPTION, description),
                 *(
                     item
                     for algorithm in self._provenance.algorithms
-                    for item in algorithm_items(algorithm, Relation.HAS_PROPERTIES)
+                    for item in algorithm_items(
+                        algorithm, self._provenance, Relation.HAS_PROPERTIES
+                    )
                 ),
                 *(_impression(feature) for feature in features),
             ],
@@ -226,7 +227,7 @@ class _Tree:
                             codes.DETECTION_PERFORMED,
                             codes.CAD_LESION,
                             [
-                                *algorithm_items(self._algorithm, Relation.HAS_PROPERTIES),
+                                *self._identified(),
                                 *(self._refer(Relation.HAS_PROPERTIES, item) for item in images),
                             ],
                         )
@@ -259,15 +260,6 @@ class _Tree:
             [container(codes.SUCCESSFUL_ANALYSES, [performed], Relation.INFERRED_FROM)],
         )
 
-    def _outcome(self) -> Code:
-        if not self._analysed:
-            return codes.NONE_SUCCEEDED
-        if self._failed:
-            found, none = codes.SOME_SUCCEEDED_FINDINGS, codes.SOME_SUCCEEDED_NO_FINDINGS
-        else:
-            found, none = codes.ALL_SUCCEEDED_FINDINGS, codes.ALL_SUCCEEDED_NO_FINDINGS
-        return found if self._result.findings else none
-
     def _description(self) -> Iterator[str]:
         yield from sentences(self._result)
         if self._result.findings:
@@ -292,7 +284,7 @@ class _Tree:
                 _intent(),
                 text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, finding.tracking_id),
                 uid_reference(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, finding.tracking_uid),
-                *algorithm_items(self._algorithm, properties),
+                *self._identified(),
                 number(
                     properties,
                     codes.PROBABILITY_OF_CANCER,
@@ -330,6 +322,10 @@ class _Tree:
                 *(self._finding(*located, Relation.INFERRED_FROM) for located in pair),
             ],
         )
+
+    def _identified(self) -> list[Dataset]:
+        """Identify the segmenter."""
+        return algorithm_items(self._algorithm, self._provenance, Relation.HAS_PROPERTIES)
 
     def _matching(self) -> list[Dataset]:
         """Identify what paired the views: this software, no model."""

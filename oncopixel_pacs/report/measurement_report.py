@@ -9,6 +9,9 @@ Scores of an image are measured on the region that is the whole image. Scores of
 of the study stand on the whole image with the highest score and name how they were derived;
 TID 1410 allows one region, and groups without region make viewers fail on images that have no
 Frame of Reference. A comment names the images that each score comes from.
+
+The qualitative evaluations say in codes what came of the study, and for each image that was not
+analysed why; where none was, that is the whole report.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from oncopixel_pacs.report.content_items import (
 from oncopixel_pacs.report.image_library import image_library
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.segmentation import ObjectUids
-from oncopixel_pacs.report.sentences import SIDE_NAMES, sentences
+from oncopixel_pacs.report.sentences import SIDE_NAMES, outcome, sentences
 from oncopixel_pacs.report.source_header import SourceHeader
 from oncopixel_pacs.report.sr_document import (
     algorithm_items,
@@ -68,9 +71,10 @@ def build_measurement_report(
     Parameters
     ----------
     headers
-        Headers of the analysed images by SOP Instance UID.
+        Headers by SOP Instance UID: of every analysed image, and of the others as far as they
+        can be read.
     result
-        What the models say; at least one image is analysed.
+        What the models say.
     segmentations
         SEG of each image by the SOP Instance UID of the image; needed where there are findings.
     provenance
@@ -88,11 +92,16 @@ def build_measurement_report(
     Raises
     ------
     ResultRejected
-        When no image was analysed, or a header, SEG or model is missing.
+        When a header, SEG or model is missing, or no header at all can be read.
     """
     analysed = [item for item in result.images if item.analysed]
-    if not analysed:
-        raise ResultRejected("No image was analysed, so there is nothing to report.")
+    left_out = [
+        item
+        for item in result.images
+        if not item.analysed and item.facts.sop_instance_uid in headers
+    ]
+    if not analysed and not left_out:
+        raise ResultRejected("No header of the study can be read, so there is nothing to report.")
     builder = _Groups(headers, segmentations, provenance, result)
     content = container(
         codes.IMAGING_MEASUREMENT_REPORT,
@@ -100,19 +109,14 @@ def build_measurement_report(
             code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, codes.US_ENGLISH),
             *observer_context(provenance),
             code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.IMAGING_PROCEDURE),
-            image_library([(item.facts, builder.header(item)) for item in analysed]),
-            container(codes.IMAGING_MEASUREMENTS, builder.all()),
-            container(
-                codes.QUALITATIVE_EVALUATIONS,
-                [
-                    text(Relation.CONTAINS, codes.COMMENT, sentence)
-                    for sentence in sentences(result)
-                ],
-            ),
+            image_library([(item.facts, builder.header(item)) for item in (*analysed, *left_out)]),
+            # Empty, it would be no valid container.
+            *([container(codes.IMAGING_MEASUREMENTS, builder.all())] if analysed else []),
+            container(codes.QUALITATIVE_EVALUATIONS, list(_evaluations(headers, result))),
         ],
         relation=None,
     )
-    source = headers[analysed[0].facts.sop_instance_uid]
+    source = headers[(*analysed, *left_out)[0].facts.sop_instance_uid]
     dataset = document(
         Comprehensive3DSRStorage,
         "1500",
@@ -123,7 +127,9 @@ def build_measurement_report(
         SERIES_DESCRIPTION,
         max(result.revision, 1),
     )
-    evidence = [builder.header(item) for item in analysed]
+    if any(item.reason is not None for item in result.images):
+        dataset.CodingSchemeIdentificationSequence = [codes.scheme_item()]
+    evidence = [builder.header(item) for item in (*analysed, *left_out)]
     evidence += [
         segmentations[item.facts.sop_instance_uid]
         for item in analysed
@@ -131,6 +137,18 @@ def build_measurement_report(
     ]
     refer_to(dataset, evidence, predecessors)
     return dataset
+
+
+def _evaluations(headers: Mapping[str, SourceHeader], result: StudyResult) -> Iterator[Dataset]:
+    """Say what came of the study, why images were not analysed, and all of it in words."""
+    yield code(Relation.CONTAINS, codes.CAD_SUMMARY, outcome(result))
+    for item in result.images:
+        if item.reason is not None:
+            header = headers.get(item.facts.sop_instance_uid)
+            of = [] if header is None else [image(Relation.INFERRED_FROM, None, header.dataset)]
+            yield code(Relation.CONTAINS, codes.NOT_ANALYSED, codes.REASONS[item.reason], of)
+    for sentence in sentences(result):
+        yield text(Relation.CONTAINS, codes.COMMENT, sentence)
 
 
 class _Groups:
@@ -181,6 +199,7 @@ class _Groups:
                 f"Image {item.facts.name} has findings but no segmentation; the report needs it."
             )
         algorithm = self._algorithm(ModelTask.SEGMENT)
+        whole = segmentation.SegmentationType == "LABELMAP"
         measures = [
             (codes.AREA, finding.area_mm2, codes.SQUARE_MILLIMETRE),
             (codes.LONG_AXIS, finding.long_axis_mm, codes.MILLIMETRE),
@@ -197,11 +216,19 @@ class _Groups:
                     Relation.CONTAINS,
                     codes.REFERENCED_SEGMENTATION_FRAME,
                     segmentation,
-                    frame=finding.number,
+                    # A label map has one frame for all of its segments.
+                    frame=None if whole else finding.number,
+                    segment=finding.number if whole else None,
                 ),
                 image(Relation.CONTAINS, codes.SOURCE_FOR_SEGMENTATION, self.header(item)),
                 *(
-                    number(Relation.CONTAINS, name, value, unit, algorithm_items(algorithm))
+                    number(
+                        Relation.CONTAINS,
+                        name,
+                        value,
+                        unit,
+                        algorithm_items(algorithm, self._provenance),
+                    )
                     for name, value, unit in measures
                 ),
             ],
@@ -261,7 +288,7 @@ class _Groups:
         return sorted(scored, key=lambda item: -(item.probability or 0.0))
 
     def _score(self, probability: float, derivation: Code | None = None) -> Dataset:
-        children = algorithm_items(self._algorithm(ModelTask.CLASSIFY))
+        children = algorithm_items(self._algorithm(ModelTask.CLASSIFY), self._provenance)
         if derivation is not None:
             children.insert(0, code(Relation.HAS_CONCEPT_MOD, codes.DERIVATION, derivation))
         return number(

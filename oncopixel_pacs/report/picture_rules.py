@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
 
 
 def pictured_uid(dataset: Dataset) -> str:
@@ -27,14 +28,21 @@ def picture_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
         yield "Laterality differs from its source"
     if list(dataset.get("PatientOrientation") or ()) != list(source.PatientOrientation or ()):
         yield "Patient Orientation differs from its source"
-    if source.get("LossyImageCompression") == "01" and dataset.LossyImageCompression != "01":
-        yield "it does not say that its source was compressed with loss"
+    if (dataset.LossyImageCompression, dataset.get("LossyImageCompressionMethod")) != (
+        "01",
+        "ISO_10918_1",
+    ):
+        yield "it does not say that it was compressed with loss"
     form = (dataset.PhotometricInterpretation, dataset.SamplesPerPixel, dataset.BitsAllocated)
-    if form != ("RGB", 3, 8):
-        yield "it is not RGB of 8 bits"
+    if form != ("YBR_FULL_422", 3, 8):
+        yield "it is not in colour of 8 bits"
         return
-    size = dataset.Rows * dataset.Columns * 3
-    if len(dataset.PixelData) != size + size % 2:
+    try:
+        shown = pixel_array(dataset)
+    except (RuntimeError, ValueError, AttributeError, EOFError):
+        yield "its picture cannot be decoded"
+        return
+    if shown.shape != (dataset.Rows, dataset.Columns, 3):
         yield "its pixel data do not have the size of the picture"
-    elif not any(dataset.PixelData):
+    elif shown.max() < 64:
         yield "its picture is black"

@@ -25,6 +25,30 @@ def outlined_findings(dataset: Dataset) -> set[Outlined]:
     return {(str(item.TrackingID), str(item.TrackingUID), uid) for item in _graphics(dataset)}
 
 
+def outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+    """Coordinates of each outline by its tracking UID."""
+    return {
+        str(item.TrackingUID): tuple(float(number) for number in item.GraphicData)
+        for item in _graphics(dataset)
+    }
+
+
+def stated_percents(dataset: Dataset) -> dict[str, float]:
+    """Probability beside each outline, in percent, by its tracking UID."""
+    texts = [
+        str(text.UnformattedTextValue)
+        for annotation in dataset.GraphicAnnotationSequence
+        for text in annotation.TextObjectSequence
+    ]
+    found = {}
+    for item in _graphics(dataset):
+        start = f"{item.TrackingID}  "
+        for text in texts:
+            if text.startswith(start) and text.endswith("%"):
+                found[str(item.TrackingUID)] = float(text.removeprefix(start).removesuffix("%"))
+    return found
+
+
 def presentation_problems(
     dataset: Dataset, source: Dataset, shown: SourcePresentation
 ) -> Iterator[str]:

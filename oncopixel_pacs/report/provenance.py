@@ -8,9 +8,15 @@ from datetime import datetime, timedelta, timezone
 
 import highdicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
-from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.domain import Algorithm, ModelTask, ObjectKind, SegmentationForm
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.uids import derive_uid
 
@@ -60,12 +66,16 @@ class Provenance:
         return next((item for item in self.algorithms if item.task is task), None)
 
     def device_uid(self, algorithm: Algorithm) -> str:
-        """Device UID (0018,1002): changes with weights, preprocessing, threshold or software.
+        """Device UID (0018,1002): changes with the model, its operating point or the software.
 
         IHE AI Results, 6.5.3.1, asks for an identifier that changes with the model.
         """
         return derive_uid(
             "device",
+            algorithm.manufacturer,
+            algorithm.name,
+            algorithm.task,
+            algorithm.version,
             algorithm.weights_sha256,
             algorithm.preprocessing_sha256,
             repr(algorithm.threshold),
@@ -73,23 +83,28 @@ class Provenance:
         )
 
 
-def parameters(algorithm: Algorithm) -> dict[str, str]:
+def parameters(algorithm: Algorithm, provenance: Provenance) -> dict[str, str]:
     """Parameters of an algorithm as they stand in result objects."""
     return {
         "threshold": repr(algorithm.threshold),
+        "operating_point": f"{algorithm.task} called at probability >= {algorithm.threshold!r}",
         "weights_sha256": algorithm.weights_sha256,
         "preprocessing_sha256": algorithm.preprocessing_sha256,
+        "software": f"{MODEL_NAME} {provenance.software_version}",
+        "device": provenance.device,
     }
 
 
-def segment_algorithm(algorithm: Algorithm) -> highdicom.AlgorithmIdentificationSequence:
+def segment_algorithm(
+    algorithm: Algorithm, provenance: Provenance
+) -> highdicom.AlgorithmIdentificationSequence:
     """Algorithm Identification Macro, PS3.3 table 10-19."""
     return highdicom.AlgorithmIdentificationSequence(
         name=algorithm.name,
         version=algorithm.version,
         family=codes.ARTIFICIAL_INTELLIGENCE,
         source=algorithm.manufacturer,
-        parameters=parameters(algorithm),
+        parameters=parameters(algorithm, provenance),
     )
 
 
@@ -135,13 +150,29 @@ def local_time(moment: datetime, header: Dataset) -> datetime:
     return moment.astimezone(timezone(sign_of * timedelta(minutes=minutes)))
 
 
-def file_meta(dataset: Dataset, software_version: str) -> FileMetaDataset:
+def transfer_syntax(kind: ObjectKind, form: SegmentationForm | None = None) -> UID:
+    """Transfer syntax that a kind of object is written in.
+
+    Explicit VR Little Endian, which everyone takes, wherever that does not make pictures many
+    times as large: RLE is what viewers of label maps read; probabilities need JPEG-LS to stay
+    small; pictures for people are JPEG Baseline, the oldest compression in every viewer.
+    """
+    if kind is ObjectKind.SC:
+        return JPEGBaseline8Bit
+    if kind is ObjectKind.SEG and form is SegmentationForm.FRACTIONAL:
+        return JPEGLSLossless
+    if kind is ObjectKind.SEG and form is SegmentationForm.LABELMAP:
+        return RLELossless
+    return ExplicitVRLittleEndian
+
+
+def file_meta(dataset: Dataset, syntax: UID, software_version: str) -> FileMetaDataset:
     """File Meta Information, PS3.10 section 7.1, with our implementation's name."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = f"ONCOPIXEL {software_version}"[:16].rstrip()
     return meta
@@ -157,9 +188,6 @@ def _equipment(algorithm: Algorithm, provenance: Provenance) -> Dataset:
     item.DeviceUID = provenance.device_uid(algorithm)
     item.SoftwareVersions = [algorithm.version[:64], provenance.software_version[:64]]
     item.ContributionDateTime = provenance.created_at.strftime("%Y%m%d%H%M%S%z")
-    item.ContributionDescription = (
-        f"{algorithm.task} at threshold {algorithm.threshold!r} on {provenance.device}; "
-        f"weights {algorithm.weights_sha256[:12]}, "
-        f"preprocessing {algorithm.preprocessing_sha256[:12]}"
-    )
+    stated = parameters(algorithm, provenance)
+    item.ContributionDescription = "; ".join(f"{name}={value}" for name, value in stated.items())
     return item

@@ -29,13 +29,24 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
         yield "its root template is not TID 1500"
     if not any(item.get("TextValue") == RESEARCH_NOTICE for item in walk(dataset)):
         yield "it does not say that it is for research use only"
-    if not groups(dataset):
-        yield "it holds no measurement group"
+    told = outcome_of(dataset)
+    if (told == codes.NONE_SUCCEEDED.value) == bool(groups(dataset)):
+        yield (
+            "it holds measurement groups, though nothing was analysed"
+            if groups(dataset)
+            else "it holds no measurement group"
+        )
     yield from evidence_problems(dataset)
     for item in walk(dataset, skip=HEADER):
         if item.get("ValueType") == "SCOORD":
             reference = item.ContentSequence[0].ReferencedSOPSequence[0]
             yield from shape_problems(item, sources.get(str(reference.ReferencedSOPInstanceUID)))
+
+
+def outcome_of(dataset: Dataset) -> str:
+    """Code value of what came of the study (CID 6047), empty when it is not said."""
+    summaries = [item for item in walk(dataset, skip=HEADER) if named(item, codes.CAD_SUMMARY)]
+    return str(summaries[0].ConceptCodeSequence[0].CodeValue) if len(summaries) == 1 else ""
 
 
 def evidence_problems(dataset: Dataset) -> Iterator[str]:
@@ -73,12 +84,34 @@ def reported_findings(dataset: Dataset) -> set[Marked]:
             Marked(
                 tracking_id=_value(child(group, codes.TRACKING_IDENTIFIER), "TextValue"),
                 tracking_uid=_value(child(group, codes.TRACKING_UID), "UID"),
-                number=int(reference.ReferencedFrameNumber),
+                number=_segment_number(reference),
                 side=_side(group),
                 segmentation_uid=str(reference.ReferencedSOPInstanceUID),
                 source_uid=str(source.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
             )
         )
+    return found
+
+
+def reported_outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+    """Coordinates of each finding's outline by its tracking UID."""
+    found = {}
+    for group in groups(dataset):
+        region = child(group, codes.IMAGE_REGION)
+        if region is not None and child(group, codes.FINDING) is not None:
+            uid = _value(child(group, codes.TRACKING_UID), "UID")
+            found[uid] = tuple(float(number) for number in region.GraphicData)
+    return found
+
+
+def reported_percents(dataset: Dataset) -> dict[str, float]:
+    """Probability of each finding in percent by its tracking UID."""
+    found = {}
+    for group in groups(dataset):
+        percent = child(group, codes.PROBABILITY_OF_CANCER)
+        if percent is not None and child(group, codes.SOURCE_FOR_SEGMENTATION) is not None:
+            uid = _value(child(group, codes.TRACKING_UID), "UID")
+            found[uid] = float(percent.MeasuredValueSequence[0].NumericValue)
     return found
 
 
@@ -135,6 +168,13 @@ def children(item: Dataset) -> list[Dataset]:
 def child(item: Dataset, name: Code) -> Dataset | None:
     """Find the first content item right below an item with this concept name."""
     return next((part for part in children(item) if named(part, name)), None)
+
+
+def _segment_number(reference: Dataset) -> int:
+    """Segment that a reference is to; frame ``k`` of our segmentations is segment ``k``."""
+    if "ReferencedSegmentNumber" in reference:
+        return int(reference.ReferencedSegmentNumber)
+    return int(reference.ReferencedFrameNumber)
 
 
 def _value(item: Dataset | None, keyword: str) -> str:

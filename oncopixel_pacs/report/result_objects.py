@@ -3,76 +3,74 @@
 from __future__ import annotations
 
 import contextlib
-import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, MammographyCADSRStorage
 
-from oncopixel_pacs.domain import ImageResult, ModelTask, ObjectKind, StudyResult
+from oncopixel_pacs.domain import (
+    ImageResult,
+    ModelTask,
+    ObjectKind,
+    SegmentationForm,
+    StudyResult,
+)
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.built_object import BuiltObject, Existing, Workshop, sources_of
+from oncopixel_pacs.report.encapsulated_pdf import build_page_report
 from oncopixel_pacs.report.key_objects import Made, build_key_objects
 from oncopixel_pacs.report.mammography_cad import build_cad_report
 from oncopixel_pacs.report.measurement_report import build_measurement_report
+from oncopixel_pacs.report.pictures import Pictures, ReadMap
 from oncopixel_pacs.report.presentation_state import build_presentation_state
-from oncopixel_pacs.report.provenance import Provenance, file_meta
+from oncopixel_pacs.report.provenance import Provenance
+from oncopixel_pacs.report.rejection_note import build_rejection_note
 from oncopixel_pacs.report.secondary_capture import build_secondary_capture
-from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
+from oncopixel_pacs.report.segmentation import (
+    ObjectUids,
+    build_segmentation,
+    has_segmentation,
+)
 from oncopixel_pacs.report.source_header import SourceHeader, read_source
 from oncopixel_pacs.report.source_presentation import read_presentation
-from oncopixel_pacs.uids import derive_uid
 
-ReadLabels = Callable[[str], NDArray[np.uint8] | None]
-Existing = Callable[[str], bytes | None]
-
-_REPORT_SERIES = 90_001
-_CAD_SERIES = 90_011
-_KEY_OBJECT_SERIES = 90_021
-_IMAGE_SERIES = {ObjectKind.SEG: 90_100, ObjectKind.SC: 90_200, ObjectKind.GSPS: 90_300}
-_VIEW_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
+Form = SegmentationForm
+_DEFAULT_KINDS = (ObjectKind.SEG, ObjectKind.SR)
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltObject:
-    """A result object, ready to be checked, stored and sent.
+class Maps:
+    """Maps of the images, each by the SOP Instance UID of its image.
 
     Attributes
     ----------
-    dataset
-        What `part10` holds.
-    part10
-        The bytes to store and send.
-    repairs
-        What was changed in the headers of its sources, one sentence each, without values.
+    labels
+        Label map, ``None`` without finding; see `build_segmentation`.
+    probabilities
+        Probability map; only the fractional form asks for it.
     """
 
-    kind: ObjectKind
-    dataset: Dataset
-    sop_instance_uid: str
-    sop_class_uid: str
-    series_instance_uid: str
-    series_description: str
-    part10: bytes
-    repairs: tuple[str, ...]
+    labels: ReadMap
+    probabilities: ReadMap = lambda _uid: None
 
 
 def build_result_objects(
     result: StudyResult,
     paths: Mapping[str, Path],
-    read_labels: ReadLabels,
+    maps: Maps,
     provenance: Provenance,
     existing: Existing,
     predecessors: Sequence[Dataset] = (),
-    wanted: Collection[ObjectKind] = (ObjectKind.SEG, ObjectKind.SR),
+    wanted: Collection[ObjectKind] = _DEFAULT_KINDS,
+    *,
+    forms: Collection[SegmentationForm] = (Form.BINARY,),
+    card_url: str = "",
 ) -> tuple[BuiltObject, ...]:
-    """Build the result objects of a study: SEG of each analysed image, report, and what is wanted.
+    """Build the result objects of a study: segmentations, report, and what is wanted.
 
-    UIDs are derived from provenance, source SOP Instance UIDs and kind. An object that was
+    UIDs are derived from provenance, source SOP Instance UIDs, kind and form. An object that was
     stored under its UID before is taken as it is.
 
     Parameters
@@ -81,8 +79,8 @@ def build_result_objects(
         What the models say of the study.
     paths
         Part 10 file of each image by SOP Instance UID.
-    read_labels
-        Label map of an image by its SOP Instance UID, see `build_segmentation`.
+    maps
+        What the segmenter answered.
     provenance
         Who made the result.
     existing
@@ -90,13 +88,18 @@ def build_result_objects(
     predecessors
         Headers of the reports that the new ones replace, each its own kind.
     wanted
-        Kinds to build; SEG and report are built in any case, since others refer to them.
+        Kinds to build. Segmentations and report are built in any case, since others refer to
+        them, unless no image was analysed.
+    forms
+        Forms of the segmentations; there is a report for each, since it refers to them.
+    card_url
+        Where the cards of the models can be read, for the page.
 
     Returns
     -------
     tuple of BuiltObject
-        SEGs in the order of the images, the report, the CAD report, then the others. When no
-        image was analysed, at most the CAD report, which then says so.
+        Segmentations in the order of the images, reports, then the others. When no image was
+        analysed, only those documents that are wanted, which then say so.
 
     Raises
     ------
@@ -104,38 +107,31 @@ def build_result_objects(
         When a source cannot be read, or results and images do not belong together.
     """
     result = _searched(result)
-    analysed = [item for item in result.images if item.analysed]
-    headers = {item.facts.sop_instance_uid: _source(item, paths) for item in analysed}
-    cad = (
-        _cad_report(headers, result, paths, provenance, existing, predecessors)
-        if ObjectKind.CAD_SR in wanted
-        else ()
+    study = _Study(
+        result,
+        _headers(result, paths),
+        paths,
+        maps,
+        Workshop(provenance, existing),
+        predecessors,
+        Pictures(paths, maps.labels),
     )
-    if not analysed:
-        return cad
-    sources = _Sources(headers, paths, read_labels)
-    segmentations = dict(_segmentations(analysed, sources, provenance, existing))
-    replaced = _of_class(predecessors, Comprehensive3DSRStorage)
-    uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.SR, replaced), _REPORT_SERIES)
-    report = _stored(ObjectKind.SR, uids, existing) or _built(
-        ObjectKind.SR,
-        build_measurement_report(
-            headers,
-            result,
-            {uid: item.dataset for uid, item in segmentations.items()},
-            provenance,
-            uids,
-            replaced,
-        ),
-        provenance,
-        _repairs(headers),
-    )
-    pictures = tuple(_of_images(analysed, sources, provenance, existing, wanted))
-    objects = (*segmentations.values(), report, *cad, *(built for _, built in pictures))
-    if ObjectKind.KOS not in wanted or not result.findings:
-        return objects
-    of_images = [*segmentations.items(), *pictures]
-    return (*objects, _key_objects(headers, result, of_images, (report,), provenance, existing))
+    if not result.analysed:
+        return tuple(study.without_result(wanted, card_url))
+    segmentations = {form: dict(study.segmentations(form)) for form in sorted(forms)}
+    reports = {form: study.report(form, made) for form, made in segmentations.items()}
+    pictures = list(study.of_images(wanted))
+    objects = [item for made in segmentations.values() for item in made.values()]
+    objects += reports.values()
+    objects += study.cad_report() if ObjectKind.CAD_SR in wanted else ()
+    objects += (built for _, built in pictures)
+    if ObjectKind.PDF in wanted:
+        objects.append(study.page(card_url))
+    if ObjectKind.KOS in wanted and result.findings:
+        for form, made in segmentations.items():
+            of_images = [*made.items(), *pictures]
+            objects.append(study.key_objects(form, of_images, reports[form]))
+    return tuple(objects)
 
 
 def _searched(result: StudyResult) -> StudyResult:
@@ -150,145 +146,204 @@ def _searched(result: StudyResult) -> StudyResult:
     return replace(result, images=tuple(as_reported(item) for item in result.images))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """What is held of the images, each by SOP Instance UID."""
-
-    headers: Mapping[str, SourceHeader]
-    paths: Mapping[str, Path]
-    read_labels: ReadLabels
-
-
-def _segmentations(
-    analysed: Sequence[ImageResult],
-    sources: _Sources,
-    provenance: Provenance,
-    existing: Existing,
-) -> Iterator[tuple[str, BuiltObject]]:
-    """Build the SEG of each image, with the image's UID; none without a segmenter."""
-    if provenance.algorithm(ModelTask.SEGMENT) is None:
-        return
-    for item in analysed:
-        uid = item.facts.sop_instance_uid
-        uids = _image_uids(ObjectKind.SEG, item, provenance)
-        header = sources.headers[uid]
-        yield (
-            uid,
-            _stored(ObjectKind.SEG, uids, existing)
-            or _built(
-                ObjectKind.SEG,
-                build_segmentation(header, item, sources.read_labels(uid), provenance, uids),
-                provenance,
-                header.repairs,
-            ),
-        )
-
-
-def _of_images(
-    analysed: Sequence[ImageResult],
-    sources: _Sources,
-    provenance: Provenance,
-    existing: Existing,
-    wanted: Collection[ObjectKind],
-) -> Iterator[tuple[str, BuiltObject]]:
-    """Build the wanted objects that each image gets besides its SEG, with the image's UID."""
-
-    def picture(item: ImageResult, uids: ObjectUids) -> Dataset:
-        uid = item.facts.sop_instance_uid
-        labels = sources.read_labels(uid)
-        return build_secondary_capture(
-            sources.headers[uid], sources.paths[uid], item, labels, provenance, uids
-        )
-
-    def presentation(item: ImageResult, uids: ObjectUids) -> Dataset:
-        uid = item.facts.sop_instance_uid
-        shown = read_presentation(sources.paths[uid])
-        return build_presentation_state(sources.headers[uid], shown, item, provenance, uids)
-
-    writers = {ObjectKind.SC: picture, ObjectKind.GSPS: presentation}
-    for kind, write in writers.items():
-        for item in analysed if kind in wanted else ():
-            uids = _image_uids(kind, item, provenance)
-            source_uid = item.facts.sop_instance_uid
-            repairs = sources.headers[source_uid].repairs
-            yield (
-                source_uid,
-                _stored(kind, uids, existing)
-                or _built(kind, write(item, uids), provenance, repairs),
-            )
-
-
-def _key_objects(
-    headers: Mapping[str, SourceHeader],
+def build_retraction(
     result: StudyResult,
-    of_images: Sequence[tuple[str, BuiltObject]],
-    reports: Sequence[BuiltObject],
+    paths: Mapping[str, Path],
+    stale: Sequence[Dataset],
     provenance: Provenance,
     existing: Existing,
 ) -> BuiltObject:
-    """Build the selection of images with findings and of the objects made of them.
+    """Build the note that takes back results which the new ones supersede.
 
-    What is selected depends on the kinds that are wanted, so its UIDs make the new one's.
+    Parameters
+    ----------
+    stale
+        Headers of the earlier results, at least one.
+
+    Raises
+    ------
+    ResultRejected
+        When no header of the study can be read.
     """
-    found = {item.facts.sop_instance_uid for item, _ in result.findings}
-    selected = [(uid, built) for uid, built in of_images if uid in found]
-    parts = sorted({*found, *(item.sop_instance_uid for _, item in selected)})
-    parts += sorted(item.sop_instance_uid for item in reports)
-    uids = ObjectUids(
-        derive_uid(provenance.digest, *parts, ObjectKind.KOS, "instance"),
-        derive_uid(provenance.digest, result.study_instance_uid, ObjectKind.KOS, "series"),
-        _KEY_OBJECT_SERIES,
+    headers = _headers(result, paths)
+    workshop = Workshop(provenance, existing)
+    ordered = sorted(stale, key=lambda item: str(item.SOPInstanceUID))
+    uids = workshop.study_uids(
+        ObjectKind.REJECTION,
+        result.study_instance_uid,
+        [str(item.SOPInstanceUID) for item in ordered],
     )
-    made = {
-        uid: Made(
-            pictures=tuple(
-                built.dataset
-                for of, built in selected
-                if of == uid and built.kind is not ObjectKind.GSPS
+    source = next(iter(headers.values()))
+    return workshop.make(
+        ObjectKind.REJECTION,
+        uids,
+        lambda: build_rejection_note(source, result, ordered, provenance, uids),
+        source.repairs,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """One study and the way its objects are made; `headers` by SOP Instance UID."""
+
+    result: StudyResult
+    headers: Mapping[str, SourceHeader]
+    paths: Mapping[str, Path]
+    maps: Maps
+    workshop: Workshop
+    predecessors: Sequence[Dataset]
+    pictures: Pictures
+
+    @property
+    def provenance(self) -> Provenance:
+        return self.workshop.provenance
+
+    @property
+    def analysed(self) -> list[ImageResult]:
+        return [item for item in self.result.images if item.analysed]
+
+    def without_result(self, wanted: Collection[ObjectKind], url: str) -> Iterator[BuiltObject]:
+        """Build the documents that say that nothing was analysed, and why."""
+        if not self.headers:
+            return
+        if ObjectKind.SR in wanted:
+            yield self.report(None, {})
+        if ObjectKind.CAD_SR in wanted:
+            yield from self.cad_report()
+        if ObjectKind.PDF in wanted:
+            yield self.page(url)
+
+    def segmentations(self, form: SegmentationForm) -> Iterator[tuple[str, BuiltObject]]:
+        """Build the segmentation of each image that gets one, with the image's UID."""
+        if self.provenance.algorithm(ModelTask.SEGMENT) is None:
+            return
+        for item in self.analysed:
+            if has_segmentation(item, form):
+                yield item.facts.sop_instance_uid, self._segmentation(item, form)
+
+    def _segmentation(self, item: ImageResult, form: SegmentationForm) -> BuiltObject:
+        uid = item.facts.sop_instance_uid
+        uids = self.workshop.image_uids(ObjectKind.SEG, item, form)
+        header = self.headers[uid]
+
+        def build() -> Dataset:
+            fractional = form is Form.FRACTIONAL
+            probabilities = self.maps.probabilities(uid) if fractional else None
+            labels = self.maps.labels(uid)
+            return build_segmentation(
+                header, item, labels, self.provenance, uids, form, probabilities
+            )
+
+        return self.workshop.make(ObjectKind.SEG, uids, build, header.repairs, form)
+
+    def report(
+        self, form: SegmentationForm | None, segmentations: Mapping[str, BuiltObject]
+    ) -> BuiltObject:
+        """Build the report that refers to the segmentations of a form."""
+        replaced = _of_class(self.predecessors, Comprehensive3DSRStorage)
+        parts = sources_of(self.result, replaced)
+        uids = self._study_uids(ObjectKind.SR, parts, form)
+        return self.workshop.make(
+            ObjectKind.SR,
+            uids,
+            lambda: build_measurement_report(
+                self.headers,
+                self.result,
+                {uid: item.dataset for uid, item in segmentations.items()},
+                self.provenance,
+                uids,
+                replaced,
             ),
-            presentation=next(
-                (b.dataset for of, b in selected if of == uid and b.kind is ObjectKind.GSPS), None
-            ),
+            self._repairs(self.headers),
+            form,
         )
-        for uid in found
-    }
-    return _stored(ObjectKind.KOS, uids, existing) or _built(
-        ObjectKind.KOS,
-        build_key_objects(
-            headers, result, made, [item.dataset for item in reports], provenance, uids
-        ),
-        provenance,
-        _repairs({uid: headers[uid] for uid in sorted(found)}),
-    )
 
-
-def _cad_report(
-    headers: Mapping[str, SourceHeader],
-    result: StudyResult,
-    paths: Mapping[str, Path],
-    provenance: Provenance,
-    existing: Existing,
-    predecessors: Sequence[Dataset],
-) -> tuple[BuiltObject, ...]:
-    """Build the CAD report, if there is a model for it and a header to write it from."""
-    known = dict(headers)
-    for item in result.images:
-        if not item.analysed:
-            # An object without a usable header is named in words; it must not fail the others.
-            with contextlib.suppress(ResultRejected):
-                known[item.facts.sop_instance_uid] = _source(item, paths)
-    if not known or provenance.algorithm(ModelTask.SEGMENT) is None:
-        return ()
-    replaced = _of_class(predecessors, MammographyCADSRStorage)
-    uids = ObjectUids(*_study_uids(result, provenance, ObjectKind.CAD_SR, replaced), _CAD_SERIES)
-    return (
-        _stored(ObjectKind.CAD_SR, uids, existing)
-        or _built(
+    def cad_report(self) -> Iterator[BuiltObject]:
+        """Build the CAD report, if there is a model for it and a header to write it from."""
+        if not self.headers or self.provenance.algorithm(ModelTask.SEGMENT) is None:
+            return
+        replaced = _of_class(self.predecessors, MammographyCADSRStorage)
+        uids = self._study_uids(ObjectKind.CAD_SR, sources_of(self.result, replaced))
+        yield self.workshop.make(
             ObjectKind.CAD_SR,
-            build_cad_report(known, result, provenance, uids, replaced),
-            provenance,
-            _repairs(known),
-        ),
+            uids,
+            lambda: build_cad_report(self.headers, self.result, self.provenance, uids, replaced),
+            self._repairs(self.headers),
+        )
+
+    def of_images(self, wanted: Collection[ObjectKind]) -> Iterator[tuple[str, BuiltObject]]:
+        """Build the wanted objects that each image gets besides its SEG, with the image's UID."""
+        for kind in (ObjectKind.SC, ObjectKind.GSPS):
+            for item in self.analysed if kind in wanted else ():
+                yield item.facts.sop_instance_uid, self._of_image(kind, item)
+
+    def _of_image(self, kind: ObjectKind, item: ImageResult) -> BuiltObject:
+        uid = item.facts.sop_instance_uid
+        header, uids = self.headers[uid], self.workshop.image_uids(kind, item)
+
+        def build() -> Dataset:
+            if kind is ObjectKind.SC:
+                picture = self.pictures.draw(item)
+                return build_secondary_capture(header, item, picture, self.provenance, uids)
+            shown = read_presentation(self.paths[uid])
+            return build_presentation_state(header, shown, item, self.provenance, uids)
+
+        return self.workshop.make(kind, uids, build, header.repairs)
+
+    def page(self, card_url: str) -> BuiltObject:
+        """Build the page for people."""
+        # No reference to what it replaces, so the revision tells it from the one before.
+        parts = [*sources_of(self.result, ()), f"revision {self.result.revision}"]
+        uids = self._study_uids(ObjectKind.PDF, parts)
+        return self.workshop.make(
+            ObjectKind.PDF,
+            uids,
+            lambda: build_page_report(
+                self.headers, self.result, self.pictures.draw, self.provenance, uids, card_url
+            ),
+            self._repairs(self.headers),
+        )
+
+    def key_objects(
+        self,
+        form: SegmentationForm,
+        of_images: Sequence[tuple[str, BuiltObject]],
+        report: BuiltObject,
+    ) -> BuiltObject:
+        """Build the selection of images with findings and of the objects made of them.
+
+        What is selected depends on the kinds that are wanted, so its UIDs make the new one's.
+        """
+        found = {item.facts.sop_instance_uid for item, _ in self.result.findings}
+        selected = [(uid, built) for uid, built in of_images if uid in found]
+        parts = sorted({*found, *(item.sop_instance_uid for _, item in selected)})
+        uids = self._study_uids(ObjectKind.KOS, [*parts, report.sop_instance_uid], form)
+        made = {uid: _made([built for of, built in selected if of == uid]) for uid in found}
+        return self.workshop.make(
+            ObjectKind.KOS,
+            uids,
+            lambda: build_key_objects(
+                self.headers, self.result, made, [report.dataset], self.provenance, uids
+            ),
+            self._repairs({uid: self.headers[uid] for uid in sorted(found)}),
+            form,
+        )
+
+    def _study_uids(
+        self, kind: ObjectKind, parts: Sequence[str], form: Form | None = None
+    ) -> ObjectUids:
+        return self.workshop.study_uids(kind, self.result.study_instance_uid, parts, form)
+
+    @staticmethod
+    def _repairs(headers: Mapping[str, SourceHeader]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(t for header in headers.values() for t in header.repairs))
+
+
+def _made(built: Sequence[BuiltObject]) -> Made:
+    states = [item.dataset for item in built if item.kind is ObjectKind.GSPS]
+    return Made(
+        pictures=tuple(item.dataset for item in built if item.kind is not ObjectKind.GSPS),
+        presentation=states[0] if states else None,
     )
 
 
@@ -296,8 +351,14 @@ def _of_class(predecessors: Sequence[Dataset], sop_class_uid: str) -> list[Datas
     return [item for item in predecessors if item.SOPClassUID == sop_class_uid]
 
 
-def _repairs(headers: Mapping[str, SourceHeader]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for header in headers.values() for text in header.repairs))
+def _headers(result: StudyResult, paths: Mapping[str, Path]) -> dict[str, SourceHeader]:
+    """Read the headers of the images: analysed ones must be readable, others may be left out."""
+    known = {}
+    for item in sorted(result.images, key=lambda item: not item.analysed):
+        # An object without a usable header is named in words; it must not fail the others.
+        with contextlib.nullcontext() if item.analysed else contextlib.suppress(ResultRejected):
+            known[item.facts.sop_instance_uid] = _source(item, paths)
+    return known
 
 
 def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
@@ -310,67 +371,3 @@ def _source(item: ImageResult, paths: Mapping[str, Path]) -> SourceHeader:
             f"The file of image {item.facts.name} holds another image; store it again."
         )
     return header
-
-
-def _image_uids(kind: ObjectKind, item: ImageResult, provenance: Provenance) -> ObjectUids:
-    """Own series for each image: viewers show one object of a SEG series, and a series has a side.
-
-    Laterality (0020,0060) is an attribute of the series (PS3.3 C.7.3.1).
-    """
-    identity = (provenance.digest, item.facts.sop_instance_uid, kind)
-    name = item.facts.name
-    order = _VIEW_ORDER.index(name) if name in _VIEW_ORDER else len(_VIEW_ORDER)
-    return ObjectUids(
-        derive_uid(*identity, "instance"),
-        derive_uid(*identity, "series"),
-        _IMAGE_SERIES[kind] + order + 1,
-    )
-
-
-def _study_uids(
-    result: StudyResult, provenance: Provenance, kind: ObjectKind, predecessors: Sequence[Dataset]
-) -> tuple[str, str]:
-    """Instance and series of a report; one that replaces others is another instance.
-
-    One series for all revisions of the study, so that viewers show the newest.
-    """
-    replaced = sorted(str(item.SOPInstanceUID) for item in predecessors)
-    sources = sorted(
-        f"{item.facts.sop_instance_uid} {item.reason or 'analysed'}" for item in result.images
-    )
-    return (
-        derive_uid(provenance.digest, *sources, *replaced, kind, "instance"),
-        derive_uid(provenance.digest, result.study_instance_uid, kind, "series"),
-    )
-
-
-def _stored(kind: ObjectKind, uids: ObjectUids, existing: Existing) -> BuiltObject | None:
-    part10 = existing(uids.sop_instance_uid)
-    if part10 is None:
-        return None
-    return _described(kind, dcmread(io.BytesIO(part10)), part10, ())
-
-
-def _built(
-    kind: ObjectKind, dataset: Dataset, provenance: Provenance, repairs: tuple[str, ...]
-) -> BuiltObject:
-    buffer = io.BytesIO()
-    meta = file_meta(dataset, provenance.software_version)
-    file = FileDataset(buffer, dataset, preamble=b"\0" * 128, file_meta=meta)
-    file.save_as(buffer, enforce_file_format=True)
-    return _described(kind, dataset, buffer.getvalue(), repairs)
-
-
-def _described(
-    kind: ObjectKind, dataset: Dataset, part10: bytes, repairs: tuple[str, ...]
-) -> BuiltObject:
-    return BuiltObject(
-        kind=kind,
-        dataset=dataset,
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        sop_class_uid=str(dataset.SOPClassUID),
-        series_instance_uid=str(dataset.SeriesInstanceUID),
-        series_description=str(dataset.SeriesDescription),
-        part10=part10,
-        repairs=repairs,
-    )

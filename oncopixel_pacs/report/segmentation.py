@@ -1,4 +1,8 @@
-"""DICOM Segmentation of one image: one binary segment per finding (PS3.3 A.51)."""
+"""DICOM Segmentation of one image: one segment for each finding (PS3.3 A.51, A.80).
+
+Three forms, see `SegmentationForm`. The probabilities are the model's own, each stored pixel
+with the value of the model's pixel that it lies in; nothing is smoothed.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,25 @@ from dataclasses import dataclass
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
 from highdicom.color import CIELabColor
-from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    SegmentationFractionalTypeValues,
+    SegmentationTypeValues,
+    SegmentDescription,
+)
 from highdicom.seg import Segmentation as HighdicomSegmentation
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.domain import Finding, ImageResult, Laterality, ModelTask
+from oncopixel_pacs.domain import (
+    Finding,
+    ImageResult,
+    Laterality,
+    ModelTask,
+    ObjectKind,
+    SegmentationForm,
+)
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.provenance import (
@@ -26,11 +41,20 @@ from oncopixel_pacs.report.provenance import (
     local_time,
     segment_algorithm,
     sign,
+    transfer_syntax,
 )
 from oncopixel_pacs.report.source_header import SourceHeader
 from oncopixel_pacs.uids import derive_uid
 
-NO_FINDING_LABEL = "Searched - no lesion found"
+MAP_LABEL = "Lesion probability"
+"""Label of the segment that holds the model's whole map."""
+MAXIMUM_FRACTION = 255
+"""Maximum Fractional Value (0062,000E): a probability of 1."""
+_NAMES = {
+    SegmentationForm.BINARY: "SEG",
+    SegmentationForm.FRACTIONAL: "PROBABILITY",
+    SegmentationForm.LABELMAP: "LABELMAP",
+}
 _GOLDEN_ANGLE = 0.381966
 # A projection has no thickness; viewers want a number all the same.
 _UNKNOWN_THICKNESS_MM = 1.0
@@ -51,9 +75,18 @@ class ObjectUids:
     series_number: int
 
 
-def series_description(image: ImageResult) -> str:
+def series_description(image: ImageResult, form: SegmentationForm) -> str:
     """Series Description (0008,103E), such as ``AI SEG R MLO - RESEARCH USE ONLY``."""
-    return f"AI SEG {image.facts.name} - RESEARCH USE ONLY"
+    return f"AI {_NAMES[form]} {image.facts.name} - RESEARCH USE ONLY"
+
+
+def has_segmentation(image: ImageResult, form: SegmentationForm) -> bool:
+    """Whether an image gets a segmentation: where something was found, or for its map.
+
+    That an image was searched and nothing was found stands in the report; a frame of zeros
+    would say no more and take a sixteenth of the image.
+    """
+    return image.analysed and (bool(image.findings) or form is SegmentationForm.FRACTIONAL)
 
 
 def build_segmentation(
@@ -62,11 +95,13 @@ def build_segmentation(
     labels: NDArray[np.uint8] | None,
     provenance: Provenance,
     uids: ObjectUids,
+    form: SegmentationForm = SegmentationForm.BINARY,
+    probabilities: NDArray[np.uint8] | None = None,
 ) -> Dataset:
     """Write the segmentation of one image.
 
-    Segment and frame ``k`` hold finding ``k``. An image without findings gets one segment
-    without pixels, labelled `NO_FINDING_LABEL`: it was searched.
+    Segment ``k`` holds finding ``k``. In the fractional form its pixels carry the probability,
+    and one more segment, labelled `MAP_LABEL`, holds the map of the whole breast.
 
     Parameters
     ----------
@@ -81,16 +116,19 @@ def build_segmentation(
         Who made it; needs a segmenter.
     uids
         Identity of the new object.
+    probabilities
+        ``(rows, columns)`` of stored pixels, `MAXIMUM_FRACTION` for a probability of 1; needed
+        for the fractional form alone.
 
     Returns
     -------
     Dataset
-        Explicit VR Little Endian, without File Meta Information.
+        In the transfer syntax of `provenance.transfer_syntax`, without File Meta Information.
 
     Raises
     ------
     ResultRejected
-        When label map, findings and image do not belong together.
+        When maps, findings and image do not belong together, or there is nothing to segment.
     """
     algorithm = provenance.algorithm(ModelTask.SEGMENT)
     laterality, spacing_mm = image.facts.laterality, image.facts.spacing_mm
@@ -99,14 +137,20 @@ def build_segmentation(
             f"Image {image.facts.name} cannot be segmented: segmenter, side or pixel size is "
             "missing; check the models and the image's header."
         )
+    if not has_segmentation(image, form):
+        raise ResultRejected(f"Image {image.facts.name} has no finding, so no segmentation.")
     header = source.dataset
-    label_map = _checked(labels, image, (header.Rows, header.Columns))
+    shape = (header.Rows, header.Columns)
+    label_map = _checked(labels, image, shape)
     moment = local_time(provenance.created_at, header)
+    identification = segment_algorithm(algorithm, provenance)
     dataset = HighdicomSegmentation(
         source_images=[source.anonymous()],
-        pixel_array=label_map[np.newaxis],
-        segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=_segments(image.findings, segment_algorithm(algorithm)),
+        pixel_array=_pixels(form, label_map, probabilities, image),
+        segmentation_type=SegmentationTypeValues[form.name],
+        fractional_type=SegmentationFractionalTypeValues.PROBABILITY,
+        max_fractional_value=MAXIMUM_FRACTION,
+        segment_descriptions=_segments(image.findings, identification, form),
         series_instance_uid=uids.series_instance_uid,
         series_number=uids.series_number,
         sop_instance_uid=uids.sop_instance_uid,
@@ -122,8 +166,8 @@ def build_segmentation(
         content_time=moment.time().replace(microsecond=0),
         series_date=moment.date(),
         series_time=moment.time().replace(microsecond=0),
-        series_description=series_description(image),
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=series_description(image, form),
+        transfer_syntax_uid=transfer_syntax(ObjectKind.SEG, form),
         pixel_measures=_pixel_measures(header, spacing_mm),
         omit_empty_frames=False,
         specific_character_set="ISO_IR 192",
@@ -132,6 +176,24 @@ def build_segmentation(
     _finish(dataset, header, image.findings, laterality)
     sign(dataset, header, provenance)
     return dataset
+
+
+def _pixels(
+    form: SegmentationForm,
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.uint8] | None,
+    image: ImageResult,
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Pixels as the library takes them: ``(1, rows, columns)`` or, fractional, with segments."""
+    if form is not SegmentationForm.FRACTIONAL:
+        return labels[np.newaxis]
+    if probabilities is None or probabilities.shape != labels.shape:
+        raise ResultRejected(
+            f"Image {image.facts.name} has no probability map of its size; analyse it again."
+        )
+    whole = probabilities.astype(np.float32) / np.float32(MAXIMUM_FRACTION)
+    parts = [np.where(labels == item.number, whole, np.float32(0)) for item in image.findings]
+    return np.stack([*parts, whole], axis=-1)[np.newaxis]
 
 
 def _checked(
@@ -163,15 +225,18 @@ def _pixel_measures(header: Dataset, spacing_mm: tuple[float, float]) -> PixelMe
 
 
 def _segments(
-    findings: tuple[Finding, ...], algorithm: AlgorithmIdentificationSequence
+    findings: tuple[Finding, ...],
+    algorithm: AlgorithmIdentificationSequence,
+    form: SegmentationForm,
 ) -> list[SegmentDescription]:
-    """Describe one segment for each finding, or one that says that none was found."""
-    if not findings:
-        return [_segment(1, NO_FINDING_LABEL, algorithm)]
-    return [
+    """Describe one segment for each finding, and one for the map of the fractional form."""
+    segments = [
         _segment(item.number, f"Lesion candidate {item.number}", algorithm, item)
         for item in findings
     ]
+    if form is SegmentationForm.FRACTIONAL:
+        segments.append(_segment(len(findings) + 1, MAP_LABEL, algorithm))
+    return segments
 
 
 def _segment(
@@ -220,6 +285,8 @@ def _finish(
         frame = dataset.PerFrameFunctionalGroupsSequence[0]
         frame.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
         del shared.SegmentIdentificationSequence
+    # A label map lists its background too, which viewers take for the first segment.
+    dataset.SegmentSequence = [item for item in dataset.SegmentSequence if item.SegmentNumber]
     organization_uid = derive_uid("dimension organization", dataset.SOPInstanceUID)
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization_uid
     for index in dataset.DimensionIndexSequence:
@@ -232,9 +299,8 @@ def _finish(
         segment.SegmentDescription = (
             f"{RESEARCH_NOTICE} Probability of malignancy {finding.probability:.1%}."
         )
-    if not findings:
-        dataset.SegmentSequence[
-            0
-        ].SegmentDescription = (
-            f"{RESEARCH_NOTICE} The image was searched; no lesion candidate was found."
+    if dataset.SegmentSequence[-1].SegmentLabel == MAP_LABEL:
+        dataset.SegmentSequence[-1].SegmentDescription = (
+            f"{RESEARCH_NOTICE} What the model answered for each of its pixels inside the breast; "
+            f"{len(findings) or 'no'} lesion candidate(s) reached the operating point."
         )

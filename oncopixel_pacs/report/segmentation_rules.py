@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
 
-from oncopixel_pacs.report.segmentation import NO_FINDING_LABEL
+from oncopixel_pacs.domain import SegmentationForm
+from oncopixel_pacs.report.segmentation import MAP_LABEL, MAXIMUM_FRACTION
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,9 @@ def segmentation_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
         yield "Image Laterality differs from its source"
     if "FrameOfReferenceUID" in dataset:
         yield "it has a Frame of Reference, its source has no plane in one"
-    if dataset.SegmentationType != "BINARY":
-        yield "it is not binary"
+    if dataset.SegmentationType not in tuple(form.name for form in SegmentationForm):
+        yield "its form is none that we write"
+        return
     if not dataset.SharedFunctionalGroupsSequence[0].get("PlaneOrientationSequence"):
         yield "Plane Orientation is missing, so viewers cannot place it"
     series = dataset.ReferencedSeriesSequence
@@ -73,34 +80,89 @@ def segmentation_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
     yield from _frame_problems(dataset)
 
 
+def stated_probabilities(dataset: Dataset) -> dict[str, float]:
+    """Probability in the description of each finding's segment, in percent, by tracking UID."""
+    found = {}
+    for segment in dataset.SegmentSequence:
+        stated = re.search(r"([0-9.]+)%", str(segment.get("SegmentDescription", "")))
+        if "TrackingUID" in segment and stated is not None:
+            found[str(segment.TrackingUID)] = float(stated[1])
+    return found
+
+
+def marked_boxes(dataset: Dataset) -> dict[str, Box]:
+    """Box ``(top, left, bottom, right)`` of each finding's pixels by its tracking UID."""
+    boxes = {}
+    for segment in dataset.SegmentSequence:
+        if "TrackingUID" in segment:
+            box = _box(_mask(dataset, int(segment.SegmentNumber)))
+            if box is not None:
+                boxes[str(segment.TrackingUID)] = box
+    return boxes
+
+
 def _frame_problems(dataset: Dataset) -> Iterator[str]:
     numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
+    expected = list(range(1, len(numbers) + 1))
+    if dataset.SegmentationType == "LABELMAP":
+        yield from _label_problems(dataset, numbers)
+        return
     frames = [
         int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         for frame in dataset.PerFrameFunctionalGroupsSequence
     ]
-    expected = list(range(1, len(numbers) + 1))
     if numbers != expected or frames != expected or int(dataset.NumberOfFrames) != len(expected):
         yield "its frames do not follow its segments"
         return
+    fractional = dataset.SegmentationType == "FRACTIONAL"
     size = dataset.Rows * dataset.Columns
-    stored = np.frombuffer(dataset.PixelData, dtype=np.uint8)
-    if len(stored) < (size * len(expected) + 7) // 8:
+    if not fractional and len(dataset.PixelData) < (size * len(expected) + 7) // 8:
         yield "its pixel data are too short"
         return
-    for index, segment in enumerate(dataset.SegmentSequence):
-        searched = segment.SegmentLabel == NO_FINDING_LABEL
-        if searched == _any_bit(stored, index * size, (index + 1) * size):
-            yield f"segment {index + 1} has " + ("pixels" if searched else "no pixels")
-        if searched and len(expected) > 1:
-            yield "it says that nothing was found beside a finding"
+    labels = [str(segment.SegmentLabel) for segment in dataset.SegmentSequence]
+    if (labels[-1] == MAP_LABEL) != fractional or MAP_LABEL in labels[:-1]:
+        yield "the map of probabilities is not its last segment"
+    if fractional:
+        scale = (dataset.SegmentationFractionalType, int(dataset.MaximumFractionalValue))
+        if scale != ("PROBABILITY", MAXIMUM_FRACTION):
+            yield "its values are not probabilities"
+    for number, label in zip(numbers, labels, strict=True):
+        if label != MAP_LABEL and not _mask(dataset, number).any():
+            yield f"segment {number} has no pixels"
 
 
-def _any_bit(stored: np.ndarray, start: int, stop: int) -> bool:
-    """Whether a bit is set in ``[start, stop)``; frames need not begin at a byte."""
-    covering = stored[start // 8 : (stop + 7) // 8]
-    bits = np.unpackbits(covering, bitorder="little")
-    return bool(bits[start % 8 : start % 8 + stop - start].any())
+def _label_problems(dataset: Dataset, numbers: list[int]) -> Iterator[str]:
+    if int(dataset.NumberOfFrames) != 1:
+        yield "its label map has more than one frame"
+        return
+    held = np.flatnonzero(np.bincount(pixel_array(dataset).ravel())).tolist()
+    if [number for number in held if number] != numbers:
+        yield "its label map does not hold what its segments say"
+
+
+def _mask(dataset: Dataset, number: int) -> NDArray[np.bool_]:
+    """Pixels of a segment, ``(rows, columns)``."""
+    if dataset.SegmentationType == "LABELMAP":
+        labelled: NDArray[np.bool_] = pixel_array(dataset) == number
+        return labelled
+    if dataset.SegmentationType == "FRACTIONAL":
+        several = int(dataset.NumberOfFrames) > 1
+        values = pixel_array(dataset, index=number - 1) if several else pixel_array(dataset)
+        positive: NDArray[np.bool_] = values > 0
+        return positive
+    size = dataset.Rows * dataset.Columns
+    start, stop = (number - 1) * size, number * size
+    # Frames of single bits need not begin at a byte.
+    covering = np.frombuffer(dataset.PixelData, np.uint8)[start // 8 : (stop + 7) // 8]
+    bits = np.unpackbits(covering, bitorder="little")[start % 8 :][:size]
+    return bits.astype(bool).reshape(dataset.Rows, dataset.Columns)
+
+
+def _box(mask: NDArray[np.bool_]) -> Box | None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
 
 
 def _side(segment: Dataset) -> str:

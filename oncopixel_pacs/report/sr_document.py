@@ -110,7 +110,7 @@ def observer_context(provenance: Provenance) -> list[Dataset]:
 
 
 def algorithm_items(
-    algorithm: Algorithm, relation: Relation = Relation.HAS_CONCEPT_MOD
+    algorithm: Algorithm, provenance: Provenance, relation: Relation = Relation.HAS_CONCEPT_MOD
 ) -> list[Dataset]:
     """Algorithm identification, PS3.16 TID 4019; of a measurement unless `relation` is given."""
     return [
@@ -118,7 +118,7 @@ def algorithm_items(
         text(relation, codes.ALGORITHM_VERSION, algorithm.version),
         *(
             text(relation, codes.ALGORITHM_PARAMETERS, f"{name}={value}")
-            for name, value in parameters(algorithm).items()
+            for name, value in parameters(algorithm, provenance).items()
         ),
     ]
 

@@ -17,7 +17,6 @@ from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.cad_rules import child, children, named
 from oncopixel_pacs.report.dataset_rules import walk
 from oncopixel_pacs.report.mammography_cad import build_cad_report, correlated
-from oncopixel_pacs.report.result_objects import build_result_objects
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.source_header import read_source
 from oncopixel_pacs.report.validation import check
@@ -94,8 +93,8 @@ def test_what_is_stored_is_taken_and_not_built_again(tmp_path: Path) -> None:
 def test_it_names_the_cad_report_that_it_replaces(tmp_path: Path) -> None:
     study = case(tmp_path, {RIGHT_CC: 1})
     earlier = study.build(wanted=(CAD,))[1:]
-    arguments = (study.result, study.paths, study.labels.get, PROVENANCE, lambda _uid: None)
-    later = build_result_objects(*arguments, [item.dataset for item in earlier], (CAD,))[1:]
+    replaced = [item.dataset for item in earlier]
+    later = study.build(wanted=(CAD,), predecessors=replaced)[1:]
     for before, after in zip(earlier, later, strict=True):
         assert after.sop_instance_uid != before.sop_instance_uid
         assert after.series_instance_uid == before.series_instance_uid

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import Laterality, ObjectKind, Reason, View
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.codes import REASONS
 from oncopixel_pacs.report.measurement_report import build_measurement_report
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.source_header import read_source
@@ -120,8 +121,11 @@ def test_each_number_of_a_finding_names_the_algorithm(tmp_path: Path) -> None:
     parameters = [i.TextValue for i in area.ContentSequence if name_of(i) == "Algorithm Parameters"]
     assert parameters == [
         "threshold=0.5",
+        "operating_point=segment called at probability >= 0.5",
         f"weights_sha256={'a' * 64}",
         f"preprocessing_sha256={'c' * 64}",
+        "software=OncoPixel PACS 0.1.0",
+        "device=cpu",
     ]
 
 
@@ -260,7 +264,42 @@ def test_what_is_missing_is_said(tmp_path: Path, changes: dict[str, object], why
         direct_report(study, **changes)
 
 
-def test_nothing_analysed_is_nothing_to_report(tmp_path: Path) -> None:
+def test_nothing_analysed_is_said_in_codes_and_words(tmp_path: Path) -> None:
     study = without(case(tmp_path, {FOUR_VIEWS[0]: 0}), "R CC", Reason.NO_BREAST)
-    with pytest.raises(ResultRejected, match="No image was analysed"):
-        direct_report(study)
+    report = study.one(ObjectKind.SR).dataset
+    assert groups_of(report) == []
+    assert [name_of(item) for item in report.ContentSequence][-1] == "Qualitative Evaluations"
+    said = report.ContentSequence[-1].ContentSequence
+    outcome, reason, *words = said
+    assert outcome.ConceptCodeSequence[0].CodeValue == "111245"
+    (why,) = reason.ConceptCodeSequence
+    assert (why.CodeValue, why.CodingSchemeDesignator) == ("no-breast", "99ONCOPIXEL")
+    (uid,) = study.paths
+    (image,) = reason.ContentSequence
+    assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
+    assert any(Reason.NO_BREAST.sentence in item.TextValue for item in words)
+    (scheme,) = report.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == "99ONCOPIXEL"
+
+
+def test_why_an_image_was_left_out_of_a_report_is_coded(tmp_path: Path) -> None:
+    study = case(tmp_path, dict.fromkeys(FOUR_VIEWS[:2], 1))
+    report = without(study, "L CC", Reason.PARTIAL_VIEW).one(ObjectKind.SR).dataset
+    codes = [
+        item.ConceptCodeSequence[0].CodeValue
+        for item in report.ContentSequence[-1].ContentSequence
+        if item.ValueType == "CODE"
+    ]
+    assert codes == ["111244", "partial-view"]
+
+
+def test_every_reason_has_a_code_that_fits(tmp_path: Path) -> None:
+    assert set(REASONS) == set(Reason)
+    assert len({code.value for code in REASONS.values()}) == len(Reason)
+    assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in REASONS.values())
+
+
+def test_without_any_header_there_is_nothing_to_report(tmp_path: Path) -> None:
+    study = without(case(tmp_path, {FOUR_VIEWS[0]: 0}), "R CC", Reason.NO_BREAST)
+    with pytest.raises(ResultRejected, match="No header of the study"):
+        direct_report(study, headers={})

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.report.provenance import IMPLEMENTATION_CLASS_UID, file_meta, sign
@@ -77,6 +78,6 @@ def test_each_algorithm_is_contributing_equipment() -> None:
 def test_file_meta_information_names_our_implementation() -> None:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.3", "1.2.4"
-    meta = file_meta(dataset, "12.345.6789-rc1")
+    meta = file_meta(dataset, ExplicitVRLittleEndian, "12.345.6789-rc1")
     assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
     assert meta.ImplementationVersionName == "ONCOPIXEL 12.345"

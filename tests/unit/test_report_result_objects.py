@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from oncopixel_pacs.domain import Laterality, ModelTask, ObjectKind, Reason, Skip, View
+from oncopixel_pacs.domain import (
+    Laterality,
+    ModelTask,
+    ObjectKind,
+    Reason,
+    SegmentationForm,
+    Skip,
+    View,
+)
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.dataset_rules import walk
 from oncopixel_pacs.report.provenance import IMPLEMENTATION_CLASS_UID
 from tests.report_builders import (
     CLASSIFIER,
@@ -26,12 +35,11 @@ from tests.report_builders import (
 FINDINGS = dict(zip(FOUR_VIEWS, (0, 1, 2, 3), strict=True))
 
 
-def test_one_segmentation_for_each_image_and_one_report(tmp_path: Path) -> None:
+def test_one_segmentation_for_each_image_with_findings_and_one_report(tmp_path: Path) -> None:
     built = case(tmp_path, FINDINGS).build()
-    assert [item.kind for item in built] == [ObjectKind.SEG] * 4 + [ObjectKind.SR]
-    assert len({item.series_instance_uid for item in built}) == 5
+    assert [item.kind for item in built] == [ObjectKind.SEG] * 3 + [ObjectKind.SR]
+    assert len({item.series_instance_uid for item in built}) == 4
     assert {item.series_description for item in built} == {
-        "AI SEG R CC - RESEARCH USE ONLY",
         "AI SEG L CC - RESEARCH USE ONLY",
         "AI SEG R MLO - RESEARCH USE ONLY",
         "AI SEG L MLO - RESEARCH USE ONLY",
@@ -102,26 +110,25 @@ def test_a_late_image_that_is_not_analysed_makes_a_new_report_too(tmp_path: Path
 
 
 def test_predecessors_make_another_report(tmp_path: Path) -> None:
-    from oncopixel_pacs.report.result_objects import build_result_objects
-
     study = case(tmp_path, {FOUR_VIEWS[0]: 1})
     first = study.build()[-1]
-    arguments = (study.result, study.paths, study.labels.get, PROVENANCE, lambda _uid: None)
-    later = build_result_objects(*arguments, predecessors=(first.dataset,))[-1]
+    later = study.build(predecessors=(first.dataset,))[-1]
     assert later.sop_instance_uid != first.sop_instance_uid
     assert "PredecessorDocumentsSequence" in later.dataset
 
 
-def test_nothing_analysed_gives_nothing(tmp_path: Path) -> None:
+def test_nothing_analysed_gives_the_documents_that_say_so(tmp_path: Path) -> None:
     study = without(case(tmp_path, {FOUR_VIEWS[0]: 0}), "R CC", Reason.NO_BREAST)
-    assert study.build() == ()
+    documents = [ObjectKind.SR, ObjectKind.CAD_SR, ObjectKind.PDF]
+    assert [item.kind for item in study.build(wanted=EVERYTHING)] == documents
+    assert study.build(wanted=(ObjectKind.SC,)) == ()
 
 
 def test_an_image_that_the_segmenter_did_not_read_is_not_reported_as_without_findings(
     tmp_path: Path,
 ) -> None:
     study = case(tmp_path, {FOUR_VIEWS[0]: 1, FOUR_VIEWS[1]: 0})
-    assert [item.kind for item in study.build()] == [ObjectKind.SEG, ObjectKind.SEG, ObjectKind.SR]
+    assert [item.kind for item in study.build()] == [ObjectKind.SEG, ObjectKind.SR]
     skip = Skip("segmenter", ModelTask.SEGMENT, Reason.MODEL_LATERALITY)
     left = next(item for item in study.result.images if item.facts.laterality is Laterality.LEFT)
     images = [
@@ -151,30 +158,40 @@ def test_a_missing_or_swapped_source_file_is_refused(tmp_path: Path) -> None:
         replace(study, paths={uid: other}).build()
 
 
-EVERYTHING = tuple(ObjectKind)
+EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
+EVERY_FORM = tuple(SegmentationForm)
 TWO_VIEWS = {FOUR_VIEWS[1]: 1, FOUR_VIEWS[2]: 0}
 
 
 def test_only_what_is_wanted_is_built_besides_segmentations_and_report(tmp_path: Path) -> None:
     study = case(tmp_path, TWO_VIEWS)
-    always = [ObjectKind.SEG, ObjectKind.SEG, ObjectKind.SR]
+    always = [ObjectKind.SEG, ObjectKind.SR]
     assert [item.kind for item in study.build(wanted=())] == always
-    for kind, count in ((ObjectKind.SC, 2), (ObjectKind.GSPS, 2), (ObjectKind.KOS, 1)):
+    for kind, count in (
+        (ObjectKind.SC, 2),
+        (ObjectKind.GSPS, 2),
+        (ObjectKind.KOS, 1),
+        (ObjectKind.PDF, 1),
+    ):
         assert [item.kind for item in study.build(wanted=(kind,))] == always + [kind] * count
 
 
 def test_whatever_is_wanted_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     study = case(tmp_path, TWO_VIEWS)
-    first, second = study.build(wanted=EVERYTHING), study.build(wanted=EVERYTHING)
+    first, second = (study.build(wanted=EVERYTHING, forms=EVERY_FORM) for _ in range(2))
     assert {item.kind for item in first} == set(EVERYTHING)
+    assert {item.form for item in first} == {None, *EVERY_FORM}
     assert [item.part10 for item in first] == [item.part10 for item in second]
 
 
 def test_whatever_is_stored_is_not_built_again(tmp_path: Path) -> None:
     study = case(tmp_path, TWO_VIEWS)
-    stored = {item.sop_instance_uid: item.part10 for item in study.build(wanted=EVERYTHING)}
+    stored = {
+        item.sop_instance_uid: item.part10
+        for item in study.build(wanted=EVERYTHING, forms=EVERY_FORM)
+    }
     later = replace(PROVENANCE, created_at=PROVENANCE.created_at.replace(year=2027))
-    again = study.build(later, stored.get, EVERYTHING)
+    again = study.build(later, stored.get, EVERYTHING, EVERY_FORM)
     assert {item.sop_instance_uid: item.part10 for item in again} == stored
 
 
@@ -187,7 +204,29 @@ def test_other_models_make_other_objects_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_series_sort_behind_the_images_and_no_two_share_a_number(tmp_path: Path) -> None:
-    built = case(tmp_path, FINDINGS).build(wanted=EVERYTHING)
+    built = case(tmp_path, FINDINGS).build(wanted=EVERYTHING, forms=EVERY_FORM)
     numbers = [int(item.dataset.SeriesNumber) for item in built]
     assert min(numbers) > 90_000
     assert len(set(numbers)) == len(numbers) == len({item.series_instance_uid for item in built})
+
+
+def test_forms_have_segmentations_and_a_report_of_their_own(tmp_path: Path) -> None:
+    built = case(tmp_path, TWO_VIEWS).build(wanted=EVERYTHING, forms=EVERY_FORM)
+    of_form = {
+        form: [item.kind for item in built if item.form is form] for form in SegmentationForm
+    }
+    SEG, SR, KOS = ObjectKind.SEG, ObjectKind.SR, ObjectKind.KOS
+    assert of_form[SegmentationForm.BINARY] == [SEG, SR, KOS]
+    assert of_form[SegmentationForm.LABELMAP] == [SEG, SR, KOS]
+    # The map of an image without findings is a result too.
+    assert of_form[SegmentationForm.FRACTIONAL] == [SEG, SEG, SR, KOS]
+    assert len({item.sop_instance_uid for item in built}) == len(built)
+    for report in (item for item in built if item.kind is SR):
+        named = {
+            str(item.ReferencedSOPInstanceUID)
+            for item in walk(report.dataset)
+            if "ReferencedSOPInstanceUID" in item
+        }
+        for item in built:
+            if item.kind is SEG:
+                assert (item.sop_instance_uid in named) == (item.form is report.form)

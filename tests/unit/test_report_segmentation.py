@@ -11,11 +11,12 @@ import pytest
 from highdicom.seg import segread
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGLSLossless, RLELossless
 
-from oncopixel_pacs.domain import Laterality, ObjectKind, View
+from oncopixel_pacs.domain import Laterality, ObjectKind, SegmentationForm, View
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.segmentation import (
-    NO_FINDING_LABEL,
+    MAP_LABEL,
     ObjectUids,
     build_segmentation,
     display_colour,
@@ -85,13 +86,67 @@ def test_viewers_and_readers_find_what_they_need(tmp_path: Path) -> None:
     assert segread(io.BytesIO(part10)).number_of_segments == 1
 
 
-def test_an_image_without_finding_gets_one_segment_without_pixels(tmp_path: Path) -> None:
-    dataset, _ = only_segmentation(case(tmp_path, {RIGHT_MLO: 0}))
+def test_an_image_without_finding_gets_none_but_its_map(tmp_path: Path) -> None:
+    study = case(tmp_path, {RIGHT_MLO: 0})
+    assert [item.kind for item in study.build()] == [ObjectKind.SR]
+    (dataset,) = segmentations(study, SegmentationForm.FRACTIONAL)
     (segment,) = dataset.SegmentSequence
-    assert segment.SegmentLabel == NO_FINDING_LABEL
-    assert "no lesion candidate was found" in segment.SegmentDescription
+    assert segment.SegmentLabel == MAP_LABEL
+    assert "no lesion candidate(s) reached the operating point" in segment.SegmentDescription
     assert "TrackingUID" not in segment
-    assert not dataset.pixel_array.any()
+
+
+def segmentations(study: Case, form: SegmentationForm) -> list[Dataset]:
+    return [
+        dcmread(io.BytesIO(item.part10))
+        for item in study.build(forms=(form,))
+        if item.kind is ObjectKind.SEG
+    ]
+
+
+def test_the_fractional_form_holds_the_probabilities_as_the_model_gave_them(
+    tmp_path: Path,
+) -> None:
+    study = case(tmp_path, {RIGHT_MLO: 2})
+    (dataset,) = segmentations(study, SegmentationForm.FRACTIONAL)
+    (uid,) = study.labels
+    labels, given = study.labels[uid], study.probabilities(uid)
+    assert (dataset.SegmentationType, dataset.SegmentationFractionalType) == (
+        "FRACTIONAL",
+        "PROBABILITY",
+    )
+    assert dataset.MaximumFractionalValue == 255
+    assert dataset.file_meta.TransferSyntaxUID == JPEGLSLossless
+    frames = dataset.pixel_array
+    for number in (1, 2):
+        assert np.array_equal(frames[number - 1], np.where(labels == number, given, 0))
+    assert np.array_equal(frames[2], given)
+    assert [item.SegmentLabel for item in dataset.SegmentSequence][-1] == MAP_LABEL
+
+
+def test_the_label_map_holds_the_number_of_each_finding_and_lists_no_background(
+    tmp_path: Path,
+) -> None:
+    study = case(tmp_path, {RIGHT_MLO: 3})
+    (dataset,) = segmentations(study, SegmentationForm.LABELMAP)
+    (labels,) = study.labels.values()
+    assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+    assert dataset.file_meta.TransferSyntaxUID == RLELossless
+    assert np.array_equal(dataset.pixel_array, labels)
+    assert [item.SegmentNumber for item in dataset.SegmentSequence] == [1, 2, 3]
+    assert dataset.PixelPaddingValue == 0
+
+
+def test_a_probability_map_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) -> None:
+    study = case(tmp_path, {RIGHT_MLO: 1})
+    (image,) = study.result.images
+    source = read_source(next(iter(study.paths.values())))
+    (labels,) = study.labels.values()
+    for wrong in (None, np.zeros((3, 3), np.uint8)):
+        with pytest.raises(ResultRejected, match="no probability map of its size"):
+            build_segmentation(
+                source, image, labels, PROVENANCE, UIDS, SegmentationForm.FRACTIONAL, wrong
+            )
 
 
 def test_research_use_stands_at_the_head(tmp_path: Path) -> None:

@@ -8,19 +8,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
 from oncopixel_pacs.domain import Laterality, ObjectKind, View
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.dataset_rules import walk
-from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.validation import check
 from tests.report_builders import FOUR_VIEWS, Case, case
 
 SEG, SR, SC, PR = ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC, ObjectKind.GSPS
-KO = ObjectKind.KOS
+KO, PDF = ObjectKind.KOS, ObjectKind.PDF
 Mutation = Callable[[Dataset], None]
 
 
@@ -75,8 +78,24 @@ def cut_pixels(dataset: Dataset) -> None:
     dataset.PixelData = dataset.PixelData[:100]
 
 
-def claim_no_finding(dataset: Dataset) -> None:
-    dataset.SegmentSequence[0].SegmentLabel = "Searched - no lesion found"
+def claim_a_map(dataset: Dataset) -> None:
+    dataset.SegmentSequence[-1].SegmentLabel = "Lesion probability"
+
+
+def move_pixels(dataset: Dataset) -> None:
+    """Every frame ten rows further down."""
+    frames = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")
+    size = dataset.Rows * dataset.Columns * dataset.NumberOfFrames
+    moved = np.roll(frames[:size].reshape(-1, dataset.Rows, dataset.Columns), 10, axis=1)
+    dataset.PixelData = np.packbits(moved, bitorder="little").tobytes()
+
+
+def other_probability(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentDescription = "Probability of malignancy 12.3%."
+
+
+def other_view(dataset: Dataset) -> None:
+    dataset.SeriesDescription = dataset.SeriesDescription.replace("R MLO", "R CC")
 
 
 def swap_frames(dataset: Dataset) -> None:
@@ -205,6 +224,64 @@ def claim_no_text(dataset: Dataset) -> None:
 
 def grey(dataset: Dataset) -> None:
     dataset.PhotometricInterpretation = "YBR_FULL"
+
+
+def blacken(dataset: Dataset) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (dataset.Columns, dataset.Rows)).save(out, "JPEG", subsampling="4:2:2")
+    dataset.PixelData = encapsulate([out.getvalue()])
+
+
+def claim_no_loss(dataset: Dataset) -> None:
+    dataset.LossyImageCompression = "00"
+
+
+def other_patient_page(dataset: Dataset) -> None:
+    dataset.SourceInstanceSequence[0].ReferencedSOPInstanceUID = "2.25.9"
+
+
+def no_pdf(dataset: Dataset) -> None:
+    dataset.EncapsulatedDocument = b"0" * len(dataset.EncapsulatedDocument)
+
+
+def half_a_pdf(dataset: Dataset) -> None:
+    half = dataset.EncapsulatedDocumentLength // 4 * 2
+    dataset.EncapsulatedDocument = dataset.EncapsulatedDocument[:half]
+    dataset.EncapsulatedDocumentLength = half
+
+
+def miscounted_pdf(dataset: Dataset) -> None:
+    dataset.EncapsulatedDocumentLength -= 4
+
+
+def plain_title(dataset: Dataset) -> None:
+    dataset.DocumentTitle = "Report"
+
+
+def other_outcome(dataset: Dataset) -> None:
+    item = of_code(dataset, "111017")
+    item.ConceptCodeSequence[0].CodeValue = "111241"
+
+
+def nothing_analysed(dataset: Dataset) -> None:
+    of_code(dataset, "111017").ConceptCodeSequence[0].CodeValue = "111245"
+
+
+def move_outline(dataset: Dataset) -> None:
+    """Outlines of findings, in the report alone, ten pixels further to the right."""
+    for item in walk(dataset):
+        if item.get("ValueType") == "SCOORD" and len(item.GraphicData) == 10:
+            columns = item.GraphicData[::2]
+            if max(columns) < dataset_columns(dataset):
+                item.GraphicData = [
+                    value + (10 if index % 2 == 0 else 0)
+                    for index, value in enumerate(item.GraphicData)
+                ]
+
+
+def dataset_columns(dataset: Dataset) -> float:
+    columns = of_code(dataset, "110911")
+    return float(columns.MeasuredValueSequence[0].NumericValue)
 
 
 def second_source(dataset: Dataset) -> None:
@@ -350,7 +427,10 @@ MUTATIONS = [
     (SEG, other_side_of_segments, "finding R MLO 1 of the segmentation is not so in the report"),
     (SEG, erase_pixels, "segment 1 has no pixels"),
     (SEG, cut_pixels, "too short"),
-    (SEG, claim_no_finding, "segment 1 has pixels"),
+    (SEG, claim_a_map, "map of probabilities is not its last segment"),
+    (SEG, move_pixels, "lies elsewhere than its pixels"),
+    (SEG, other_probability, "probability of a finding is not the same"),
+    (SEG, other_view, "another side or view than the report says"),
     (SEG, swap_frames, "frames do not follow"),
     (SEG, add_frame_of_reference, "Frame of Reference"),
     (SEG, drop_orientation, "Plane Orientation is missing"),
@@ -379,15 +459,25 @@ MUTATIONS = [
     (SR, no_evidence, "but no evidence"),
     (SR, other_template, "not TID 1500"),
     (SR, no_groups, "no measurement group"),
+    (SR, nothing_analysed, "though nothing was analysed"),
+    (SR, move_outline, "lies elsewhere than its pixels"),
+    (PDF, other_patient_page, "source is not among the images"),
+    (PDF, no_pdf, "no whole PDF"),
+    (PDF, half_a_pdf, "no whole PDF"),
+    (PDF, miscounted_pdf, "length is not that of its document"),
+    (PDF, plain_title, "research use only"),
+    (PDF, rename_patient, "PatientID differs"),
     (SC, claim_original, "that it is derived"),
     (SC, claim_mammogram, "modality is not OT"),
     (SC, claim_no_text, "text is burnt in"),
     (SC, other_laterality, "Laterality differs"),
     (SC, mirror, "Patient Orientation differs"),
-    (SC, grey, "not RGB of 8 bits"),
-    (SC, set_rows, "size of the picture"),
-    (SC, cut_pixels, "size of the picture"),
-    (SC, erase_pixels, "picture is black"),
+    (SC, grey, "not in colour of 8 bits"),
+    (SC, set_rows, "size of the picture|cannot be decoded"),
+    (SC, cut_pixels, "cannot be decoded"),
+    (SC, blacken, "picture is black"),
+    (SC, claim_no_loss, "compressed with loss"),
+    (SC, other_view, "another side or view"),
     (SC, second_source, "more than one image"),
     (SC, unknown_source, "source is not among the images"),
     (SC, rename_patient, "PatientID differs"),

@@ -43,9 +43,12 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
+from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
 
 log = structlog.get_logger()
@@ -211,7 +214,10 @@ class Server:
             analyser=self._device,
             software_version=__version__,
             max_attempts=settings.inference.max_attempts,
-            destinations={item.name: item.objects for item in settings.destinations},
+            destinations={item.name: item for item in settings.destinations},
+            algorithms=algorithms,
+            gate=Gate(Quarantine(store.database), store.files, settings.results, utc_now),
+            retractions=Retractions(store.database),
             queue=queue,
             now=utc_now,
             stopping=self._stopping,
@@ -289,6 +295,7 @@ class Server:
             files=store.files,
             settings=settings,
             algorithms=algorithms,
+            quarantine=Quarantine(store.database),
             models_ready=lambda: None if device is None else device.ready,
             retry=lambda job_id: retry_job(store.ledger, queue, job_id),
             render_overlay=lambda job, image: overlay_png(store, decoder, job, image),

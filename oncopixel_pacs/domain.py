@@ -301,6 +301,25 @@ class ResultObject:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedObject:
+    """One result object that is held back: it, or another of its set, did not pass the gate.
+
+    `problems` says what is wrong with it; empty where the fault is another's.
+    """
+
+    job_id: str
+    kind: ObjectKind
+    sop_instance_uid: str
+    series_description: str
+    path: str
+    sha256: str
+    size_bytes: int
+    problems: tuple[str, ...]
+    held_at: datetime
+    resolved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One result object for one destination.
 

@@ -45,6 +45,7 @@ from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.quarantine import Quarantine
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")
@@ -80,6 +81,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
         pulls=Pulls(store.database),
         files=store.files,
         settings=settings,
+        quarantine=Quarantine(store.database),
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),

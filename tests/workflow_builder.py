@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import make_algorithm
 from conftest import Store
 from mammogram_builder import SCREENING, View2D, write_mammogram
+from numpy.typing import NDArray
 from pydicom import dcmread
+from report_builders import lesion
 
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import (
+    ImageFacts,
     ImageResult,
     Job,
     JobState,
@@ -26,19 +30,26 @@ from oncopixel_pacs.domain import (
     Reason,
     StudyResult,
 )
-from oncopixel_pacs.infer.reading import AnalysisRequest
+from oncopixel_pacs.imaging.geometry import Geometry
+from oncopixel_pacs.infer.label_maps import write_label_map
+from oncopixel_pacs.infer.probability_maps import write_probability_map
+from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import (
     CompletionSettings,
     DeliverySettings,
     DestinationSettings,
     FolderDestination,
+    ResultSettings,
 )
 from oncopixel_pacs.store.associations import AssociationLeases
+from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow import delivery as delivery_module
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
+from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.settling import Reconciler, Settler
 
 ALGORITHMS = (make_algorithm(), make_algorithm(ModelTask.SEGMENT))
@@ -64,6 +75,8 @@ class PretendedModel:
 
     Attributes
     ----------
+    lesions
+        Whether it marks one on each image.
     failures
         Raised one by one before the first answer.
     busy
@@ -76,6 +89,7 @@ class PretendedModel:
 
     failures: list[Exception] = field(default_factory=list)
     reason: Reason | None = None
+    lesions: bool = True
     busy: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
     asked: list[AnalysisRequest] = field(default_factory=list)
@@ -99,7 +113,7 @@ class PretendedModel:
             raise self.ended
         if self.failures:
             raise self.failures.pop(0)
-        images = tuple(self._read(item.facts, item.reason) for item in request.images)
+        images = tuple(self._read(item, request.labels_dir) for item in request.images)
         sides = {i.facts.laterality for i in images if i.analysed and i.facts.laterality}
         return StudyResult(
             study_instance_uid=request.study_instance_uid,
@@ -111,11 +125,27 @@ class PretendedModel:
             timings_seconds={"classify": 0.1},
         )
 
-    def _read(self, facts: object, reason: Reason | None) -> ImageResult:
-        reason = self.reason or reason
+    def _read(self, asked: RequestedImage, labels_dir: Path) -> ImageResult:
+        reason = self.reason or asked.reason
         if reason is not None:
-            return ImageResult(facts, reason=reason)  # type: ignore[arg-type]
-        return ImageResult(facts, probability=0.25)  # type: ignore[arg-type]
+            return ImageResult(asked.facts, reason=reason)
+        if not self.lesions:
+            return ImageResult(asked.facts, probability=0.25)
+        finding, region = lesion(asked.facts, 1)
+        labels = np.zeros((asked.facts.rows, asked.facts.columns), np.uint8)
+        labels[region] = 1
+        write_label_map(labels_dir, asked.facts.sop_instance_uid, labels)
+        self._keep_probabilities(asked.facts, labels, labels_dir)
+        return ImageResult(asked.facts, probability=0.25, findings=(finding,))
+
+    def _keep_probabilities(
+        self, facts: ImageFacts, labels: NDArray[np.uint8], labels_dir: Path
+    ) -> None:
+        shape = (facts.rows, facts.columns)
+        whole = Geometry(shape, (0, 0, *shape), False, shape, shape)
+        probability = np.where(labels > 0, 0.8, 0.05).astype(np.float32)
+        breast = np.ones(shape, dtype=bool)
+        write_probability_map(labels_dir, facts.sop_instance_uid, probability, breast, whole)
 
 
 @dataclass
@@ -179,6 +209,8 @@ class Works:
     destinations: tuple[DestinationSettings, ...] = ()
     completion: CompletionSettings = CompletionSettings(quiet_seconds=0, settle_seconds=0)
     delivery: DeliverySettings = DeliverySettings(first_retry_seconds=0.1, max_retry_seconds=0.2)
+    # The validators have tests of their own; here they would take most of the time.
+    results: ResultSettings = ResultSettings(validators="off")
     max_attempts: int = 3
     executor_name: str = "host"
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -214,7 +246,10 @@ class Works:
             analyser=self.model,
             software_version="0.0.1",
             max_attempts=self.max_attempts,
-            destinations={item.name: item.objects for item in self.destinations},
+            destinations={item.name: item for item in self.destinations},
+            algorithms=ALGORITHMS,
+            gate=Gate(Quarantine(self.store.database), self.store.files, self.results, utc_now),
+            retractions=Retractions(self.store.database),
             queue=self.queue,
             now=utc_now,
             stopping=self.stopping,

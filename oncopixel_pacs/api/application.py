@@ -20,6 +20,7 @@ from oncopixel_pacs.api import (
     problems,
     pull_pages,
     pulls,
+    quarantine,
     studies,
 )
 from oncopixel_pacs.api.access import TokenGuard
@@ -34,6 +35,11 @@ _DESCRIPTION = f"""{RESEARCH_NOTICE}
 Status of an open mammography AI server: what was received, what was done with it, and where the
 results went. Times are UTC. Lists are paged by cursor. Errors are problem documents (RFC 9457).
 Where tokens are configured, send `Authorization: Bearer TOKEN`."""
+
+
+_SITE = (studies, pulls, jobs, models, destinations, peers, quarantine, health)
+_PEOPLE = (pages, peer_pages, pull_pages)
+_DICOMWEB = (search, retrieve, frames, rendered)
 
 
 def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
@@ -57,10 +63,7 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.overlays = OverlayShelf(parts)
-    site = (studies, pulls, jobs, models, destinations, peers, health)
-    people = (pages, peer_pages, pull_pages)
-    dicomweb = (search, retrieve, frames, rendered)
-    for module in (*site, *people, *dicomweb):
+    for module in (*_SITE, *_PEOPLE, *_DICOMWEB):
         app.include_router(module.router)
     for router in routers:
         app.include_router(router)

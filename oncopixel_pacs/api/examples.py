@@ -19,6 +19,7 @@ DELIVERY: dict[str, Any] = {
     "error": "",
     "next_attempt_at": None,
     "finished_at": "2026-03-02T09:31:07Z",
+    "retracted_by": "",
 }
 OBJECT: dict[str, Any] = {
     "kind": "seg",
@@ -29,6 +30,7 @@ OBJECT: dict[str, Any] = {
     "series_description": "OncoPixel lesions R CC (research use only)",
     "size_bytes": 41230,
     "sha256": "9f2c" * 16,
+    "form": "binary",
     "deliveries": [DELIVERY],
 }
 FINDING: dict[str, Any] = {
@@ -111,6 +113,17 @@ JOB: dict[str, Any] = {
     "steps": [STEP],
     "result": RESULT,
     "objects": [OBJECT],
+}
+QUARANTINED: dict[str, Any] = {
+    "job_id": _JOB_ID,
+    "kind": "seg",
+    "sop_instance_uid": _SEG,
+    "series_description": "AI SEG R MLO - RESEARCH USE ONLY",
+    "size_bytes": 41230,
+    "sha256": "9f2c" * 16,
+    "path": "quarantine/1c/1c0b6e5d7f2a4b9c8d3e6f7081a2b3c4-9f2c9f2c9f2c9f2c9f2c9f2c9f2c9f2c.dcm",
+    "problems": ["AI SEG R MLO - RESEARCH USE ONLY: Rows differs from its source"],
+    "held_at": "2026-03-02T09:31:05Z",
 }
 HEADER: dict[str, Any] = {
     "patient_name": "EXAMPLE^JANE",

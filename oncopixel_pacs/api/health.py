@@ -66,7 +66,7 @@ class ApiRoot(BaseModel):
 @router.get("/api/v1", summary="What this server is", responses=documented())
 def show_root(parts: Parts) -> ApiRoot:
     """Version, notice and the paths to start from."""
-    names = ("studies", "jobs", "models", "destinations", "peers")
+    names = ("studies", "jobs", "models", "destinations", "peers", "quarantine")
     return ApiRoot(
         version=parts.version,
         started_at=parts.started_at,
@@ -140,7 +140,7 @@ def _check_disk(parts: ApiParts) -> str:
 
 def alarms(parts: ApiParts) -> tuple[str, ...]:
     """Say what a person must see to, on every page until it is done."""
-    found = [parts.free_space.alarm()]
+    found = [parts.free_space.alarm(), parts.quarantine.alarm()]
     try:
         certificate = _certificate(parts)
         found.append(certificate.alarm(parts.now()) if certificate is not None else "")

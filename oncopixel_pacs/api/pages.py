@@ -122,6 +122,7 @@ def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
         "job.html",
         job=job,
         study=study,
+        held=parts.quarantine.of_job(job_id),
         retryable=job.state in RETRYABLE,
         seconds=seconds_between(job.created_at, job.finished_at),
         step_seconds={

@@ -19,6 +19,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class ApiParts:
     ----------
     free_space
         Room for new images; below its watermark an alarm stands on every page.
+    quarantine
+        Results that are held back; while there are any, an alarm stands on every page.
     models_ready
         Whether the models are loaded; ``None`` when another process runs them.
     retry
@@ -46,6 +49,7 @@ class ApiParts:
     files: FileStore
     search: Search
     settings: Settings
+    quarantine: Quarantine
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]
     retry: Callable[[str], Job]

@@ -26,6 +26,7 @@ from oncopixel_pacs.domain import (
     Reason,
     ResultObject,
     Skip,
+    SegmentationForm,
     Step,
     StepName,
     StepState,
@@ -59,6 +60,8 @@ class DeliveryAnswer(BaseModel):
     error: str
     next_attempt_at: datetime | None
     finished_at: datetime | None
+    retracted_by: str
+    """SOP Instance UID of the rejection note that took the object back there; mostly empty."""
 
 
 class ObjectAnswer(BaseModel):
@@ -74,6 +77,8 @@ class ObjectAnswer(BaseModel):
     series_description: str
     size_bytes: int
     sha256: str
+    form: SegmentationForm | None
+    """Of the segmentations that it is or refers to; null where it is neither."""
     deliveries: tuple[DeliveryAnswer, ...]
 
     @classmethod
@@ -88,6 +93,7 @@ class ObjectAnswer(BaseModel):
             series_description=item.series_description,
             size_bytes=item.size_bytes,
             sha256=item.sha256,
+            form=item.form,
             deliveries=tuple(
                 DeliveryAnswer.model_validate(sent)
                 for sent in deliveries

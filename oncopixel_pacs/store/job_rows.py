@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from oncopixel_pacs.domain import DeliveryState, Job, ResultObject, StepName, StepState
+from oncopixel_pacs.domain import (
+    DeliveryState,
+    Job,
+    JobState,
+    ObjectKind,
+    Reason,
+    ResultObject,
+    StepName,
+    StepState,
+)
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.rows import to_job
 from oncopixel_pacs.store.tables import DeliveryRow, JobObjectRow, JobRow, ObjectRow, StepRow
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """A rejection note and what it takes back, each by SOP Instance UID."""
+
+    note_uid: str
+    taken_back: tuple[str, ...]
+
 
 #: A delivery in one of these states is not over.
 OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
@@ -44,11 +63,28 @@ def end_step(
     row.detail = dict(detail or {})
 
 
+def verdict(row: JobRow) -> JobState:
+    """State in which a job ends whose results are all delivered."""
+    reasons = [image.get("reason") for image in (row.result or {}).get("images", ())]
+    if not reasons or None in reasons:
+        return JobState.DONE
+    failed = Reason.ANALYSIS_FAILED in reasons
+    return JobState.FAILED if failed else JobState.NOT_ANALYSED
+
+
 def object_uids(session: Session, job_id: str) -> Sequence[str]:
     """List what a job has written."""
     return session.exec(
         select(JobObjectRow.sop_instance_uid).where(JobObjectRow.job_id == job_id)
     ).all()
+
+
+def was_queued(session: Session, destination: str, item: ResultObject) -> bool:
+    """Whether a rejection note was for this destination: no profile chooses it again."""
+    return (
+        item.kind is ObjectKind.REJECTION
+        and session.get(DeliveryRow, (destination, item.sop_instance_uid)) is not None
+    )
 
 
 def add_object(session: Session, job_id: str, item: ResultObject, position: int) -> bool:
@@ -64,6 +100,7 @@ def add_object(session: Session, job_id: str, item: ResultObject, position: int)
                 path=item.path,
                 sha256=item.sha256,
                 size_bytes=item.size_bytes,
+                form=item.form,
             )
         )
         session.flush()
@@ -76,7 +113,7 @@ def add_object(session: Session, job_id: str, item: ResultObject, position: int)
 
 
 def queue_deliveries(
-    session: Session, destination: str, objects: list[ResultObject], new: Collection[str]
+    session: Session, destination: str, objects: Sequence[ResultObject], new: Collection[str]
 ) -> bool:
     """Queue what a destination has not taken; returns whether it has anything to take."""
     waiting = False
@@ -95,6 +132,15 @@ def queue_deliveries(
             row.state = DeliveryState.QUEUED
         waiting = waiting or row.state in OPEN
     return waiting
+
+
+def retract(session: Session, notes: Mapping[str, Retraction]) -> None:
+    """Note at each destination which note takes back which results."""
+    for destination, retraction in notes.items():
+        for uid in retraction.taken_back:
+            row = session.get(DeliveryRow, (destination, uid))
+            if row is not None:
+                row.retracted_by = retraction.note_uid
 
 
 def deliveries_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[DeliveryRow]]:

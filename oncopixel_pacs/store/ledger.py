@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
@@ -16,6 +17,7 @@ from oncopixel_pacs.domain import (
     ObjectKind,
     Page,
     ResultObject,
+    SegmentationForm,
     StepName,
     StepState,
     StudyResult,
@@ -25,6 +27,7 @@ from oncopixel_pacs.store.catalogue import Enqueue, decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import (
     OPEN,
+    Retraction,
     add_object,
     complete_jobs,
     deliveries_of,
@@ -32,6 +35,9 @@ from oncopixel_pacs.store.job_rows import (
     job_row,
     object_uids,
     queue_deliveries,
+    retract,
+    verdict,
+    was_queued,
 )
 from oncopixel_pacs.store.rows import dump_result, to_delivery, to_job, to_object
 from oncopixel_pacs.store.tables import (
@@ -174,6 +180,11 @@ class Ledger:
         with self._database.write() as session:
             job_row(session, job_id).result = dump_result(result)
 
+    def note_error(self, job_id: str, error: str) -> None:
+        """Say what went wrong with a job that goes on, to report it."""
+        with self._database.write() as session:
+            job_row(session, job_id).error = error
+
     def finish(self, job_id: str, state: JobState, now: datetime, error: str = "") -> None:
         """Move a job to a final state."""
         with self._database.write() as session:
@@ -205,7 +216,7 @@ class Ledger:
                     JobRow.revision < job.revision,
                     ObjectRow.kind == kind,
                 )
-                .order_by(col(JobRow.revision))
+                .order_by(col(JobRow.revision), col(JobObjectRow.position))
             ).all()
             return tuple(to_object(row) for row in rows)
 
@@ -216,30 +227,48 @@ class Ledger:
         destinations: Mapping[str, Collection[ObjectKind]],
         now: datetime,
         enqueue: EnqueueDelivery,
+        *,
+        forms: Mapping[str, SegmentationForm] = MappingProxyType({}),
+        retractions: Mapping[str, Retraction] = MappingProxyType({}),
     ) -> None:
         """Record a job's result objects and queue their deliveries, in one transaction.
 
         An object that an earlier revision delivered already is not sent twice; one that it
-        could not deliver is tried again. A job with nothing to send is done.
+        could not deliver is tried again. A job with nothing to send is over.
 
         Parameters
         ----------
         destinations
             Kinds of objects that each destination takes, by name.
+        forms
+            Form of segmentations that each destination takes; binary where it is not named.
+        retractions
+            Rejection note for each destination that has results which no longer hold.
         """
         with self._database.write() as session:
+            before = len(object_uids(session, job_id))
             new = {
                 item.sop_instance_uid
-                for position, item in enumerate(objects)
+                for position, item in enumerate(objects, start=before)
                 if add_object(session, job_id, item, position)
             }
-            open_at = [
-                name
-                for name, kinds in destinations.items()
-                if queue_deliveries(session, name, [o for o in objects if o.kind in kinds], new)
-            ]
+            retract(session, retractions)
+            open_at = []
+            for name, kinds in destinations.items():
+                form = forms.get(name, SegmentationForm.BINARY)
+                note = retractions[name].note_uid if name in retractions else ""
+                wanted = [
+                    item
+                    for item in objects
+                    if (item.kind in kinds and item.form in (None, form))
+                    or item.sop_instance_uid == note
+                    or was_queued(session, name, item)
+                ]
+                if queue_deliveries(session, name, wanted, new):
+                    open_at.append(name)
             row = job_row(session, job_id)
-            row.state = JobState.DELIVERING if open_at else JobState.DONE
+            row.written = True
+            row.state = JobState.DELIVERING if open_at else verdict(row)
             row.finished_at = None if open_at else now
             if not open_at:
                 end_step(session, job_id, StepName.DELIVER, now, StepState.DONE)
@@ -296,15 +325,16 @@ class Ledger:
             job = job_row(session, job_id)
             if job.state != JobState.DELIVERING:
                 return True
-            job.state = JobState.FAILED if failed else JobState.DONE
+            job.state = JobState.FAILED if failed else verdict(job)
             job.finished_at = now
             if failed:
-                job.error = (
+                job.error = f"{job.error} ".lstrip() + (
                     f"Not every result was delivered to {', '.join(failed)}; "
                     "see the deliveries for the reasons, then retry the job."
                 )
             state = StepState.FAILED if failed else StepState.DONE
-            end_step(session, job_id, StepName.DELIVER, now, state, error=job.error)
+            error = job.error if failed else ""
+            end_step(session, job_id, StepName.DELIVER, now, state, error=error)
             return True
 
     def restart(
@@ -312,7 +342,8 @@ class Ledger:
     ) -> Job:
         """Queue a job again; failed deliveries start anew with the same bytes.
 
-        A job that has written nothing yet is analysed anew as well.
+        A job that has written nothing yet, or of which nothing could be analysed, is analysed
+        anew as well.
 
         Parameters
         ----------
@@ -330,9 +361,9 @@ class Ledger:
                 raise ConfigurationError(
                     f"Job {job_id} is {row.state}; only {', '.join(states)} jobs start again."
                 )
-            if not object_uids(session, job_id):
+            if not row.written or verdict(row) is not JobState.DONE:
                 # Nothing came of it: the images are read again.
-                row.result = None
+                row.result, row.written = None, False
             row.state = JobState.QUEUED
             row.run += 1
             row.error = ""

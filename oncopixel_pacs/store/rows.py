@@ -17,6 +17,7 @@ from oncopixel_pacs.domain import (
     JobState,
     ObjectKind,
     ResultObject,
+    SegmentationForm,
     Step,
     StepName,
     StepState,
@@ -127,6 +128,7 @@ def to_object(row: ObjectRow) -> ResultObject:
         path=row.path,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
+        form=None if row.form is None else SegmentationForm(row.form),
     )
 
 
@@ -141,6 +143,7 @@ def to_delivery(row: DeliveryRow) -> Delivery:
         error=row.error,
         next_attempt_at=row.next_attempt_at,
         finished_at=row.finished_at,
+        retracted_by=row.retracted_by,
     )
 
 
@@ -172,6 +175,7 @@ def to_job(
         result=None if row.result is None else _RESULT.validate_python(row.result),
         objects=tuple(to_object(item) for item in objects),
         deliveries=sent,
+        written=row.written,
     )
 
 

@@ -31,6 +31,8 @@ MODALITY_OF_KIND = {
     ObjectKind.SC: "OT",
     ObjectKind.GSPS: "PR",
     ObjectKind.KOS: "KO",
+    ObjectKind.PDF: "DOC",
+    ObjectKind.REJECTION: "KO",
 }
 #: Columns of a study that hold casefolded text.
 _FOLDED = frozenset({"patient_name", "study_description", "referring_physician_name"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Index, UniqueConstraint, text
+from sqlalchemy import JSON, Column, DateTime, Dialect, Index, UniqueConstraint, false, text
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -115,6 +115,7 @@ class JobRow(SQLModel, table=True):
     finished_at: datetime | None = _moment(nullable=True)
     error: str = ""
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    written: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class StepRow(SQLModel, table=True):
@@ -145,6 +146,7 @@ class ObjectRow(SQLModel, table=True):
     path: str
     sha256: str
     size_bytes: int
+    form: str | None = None
 
 
 class JobObjectRow(SQLModel, table=True):
@@ -172,6 +174,26 @@ class DeliveryRow(SQLModel, table=True):
     error: str = ""
     next_attempt_at: datetime | None = _moment(nullable=True)
     finished_at: datetime | None = _moment(nullable=True)
+    retracted_by: str = _key(index=False)
+
+
+class QuarantineRow(SQLModel, table=True):
+    """One result object that did not pass the gate, or whose set did not."""
+
+    __tablename__ = "quarantine"
+    __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid", "sha256"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    job_id: str = Field(foreign_key="job.id")
+    kind: str
+    sop_instance_uid: str = Field(max_length=64)
+    series_description: str
+    path: str
+    sha256: str
+    size_bytes: int
+    problems: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    held_at: datetime = _moment()
+    resolved_at: datetime | None = _moment(nullable=True, index=True)
 
 
 class AssociationLeaseRow(SQLModel, table=True):

@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
-import numpy as np
 import structlog
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
+from oncopixel_pacs.destination_settings import DestinationProfile
 from oncopixel_pacs.domain import (
+    Algorithm,
     Job,
     JobState,
     ObjectKind,
     ResultObject,
+    SegmentationForm,
     StepName,
     StudyResult,
 )
 from oncopixel_pacs.errors import AnalysisFailed, OncoPixelError, OutOfResources
 from oncopixel_pacs.infer.label_maps import read_label_map
+from oncopixel_pacs.infer.probability_maps import read_probability_map
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
+from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.provenance import Provenance
-from oncopixel_pacs.report.result_objects import BuiltObject, build_result_objects
-from oncopixel_pacs.report.validation import check
+from oncopixel_pacs.report.rejection_note import rejected_uids
+from oncopixel_pacs.report.result_objects import Maps, build_result_objects, build_retraction
 from oncopixel_pacs.route import why_not
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.job_rows import Retraction
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow.engine import Interrupted, WorkQueue
+from oncopixel_pacs.workflow.gate import Gate
+from oncopixel_pacs.workflow.outcomes import failed_result, has_failed, kinds_for, sentence_of
 
 log = structlog.get_logger()
 
@@ -62,7 +73,10 @@ class StudySteps:
     analyser: Analyser
     software_version: str
     max_attempts: int
-    destinations: Mapping[str, Collection[ObjectKind]]
+    destinations: Mapping[str, DestinationProfile]
+    algorithms: tuple[Algorithm, ...]
+    gate: Gate
+    retractions: Retractions
     queue: WorkQueue
     now: Callable[[], datetime]
     stopping: threading.Event
@@ -84,7 +98,7 @@ class StudySteps:
         job = self.ledger.job(job_id)
         if job.state.final or self.ledger.current_run(job_id) != run:
             return
-        if job.objects:
+        if job.written:
             self._queue_deliveries(job, job.objects, run)
             return
         self._guard(job_id, StepName.WRITE, lambda: self._write(job, run))
@@ -100,14 +114,13 @@ class StudySteps:
         if any(step.name is StepName.ANALYSE and step.finished_at is None for step in job.steps):
             detail = dict(result.timings_seconds)
             self.ledger.end_step(job.id, StepName.ANALYSE, self.now(), detail)
-        if not any(image.analysed for image in result.images):
-            reasons = {image.reason.sentence for image in result.images if image.reason}
-            self.ledger.finish(
-                job.id,
-                JobState.NOT_ANALYSED,
-                self.now(),
-                "No image could be analysed: " + " ".join(sorted(reasons)),
-            )
+        if result.analysed:
+            return
+        if any(kinds_for(result, self.destinations).values()):
+            self.ledger.note_error(job.id, sentence_of(result))
+            return
+        state = JobState.FAILED if has_failed(result) else JobState.NOT_ANALYSED
+        self.ledger.finish(job.id, state, self.now(), sentence_of(result))
 
     def _attempt(self, job_id: str, request: AnalysisRequest) -> StudyResult:
         for attempt in range(1, self.max_attempts + 1):
@@ -149,42 +162,92 @@ class StudySteps:
     def _write(self, job: Job, run: int) -> None:
         assert job.result is not None  # noqa: S101 - analyse has run, or the job is final
         self.ledger.begin_step(job.id, StepName.WRITE, self.now())
-        started = time.perf_counter()
+        watch = _Stopwatch()
         study = self.catalogue.study(job.study_instance_uid)
         paths = {
             item.facts.sop_instance_uid: self.files.absolute(item.path) for item in study.instances
         }
-        labels_dir = self.files.labels_dir(job.id)
-
-        def read_labels(sop_instance_uid: str) -> np.ndarray | None:
-            return read_label_map(labels_dir, sop_instance_uid)
-
-        built = build_result_objects(
-            job.result,
-            paths,
-            read_labels,
-            Provenance(
-                # As they were when the images were read, whatever runs now.
-                algorithms=job.result.algorithms,
-                software_version=self.software_version,
-                created_at=job.created_at,
-                device=job.result.device,
-            ),
-            self._existing,
-            [dcmread(self.files.absolute(item.path)) for item in self._predecessors(job)],
-            {kind for wanted in self.destinations.values() for kind in wanted},
+        built = self._build(job, job.result, paths)
+        notes, stale = self._retract(job, job.result, paths, built)
+        watch.lap("build")
+        self.gate.require(job, [*built, *notes.values()], paths, stale)
+        watch.lap("validate")
+        # Several destinations may need the same note.
+        objects = {item.sop_instance_uid: self._store(item) for item in (*built, *notes.values())}
+        watch.lap("store")
+        self.ledger.end_step(job.id, StepName.WRITE, self.now(), watch.seconds)
+        self._queue_deliveries(
+            job,
+            tuple(objects.values()),
+            run,
+            {
+                name: Retraction(note.sop_instance_uid, rejected_uids(note.dataset))
+                for name, note in notes.items()
+            },
         )
-        seconds_built = time.perf_counter() - started
-        check(built, paths)
-        seconds_checked = time.perf_counter() - started - seconds_built
-        objects = tuple(self._store(item) for item in built)
-        detail = {
-            "build": seconds_built,
-            "validate": seconds_checked,
-            "store": time.perf_counter() - started - seconds_built - seconds_checked,
+
+    def _build(
+        self, job: Job, result: StudyResult, paths: Mapping[str, Path]
+    ) -> tuple[BuiltObject, ...]:
+        labels_dir = self.files.labels_dir(job.id)
+        wanted = kinds_for(result, self.destinations)
+        forms = {
+            profile.segmentation
+            for name, profile in self.destinations.items()
+            if {ObjectKind.SEG, ObjectKind.SR, ObjectKind.KOS} & set(wanted[name])
         }
-        self.ledger.end_step(job.id, StepName.WRITE, self.now(), detail)
-        self._queue_deliveries(job, objects, run)
+        predecessors = self._predecessors(job) if result.analysed else ()
+        return build_result_objects(
+            result,
+            paths,
+            Maps(
+                lambda uid: read_label_map(labels_dir, uid),
+                lambda uid: read_probability_map(labels_dir, uid),
+            ),
+            self._provenance(job, result),
+            self._existing,
+            [dcmread(self.files.absolute(item.path)) for item in predecessors],
+            {kind for kinds in wanted.values() for kind in kinds},
+            forms=forms or {SegmentationForm.BINARY},
+            card_url=self.gate.settings.model_card_url,
+        )
+
+    def _provenance(self, job: Job, result: StudyResult) -> Provenance:
+        return Provenance(
+            # As they were when the images were read, whatever runs now.
+            algorithms=result.algorithms,
+            software_version=self.software_version,
+            created_at=job.created_at,
+            device=result.device,
+        )
+
+    def _retract(
+        self,
+        job: Job,
+        result: StudyResult,
+        paths: Mapping[str, Path],
+        built: Sequence[BuiltObject],
+    ) -> tuple[dict[str, BuiltObject], list[Dataset]]:
+        """Build the rejection note that each destination needs, and read what it takes back.
+
+        A result that says nothing replaces nothing.
+        """
+        if not result.analysed:
+            return {}, []
+        current = {item.sop_instance_uid for item in built}
+        notes: dict[str, BuiltObject] = {}
+        headers: dict[str, Dataset] = {}
+        for name, items in self.retractions.stale(job, current).items():
+            profile = self.destinations.get(name)
+            if profile is None or not profile.retract:
+                continue
+            for item in items:
+                path = self.files.absolute(item.path)
+                headers[item.sop_instance_uid] = dcmread(path, stop_before_pixels=True)
+            stale = [headers[item.sop_instance_uid] for item in items]
+            provenance = self._provenance(job, result)
+            notes[name] = build_retraction(result, paths, stale, provenance, self._existing)
+        return notes, list(headers.values())
 
     def _store(self, built: BuiltObject) -> ResultObject:
         path, digest = self.files.write(built.part10, "results", built.sop_instance_uid)
@@ -197,28 +260,44 @@ class StudySteps:
             path=path,
             sha256=digest,
             size_bytes=len(built.part10),
+            form=built.form,
         )
 
     def _predecessors(self, job: Job) -> tuple[ResultObject, ...]:
-        """Give the reports that the new ones replace: those of the revision before."""
-        return (
-            *self.ledger.earlier_reports(job)[-1:],
-            *self.ledger.earlier_reports(job, ObjectKind.CAD_SR)[-1:],
-        )
+        """Give the reports that the new ones replace: the newest of each kind and form.
+
+        Those of the same job are from a run that could not analyse the study.
+        """
+        newest: dict[tuple[ObjectKind, SegmentationForm | None], ResultObject] = {}
+        for kind in (ObjectKind.SR, ObjectKind.CAD_SR):
+            own = [item for item in job.objects if item.kind is kind]
+            for item in (*self.ledger.earlier_reports(job, kind), *own):
+                newest[item.kind, item.form] = item
+        return tuple(newest.values())
 
     def _existing(self, sop_instance_uid: str) -> bytes | None:
         held = self.ledger.stored_object(sop_instance_uid)
         return None if held is None else self.files.absolute(held.path).read_bytes()
 
-    def _queue_deliveries(self, job: Job, objects: tuple[ResultObject, ...], run: int) -> None:
-        if self.destinations:
+    def _queue_deliveries(
+        self,
+        job: Job,
+        objects: tuple[ResultObject, ...],
+        run: int,
+        retractions: Mapping[str, Retraction] = MappingProxyType({}),
+    ) -> None:
+        assert job.result is not None  # noqa: S101 - it is what the objects tell
+        kinds = kinds_for(job.result, self.destinations)
+        if any(kinds.values()):
             self.ledger.begin_step(job.id, StepName.DELIVER, self.now())
         self.ledger.add_objects(
             job.id,
             objects,
-            self.destinations,
+            kinds,
             self.now(),
             lambda session, job_id, name: self.queue.enqueue_delivery(session, job_id, run, name),
+            forms={name: profile.segmentation for name, profile in self.destinations.items()},
+            retractions=retractions,
         )
 
     def _guard(self, job_id: str, step: StepName, work: Callable[[], None]) -> None:
@@ -240,4 +319,25 @@ class StudySteps:
 
     def _fail(self, job_id: str, step: StepName, sentence: str) -> None:
         self.ledger.fail_step(job_id, step, self.now(), sentence)
-        self.ledger.finish(job_id, JobState.FAILED, self.now(), sentence)
+        job = self.ledger.job(job_id)
+        if step is StepName.ANALYSE and any(p.report_failed for p in self.destinations.values()):
+            study = self.catalogue.study(job.study_instance_uid)
+            result = failed_result(job, study, self.algorithms, self.analyser.device, sentence)
+            self.ledger.save_result(job_id, result)
+            self._conclude(self.ledger.job(job_id), result)
+            return
+        # What was wrong before is not forgotten for what went wrong in telling it.
+        self.ledger.finish(job_id, JobState.FAILED, self.now(), f"{job.error} {sentence}".strip())
+
+
+class _Stopwatch:
+    """Seconds of each part of a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a part."""
+        now = time.perf_counter()
+        self.seconds[name], self._since = now - self._since, now

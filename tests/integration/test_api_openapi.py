@@ -10,7 +10,16 @@ from conftest import Store
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from oncopixel_pacs.api import destinations, health, models, peers, problems, schemas, study_schemas
+from oncopixel_pacs.api import (
+    destinations,
+    health,
+    models,
+    peers,
+    problems,
+    quarantine,
+    schemas,
+    study_schemas,
+)
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
 from oncopixel_pacs.api.dicomweb.media_types import DICOM_JSON, MULTIPART
@@ -18,7 +27,16 @@ from oncopixel_pacs.api.dicomweb.rendered import PNG
 
 SHAPES = [
     shape
-    for module in (destinations, health, models, peers, problems, schemas, study_schemas)
+    for module in (
+        destinations,
+        health,
+        models,
+        peers,
+        problems,
+        quarantine,
+        schemas,
+        study_schemas,
+    )
     for shape in vars(module).values()
     if isinstance(shape, type) and issubclass(shape, BaseModel) and shape is not BaseModel
     if shape.__module__ == module.__name__
@@ -59,6 +77,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "POST /api/v1/peers",
         "POST /api/v1/peers/rejected/{rejected_id}/allow",
         "DELETE /api/v1/peers/{peer_id}",
+        "GET /api/v1/quarantine",
         "GET /health/live",
         "GET /health/ready",
     }

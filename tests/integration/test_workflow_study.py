@@ -31,8 +31,7 @@ from oncopixel_pacs.domain import (
     StepName,
     StepState,
 )
-from oncopixel_pacs.errors import AnalysisFailed, DeliveryFailed, OutOfResources, ResultRejected
-from oncopixel_pacs.workflow import analysis as analysis_module
+from oncopixel_pacs.errors import AnalysisFailed, DeliveryFailed, OutOfResources
 
 
 @pytest.fixture
@@ -241,7 +240,12 @@ def test_a_late_image_makes_a_second_revision_that_sends_only_what_is_new(
         o.sop_instance_uid for o in second.objects
     }
     assert len(shared) == 1  # the SEG of the first image; the report is a new one
-    assert len(second.objects) == 3
+    assert [item.kind for item in second.objects] == [
+        ObjectKind.SEG,
+        ObjectKind.SEG,
+        ObjectKind.SR,
+        ObjectKind.REJECTION,
+    ]
 
 
 def test_an_archive_that_is_down_gets_the_results_later_without_a_second_analysis(
@@ -419,17 +423,3 @@ def test_nor_does_a_database_that_is_away_for_a_moment(
 
     monkeypatch.setattr(ledger, "save_result", away_once)
     assert works.finished(works.settle().id).state is JobState.DONE
-
-
-def test_a_result_that_does_not_pass_the_gate_is_held_back(
-    works: Works, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def reject(*_: object) -> None:
-        raise ResultRejected("The results were held back: no reason.")
-
-    monkeypatch.setattr(analysis_module, "check", reject)
-    job = works.finished(works.settle().id)
-    assert (job.state, job.error) == (JobState.FAILED, "The results were held back: no reason.")
-    assert states(job)[-1] == (StepName.WRITE, StepState.FAILED, 1)
-    assert job.objects == ()
-    assert not (tmp_path / "out").exists()

@@ -32,7 +32,7 @@ from oncopixel_pacs.receive.open_associations import AssociationWatch
 from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
-from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.settings import ResultSettings, Settings
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -84,6 +84,10 @@ class Store:
     files: FileStore
     catalogue: Catalogue
     ledger: Ledger
+
+    def gate(self, settings: ResultSettings) -> Gate:
+        """Make the gate that results pass before they are kept here."""
+        return Gate(Quarantine(self.database), self.files, settings, utc_now)
 
 
 def open_store(settings: Settings) -> Store:
@@ -203,7 +207,8 @@ class Server:
     def _start_work(
         self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
     ) -> None:
-        settings = self.settings
+        settings, database = self.settings, store.database
+        places = {item.name: item for item in settings.destinations}
         store.files.sweep_writing()
         self._device = DeviceProcess(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
@@ -214,26 +219,21 @@ class Server:
             analyser=self._device,
             software_version=__version__,
             max_attempts=settings.inference.max_attempts,
-            destinations={item.name: item for item in settings.destinations},
+            destinations=places,
             algorithms=algorithms,
-            gate=Gate(Quarantine(store.database), store.files, settings.results, utc_now),
-            retractions=Retractions(store.database),
+            gate=store.gate(settings.results),
+            retractions=Retractions(database),
             queue=queue,
             now=utc_now,
             stopping=self._stopping,
         )
         delivery = DeliverySteps(
-            ledger=store.ledger,
-            files=store.files,
-            destinations={item.name: item for item in settings.destinations},
-            settings=settings.delivery,
-            calling_ae_title=settings.ae_title,
-            now=utc_now,
+            store.ledger, store.files, places, settings.delivery, settings.ae_title, utc_now
         )
         executor = Executor(
-            store.database.engine,
+            database.engine,
             settings.executor,
-            [item.name for item in settings.destinations],
+            list(places),
             Steps(study.analyse, study.write, delivery.deliver),
         )
         self._closing.callback(executor.stop)
@@ -242,13 +242,13 @@ class Server:
         watch = Watch(
             Settler(
                 store.catalogue,
-                AssociationLeases(store.database),
+                AssociationLeases(database),
                 queue,
                 settings.completion,
                 models_digest(algorithms, __version__),
                 utc_now,
             ),
-            Reconciler(store.database, store.ledger, queue, utc_now),
+            Reconciler(database, store.ledger, queue, utc_now),
         )
         watch.start()
         self._closing.callback(watch.stop)

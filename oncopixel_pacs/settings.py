@@ -42,8 +42,6 @@ PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
 BUNDLES = Path(__file__).parent / "bundles"
 
 
-
-
 class ModelSettings(Section):
     """A MONAI bundle that the server runs."""
 

@@ -44,8 +44,8 @@ from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
-from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.search import Search
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")

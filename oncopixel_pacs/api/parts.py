@@ -18,8 +18,8 @@ from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
-from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.search import Search
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from oncopixel_pacs.report.dataset_rules import walk
 TOOLS = ("dciodvfy", "dcentvfy", "dsrdump")
 _OF_ONE_OBJECT = ("dciodvfy", "dsrdump")
 _TIMEOUT_SECONDS = 120.0
-_OUT_OF_TIME = "Error - no answer in time"
+_OUT_OF_TIME = "Error - no answer within the time allowed"
 _UNKNOWN_CLASS = "Information Object Not found"
 # Device UID is part of Contributing Equipment Sequence (PS3.3 C.12.1); dciodvfy does not know.
 # dsrdump says of each key object document that it knows no templates.

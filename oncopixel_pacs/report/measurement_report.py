@@ -130,11 +130,8 @@ def build_measurement_report(
     if any(item.reason is not None for item in result.images):
         dataset.CodingSchemeIdentificationSequence = [codes.scheme_item()]
     evidence = [builder.header(item) for item in (*analysed, *left_out)]
-    evidence += [
-        segmentations[item.facts.sop_instance_uid]
-        for item in analysed
-        if item.facts.sop_instance_uid in segmentations
-    ]
+    of = (item.facts.sop_instance_uid for item in analysed)
+    evidence += [segmentations[uid] for uid in of if uid in segmentations]
     refer_to(dataset, evidence, predecessors)
     return dataset
 

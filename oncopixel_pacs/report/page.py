@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 from fontTools.ttLib import TTFont
 from fpdf import FPDF
+from fpdf.fonts import TTFFont
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -64,7 +65,7 @@ def draw_page(
     page.column(_MARGIN + 2 * _THUMB_WIDTH + 2 * _GAP, top, list(_outcome(result)))
     page.findings(result, top + 2 * _THUMB_HEIGHT + 3 * _GAP)
     page.models(provenance, card_url)
-    return bytes(page.output())
+    return page.finish()
 
 
 class _Page(FPDF):
@@ -80,6 +81,14 @@ class _Page(FPDF):
         self.set_auto_page_break(False)
         self.set_margins(_MARGIN, _MARGIN)
         self.add_page()
+
+    def finish(self) -> bytes:
+        """Write the PDF, and let go of the fonts, which the library leaves open."""
+        content = bytes(self.output())
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()
+        return content
 
     def write_line(
         self,
@@ -283,5 +292,8 @@ def _font(name: str) -> str:
 @cache
 def _characters() -> frozenset[int]:
     """Code points that every font of the page has."""
-    fonts = [TTFont(_font(name), lazy=True) for name in _FONTS.values()]
-    return frozenset.intersection(*(frozenset(font.getBestCmap()) for font in fonts))
+    held = []
+    for name in _FONTS.values():
+        with TTFont(_font(name), lazy=True) as font:
+            held.append(frozenset(font.getBestCmap()))
+    return frozenset.intersection(*held)

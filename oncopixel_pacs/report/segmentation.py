@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
@@ -142,7 +143,7 @@ def build_segmentation(
     header = source.dataset
     shape = (header.Rows, header.Columns)
     label_map = _checked(labels, image, shape)
-    moment = local_time(provenance.created_at, header)
+    moment = local_time(provenance.created_at, header).replace(microsecond=0)
     identification = segment_algorithm(algorithm, provenance)
     dataset = HighdicomSegmentation(
         source_images=[source.anonymous()],
@@ -151,22 +152,15 @@ def build_segmentation(
         fractional_type=SegmentationFractionalTypeValues.PROBABILITY,
         max_fractional_value=MAXIMUM_FRACTION,
         segment_descriptions=_segments(image.findings, identification, form),
-        series_instance_uid=uids.series_instance_uid,
-        series_number=uids.series_number,
-        sop_instance_uid=uids.sop_instance_uid,
-        instance_number=1,
+        **_identity(uids, image, form),
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
         software_versions=provenance.software_version,
         device_serial_number=provenance.serial_number,
-        content_label="AI_LESIONS",
-        content_description=f"{RESEARCH_NOTICE} {image.facts.name}"[:64],
-        content_creator_name="OncoPixel^AI",
         content_date=moment.date(),
-        content_time=moment.time().replace(microsecond=0),
+        content_time=moment.time(),
         series_date=moment.date(),
-        series_time=moment.time().replace(microsecond=0),
-        series_description=series_description(image, form),
+        series_time=moment.time(),
         transfer_syntax_uid=transfer_syntax(ObjectKind.SEG, form),
         pixel_measures=_pixel_measures(header, spacing_mm),
         omit_empty_frames=False,
@@ -176,6 +170,20 @@ def build_segmentation(
     _finish(dataset, header, image.findings, laterality)
     sign(dataset, header, provenance)
     return dataset
+
+
+def _identity(uids: ObjectUids, image: ImageResult, form: SegmentationForm) -> dict[str, Any]:
+    """Name the object, as arguments of the library."""
+    return {
+        "series_instance_uid": uids.series_instance_uid,
+        "series_number": uids.series_number,
+        "sop_instance_uid": uids.sop_instance_uid,
+        "instance_number": 1,
+        "series_description": series_description(image, form),
+        "content_label": "AI_LESIONS",
+        "content_description": f"{RESEARCH_NOTICE} {image.facts.name}"[:64],
+        "content_creator_name": "OncoPixel^AI",
+    }
 
 
 def _pixels(

@@ -38,7 +38,8 @@ def wrong_result_sets(
     Parameters
     ----------
     studies
-        Number of images by Study Instance UID; a set is one SEG per image and one SR.
+        Number of images by Study Instance UID; a set is one report of all of them, and the
+        segmentations that this report refers to.
     received
         Result objects found in the archive, by Study Instance UID.
     """
@@ -46,7 +47,24 @@ def wrong_result_sets(
     for study, images in studies.items():
         headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in received[study]]
         count = Counter(str(header.SOPClassUID) for header in headers)
-        twice = len({str(header.SOPInstanceUID) for header in headers}) != len(headers)
-        if twice or count != Counter({SEG: images, SR: 1}):
+        uids = [str(header.SOPInstanceUID) for header in headers]
+        expected = _named_by_reports(headers)
+        sources = sum(sop_class not in (SEG, SR) for sop_class in expected.values())
+        segmentations = {uid for uid, sop_class in expected.items() if sop_class == SEG}
+        held = {str(h.SOPInstanceUID) for h in headers if h.SOPClassUID == SEG}
+        twice = len(set(uids)) != len(uids)
+        if twice or count[SR] != 1 or held != segmentations or sources != images:
             wrong[study] = count
     return wrong
+
+
+def _named_by_reports(headers: Iterable[pydicom.Dataset]) -> dict[str, str]:
+    """SOP class of what the reports were made from, by SOP Instance UID."""
+    return {
+        str(item.ReferencedSOPInstanceUID): str(item.ReferencedSOPClassUID)
+        for header in headers
+        if header.SOPClassUID == SR
+        for study in header.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }

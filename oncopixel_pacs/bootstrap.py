@@ -42,9 +42,9 @@ from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
-from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retractions import Retractions
+from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue

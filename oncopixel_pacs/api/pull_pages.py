@@ -16,7 +16,7 @@ from oncopixel_pacs.errors import ConfigurationError
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
-_BUSY_SECONDS = 2
+_BUSY_SECONDS = 5
 _ROWS = 50
 
 
@@ -31,7 +31,7 @@ def show_pulls(parts: Parts, pages: Templates, cursor: Cursor = None) -> HTMLRes
         next_cursor=page.next_cursor,
         cursor=cursor,
         sources=parts.settings.sources,
-        # A form that someone is filling in must not be renewed under their hands.
+        # Else never: a form that someone is filling in is not renewed under their hands.
         refresh=_BUSY_SECONDS if busy else None,
         now=parts.now(),
     )

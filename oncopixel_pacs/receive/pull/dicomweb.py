@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser
+from python_multipart.multipart import MultipartCallbacks, MultipartParser
 
 from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
@@ -117,26 +117,41 @@ def _first_part(answer: httpx.Response, source: DicomWebSource) -> Iterator[byte
     if not kind.get_content_type().startswith("multipart/") or not isinstance(boundary, str):
         yield from answer.iter_bytes(_CHUNK_BYTES)
         return
-    pieces: list[bytes] = []
-    parts = 0
-
-    def begin() -> None:
-        nonlocal parts
-        parts += 1
-
-    def keep(data: bytes, start: int, end: int) -> None:
-        if parts == 1:
-            pieces.append(data[start:end])
-
+    part = _Part()
     try:
-        parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": keep})
+        parser = MultipartParser(boundary, part.callbacks)
         for chunk in answer.iter_bytes(_CHUNK_BYTES):
             parser.write(chunk)
-            yield from pieces
-            pieces.clear()
-        parser.finalize()
+            yield from part.take()
     except MultipartParseError as exc:
-        raise _failed(source, "its answer is no multipart message, or was cut short") from exc
+        raise _failed(source, "its answer is no multipart message") from exc
+    if not part.ended:
+        raise _failed(source, "its answer is no multipart message, or was cut short")
+
+
+class _Part:
+    """Gathers the first part of a multipart message while it is parsed."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._pieces: list[bytes] = []
+
+    @property
+    def callbacks(self) -> MultipartCallbacks:
+        """What the parser calls."""
+        return {"on_part_data": self._keep, "on_part_end": self._end}
+
+    def take(self) -> list[bytes]:
+        """Return what came since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def _keep(self, data: bytes, start: int, end: int) -> None:
+        if not self.ended:
+            self._pieces.append(data[start:end])
+
+    def _end(self) -> None:
+        self.ended = True
 
 
 def _remote(item: dict[str, Any]) -> Remote:

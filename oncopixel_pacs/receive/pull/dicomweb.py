@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email.message import Message
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser
+from python_multipart.multipart import MultipartParser
 
 from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
 from oncopixel_pacs.source_settings import DicomWebSource
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _JSON = {"Accept": "application/dicom+json"}
 #: In the transfer syntax that it is stored in: nothing is decoded or encoded for us.

@@ -228,7 +228,13 @@ class Server:
             stopping=self._stopping,
         )
         delivery = DeliverySteps(
-            store.ledger, store.files, places, settings.delivery, settings.ae_title, utc_now
+            store.ledger,
+            store.files,
+            places,
+            settings.delivery,
+            settings.ae_title,
+            utc_now,
+            settings.tls,
         )
         executor = Executor(
             database.engine,

@@ -54,6 +54,8 @@ class CStoreDestination(DestinationProfile):
     port: Port
     ae_title: AeTitle
     """Called AE title."""
+    tls: bool = False
+    """Whether the connection is over TLS, with the certificate of ``[tls]``."""
 
 
 class OrthancDestination(DestinationProfile):

@@ -179,5 +179,6 @@ def _destination_check(settings: Settings, name: str) -> Check:
             item,
             calling_ae_title=settings.ae_title,
             timeout_seconds=settings.delivery.timeout_seconds,
+            tls=settings.tls,
         ),
     )

@@ -7,11 +7,12 @@ from typing import Any
 
 from oncopixel_pacs.deliver import cstore, folder, orthanc
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
-from oncopixel_pacs.settings import DestinationSettings
+from oncopixel_pacs.settings import DestinationSettings, TlsSettings
 
-__all__ = ["Outcome", "OutgoingObject", "echo", "send"]
+__all__ = ["PLAIN", "Outcome", "OutgoingObject", "echo", "send"]
 
-
+#: No certificate, and the system's authorities.
+PLAIN = TlsSettings()
 #: Type of a destination to the module that serves it; each has `send` and `echo` as below.
 COURIERS: Mapping[str, Any] = {"cstore": cstore, "orthanc": orthanc, "folder": folder}
 
@@ -22,6 +23,7 @@ def send(
     *,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsSettings = PLAIN,
 ) -> Iterator[Outcome]:
     """Send stored objects as they are; the same bytes each time.
 
@@ -31,6 +33,8 @@ def send(
         Our AE title; only C-STORE uses it.
     timeout_seconds
         How long the destination may be silent.
+    tls
+        Our certificate and whom we trust, for destinations that are reached over TLS.
 
     Yields
     ------
@@ -47,10 +51,17 @@ def send(
         destination,
         calling_ae_title=calling_ae_title,
         timeout_seconds=timeout_seconds,
+        tls=tls,
     )
 
 
-def echo(destination: DestinationSettings, *, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    destination: DestinationSettings,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    tls: TlsSettings = PLAIN,
+) -> str:
     """Ask a destination whether it is there: C-ECHO, Orthanc's system page, a written file.
 
     Returns
@@ -64,6 +75,9 @@ def echo(destination: DestinationSettings, *, calling_ae_title: str, timeout_sec
         When it cannot be used; the message says what to check.
     """
     answer: str = COURIERS[destination.type].echo(
-        destination, calling_ae_title=calling_ae_title, timeout_seconds=timeout_seconds
+        destination,
+        calling_ae_title=calling_ae_title,
+        timeout_seconds=timeout_seconds,
+        tls=tls,
     )
     return answer

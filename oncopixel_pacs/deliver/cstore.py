@@ -17,8 +17,9 @@ from pynetdicom.presentation import PresentationContext, build_context
 from oncopixel_pacs.deliver.association import VERIFICATION, Peer, opened
 from oncopixel_pacs.deliver.dimse_status import meaning_of
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
-from oncopixel_pacs.errors import DeliveryFailed
-from oncopixel_pacs.settings import CStoreDestination
+from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
+from oncopixel_pacs.settings import CStoreDestination, TlsSettings
+from oncopixel_pacs.tls import requestor_context
 
 #: Context identifiers are the odd numbers up to 255 (PS3.8 9.3.2.2).
 MAX_CONTEXTS = 128
@@ -56,15 +57,10 @@ def send(
     *,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsSettings,
 ) -> Iterator[Outcome]:
     """Send result objects over one association; see `oncopixel_pacs.deliver.send`."""
-    peer = Peer(
-        destination.name,
-        destination.host,
-        destination.port,
-        destination.ae_title,
-        calling_ae_title,
-    )
+    peer = _peer(destination, calling_ae_title, tls)
     sources = [_Source(item.path, item.sop_instance_uid) for item in objects]
     yield from _send(sources, peer, timeout_seconds)
 
@@ -97,15 +93,15 @@ def send_files(
     yield from _send([_Source(path) for path in paths], peer, timeout_seconds)
 
 
-def echo(destination: CStoreDestination, *, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    destination: CStoreDestination,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    tls: TlsSettings,
+) -> str:
     """C-ECHO (PS3.7 9.1.5); see `oncopixel_pacs.deliver.echo`."""
-    peer = Peer(
-        destination.name,
-        destination.host,
-        destination.port,
-        destination.ae_title,
-        calling_ae_title,
-    )
+    peer = _peer(destination, calling_ae_title, tls)
     with opened(peer, [build_context(VERIFICATION)], timeout_seconds) as assoc:
         if not assoc.is_established:
             raise DeliveryFailed(
@@ -121,6 +117,21 @@ def echo(destination: CStoreDestination, *, calling_ae_title: str, timeout_secon
             status=_code(answer),
         )
     return f"C-ECHO answered 0x0000 by {peer.place}"
+
+
+def _peer(destination: CStoreDestination, calling_ae_title: str, tls: TlsSettings) -> Peer:
+    try:
+        context = requestor_context(tls) if destination.tls else None
+    except ConfigurationError as exc:
+        raise DeliveryFailed(str(exc), permanent=False) from exc
+    return Peer(
+        destination.name,
+        destination.host,
+        destination.port,
+        destination.ae_title,
+        calling_ae_title,
+        context,
+    )
 
 
 def _send(sources: Sequence[_Source], peer: Peer, timeout_seconds: float) -> Iterator[Outcome]:

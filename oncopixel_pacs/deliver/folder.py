@@ -13,7 +13,7 @@ from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
 from oncopixel_pacs.errors import DeliveryFailed
-from oncopixel_pacs.settings import FolderDestination
+from oncopixel_pacs.settings import FolderDestination, TlsSettings
 
 
 def send(
@@ -22,20 +22,27 @@ def send(
     *,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsSettings,
 ) -> Iterator[Outcome]:
     """Write ``<path>/<Study Instance UID>/<SOP Instance UID>.dcm``, durably.
 
     See `oncopixel_pacs.deliver.send`. Writing an object again gives the same file.
     """
-    del calling_ae_title, timeout_seconds
+    del calling_ae_title, timeout_seconds, tls
     _make(destination)
     for item in objects:
         yield _write(item, destination)
 
 
-def echo(destination: FolderDestination, *, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    destination: FolderDestination,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    tls: TlsSettings,
+) -> str:
     """Write a file and remove it; see `oncopixel_pacs.deliver.echo`."""
-    del calling_ae_title, timeout_seconds
+    del calling_ae_title, timeout_seconds, tls
     _make(destination)
     try:
         with tempfile.TemporaryFile(dir=destination.path) as probe:

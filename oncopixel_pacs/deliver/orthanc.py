@@ -11,7 +11,7 @@ from orthanc_api_client import OrthancApiClient, exceptions
 
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
 from oncopixel_pacs.errors import DeliveryFailed
-from oncopixel_pacs.settings import OrthancDestination
+from oncopixel_pacs.settings import OrthancDestination, TlsSettings
 
 #: The client tries this often before it gives up.
 CLIENT_ATTEMPTS = 4
@@ -29,9 +29,10 @@ def send(
     *,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsSettings,
 ) -> Iterator[Outcome]:
     """Upload objects one by one; see `oncopixel_pacs.deliver.send`."""
-    del calling_ae_title
+    del calling_ae_title, tls
     seconds = timeout_seconds / CLIENT_ATTEMPTS
     with closing(_client(destination)) as client:
         _system(client, destination, seconds)
@@ -39,9 +40,15 @@ def send(
             yield _upload(client, item, destination, seconds)
 
 
-def echo(destination: OrthancDestination, *, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    destination: OrthancDestination,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    tls: TlsSettings,
+) -> str:
     """Read the system page; see `oncopixel_pacs.deliver.echo`."""
-    del calling_ae_title
+    del calling_ae_title, tls
     with closing(_client(destination)) as client:
         system = _system(client, destination, timeout_seconds / CLIENT_ATTEMPTS)
     return f"Orthanc {system.get('Version', '?')} answered at {destination.url}"

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from oncopixel_pacs.deliver import Outcome, OutgoingObject, send
+from oncopixel_pacs.deliver import PLAIN, Outcome, OutgoingObject, send
 from oncopixel_pacs.domain import Delivery, DeliveryState, ResultObject
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
-from oncopixel_pacs.settings import DeliverySettings, DestinationSettings
+from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
 
@@ -29,6 +29,7 @@ class DeliverySteps:
     settings: DeliverySettings
     calling_ae_title: str
     now: Callable[[], datetime]
+    tls: TlsSettings = PLAIN
 
     def deliver(self, job_id: str, run: int, destination: str) -> float:
         """Try once to send what a destination has not taken yet.
@@ -63,6 +64,7 @@ class DeliverySteps:
                 self._settings(destination),
                 calling_ae_title=self.calling_ae_title,
                 timeout_seconds=self.settings.timeout_seconds,
+                tls=self.tls,
             )
             # Outcomes come in the order of the objects; one may lack its UID.
             for (item, _), outcome in zip(waiting, outcomes, strict=False):

@@ -295,6 +295,7 @@ class Server:
             callers=Callers(store.database),
             allowed_peers=AllowedPeers(store.database),
             search=Search(store.database),
+            decoder=decoder,
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             ledger=store.ledger,
             pulls=Pulls(store.database),

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +23,10 @@ from builders import (
     make_result,
 )
 from conftest import Store
+from numpy.typing import NDArray
 from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.http_server import HttpServer
@@ -39,6 +43,7 @@ from oncopixel_pacs.domain import (
     StepName,
     StudyHeader,
 )
+from oncopixel_pacs.imaging.codecs import decode
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -52,6 +57,11 @@ HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", 
 PACS = CStoreDestination(type="cstore", name="pacs", host="127.0.0.1", port=104, ae_title="ARCHIVE")
 EVERYTHING: Mapping[str, Sequence[ObjectKind]] = {"pacs": tuple(ObjectKind)}
 REFUSED = "pacs (ARCHIVE at 127.0.0.1 port 104): nothing listens there."
+
+
+def decode_file(_header: Dataset, path: Path, index: int) -> NDArray[Any]:
+    """Decode in this process what the server decodes in another."""
+    return decode(dcmread(path), index)
 
 
 def draw(_job: Job, image: ImageResult) -> bytes:
@@ -76,6 +86,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
         callers=Callers(store.database),
         allowed_peers=AllowedPeers(store.database),
         search=Search(store.database),
+        decoder=decode_file,
         free_space=FreeSpace(store.files.data_dir, 0),
         ledger=store.ledger,
         pulls=Pulls(store.database),

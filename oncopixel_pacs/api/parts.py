@@ -10,6 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
+from oncopixel_pacs.imaging.frames import FrameDecoder
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -32,6 +33,8 @@ class ApiParts:
         Room for new images; below its watermark an alarm stands on every page.
     quarantine
         Results that are held back; while there are any, an alarm stands on every page.
+    decoder
+        Where compressed frames are decoded for DICOMweb.
     models_ready
         Whether the models are loaded; ``None`` when another process runs them.
     retry
@@ -48,6 +51,7 @@ class ApiParts:
     pulls: Pulls
     files: FileStore
     search: Search
+    decoder: FrameDecoder
     settings: Settings
     quarantine: Quarantine
     algorithms: tuple[Algorithm, ...]

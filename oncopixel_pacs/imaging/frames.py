@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from oncopixel_pacs.domain import Reason
@@ -22,8 +22,10 @@ from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.codecs import decode
 from oncopixel_pacs.imaging.mammogram import MAX_PIXELS
 
+#: Decodes a frame of an encapsulated image, given its header, its file and the frame from 0.
+FrameDecoder = Callable[[Dataset, Path, int], NDArray[Any]]
+
 PIXEL_DATA = 0x7FE00010
-_UNDEFINED = 0xFFFFFFFF
 #: What describes the pixels of one frame (PS3.3 C.7.6.3).
 _PIXEL_KEYWORDS = (
     "Rows",
@@ -70,6 +72,8 @@ class StoredObject:
         Position of the first byte of its value.
     length
         Of its value in bytes; ``FFFFFFFF`` when it is encapsulated.
+    vr
+        Its Value Representation, which says whether bytes are swapped in Big Endian.
     """
 
     path: Path
@@ -77,6 +81,7 @@ class StoredObject:
     tag: int = 0
     offset: int = 0
     length: int = 0
+    vr: str = "OW"
 
     @property
     def transfer_syntax(self) -> UID:
@@ -112,8 +117,15 @@ class StoredObject:
         except _DAMAGED as exc:
             raise _damaged(exc) from exc
 
-    def explicit_frame(self, index: int) -> bytes:
+    def explicit_frame(self, index: int, decoder: FrameDecoder) -> bytes:
         """Give one frame as Explicit VR Little Endian has it, decoded when it is compressed.
+
+        Parameters
+        ----------
+        index
+            Zero-based frame.
+        decoder
+            Where the decoding is done; a `DecodePool` for images of strangers.
 
         Raises
         ------
@@ -123,14 +135,14 @@ class StoredObject:
         syntax = self.transfer_syntax
         if not syntax.is_encapsulated and syntax.is_little_endian:
             return self.frame(index)
-        pixels = self.pixels(index)
+        pixels = self.pixels(index, decoder)
         bits = int(self.header.BitsAllocated)
         if bits == 1:
             return np.packbits(pixels.astype(bool), bitorder="little").tobytes()
         kind = "i" if self.header.get("PixelRepresentation") == 1 else "u"
         return pixels.astype(f"<{kind}{bits // 8}").tobytes()
 
-    def pixels(self, index: int) -> NDArray[Any]:
+    def pixels(self, index: int, decoder: FrameDecoder) -> NDArray[Any]:
         """Decode one frame.
 
         Returns
@@ -148,13 +160,14 @@ class StoredObject:
             raise UnreadableImage(
                 Reason.UNREADABLE_PIXELS, f"It is said to be {rows} x {columns} x {samples}."
             )
-        single = self._single(self.frame(index))
+        if not 0 <= index < self.frames:
+            raise UnreadableImage(Reason.NO_PIXEL_DATA, f"There is no frame {index + 1}.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # their texts quote values of the header
             try:
-                if samples == 1:
-                    return decode(single)
-                return get_decoder(self.transfer_syntax).as_array(single, index=0)[0]
+                if self.transfer_syntax.is_encapsulated:
+                    return decoder(self.header, self.path, index)
+                return decode(self._single(self.frame(index)))
             except _DAMAGED as exc:
                 raise _damaged(exc) from exc
 
@@ -166,10 +179,7 @@ class StoredObject:
         single.NumberOfFrames = 1
         single.file_meta = FileMetaDataset()
         single.file_meta.TransferSyntaxUID = self.transfer_syntax
-        if self.transfer_syntax.is_encapsulated:
-            single.add_new(PIXEL_DATA, "OB", encapsulate([frame], has_bot=False))
-        else:
-            single.add_new(PIXEL_DATA, "OW", frame + b"\0" * (len(frame) % 2))
+        single.add_new(PIXEL_DATA, self.vr, frame + b"\0" * (len(frame) % 2))
         return single
 
     def _shape(self) -> tuple[int, int, int]:
@@ -209,20 +219,21 @@ def read_object(path: Path) -> StoredObject:
             raise _damaged(exc) from exc
 
 
-def _pixel_element(stream: BinaryIO, header: Dataset) -> tuple[int, int, int]:
-    """Tag, position and length of the pixel value; the parser has stopped in front of it."""
+def _pixel_element(stream: BinaryIO, header: Dataset) -> tuple[int, int, int, str]:
+    """Tag, position, length and VR of the pixel value; the parser has stopped in front of it."""
     syntax = UID(str(header.file_meta.TransferSyntaxUID))
     order = "<" if syntax.is_little_endian else ">"
     start = stream.read(12)
     if len(start) < 8:
-        return 0, 0, 0
+        return 0, 0, 0, ""
     group, element = struct.unpack_from(f"{order}HH", start)
     if group != PIXEL_DATA >> 16:
-        return 0, 0, 0
+        return 0, 0, 0, ""
     # Implicit: tag, length. Explicit: tag, VR, two reserved bytes, length.
     at = 4 if syntax.is_implicit_VR else 8
+    vr = "OW" if syntax.is_implicit_VR else start[4:6].decode("ascii", "replace")
     (length,) = struct.unpack_from(f"{order}I", start, at)
-    return group << 16 | element, stream.tell() - len(start) + at + 4, length
+    return group << 16 | element, stream.tell() - len(start) + at + 4, length, vr
 
 
 def _native_frame(stream: BinaryIO, offset: int, index: int, bits: int) -> bytes:

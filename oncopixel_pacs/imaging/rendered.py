@@ -9,7 +9,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from oncopixel_pacs.imaging.frames import StoredObject
+from oncopixel_pacs.imaging.frames import FrameDecoder, StoredObject
 from oncopixel_pacs.imaging.grayscale import present
 
 #: Functional groups that hold what the grayscale transformations read (PS3.3 C.7.6.16).
@@ -28,6 +28,7 @@ class Window:
 def render(
     stored: StoredObject,
     index: int,
+    decoder: FrameDecoder,
     *,
     window: Window | None = None,
     size: tuple[int, int] | None = None,
@@ -38,6 +39,8 @@ def render(
     ----------
     index
         Zero-based frame.
+    decoder
+        Where a compressed one is decoded.
     size
         ``(width, height)`` that it must fit in, kept in proportion and never enlarged.
 
@@ -46,7 +49,7 @@ def render(
     UnreadableImage
         When there is no such frame, or it cannot be decoded.
     """
-    pixels = stored.pixels(index)
+    pixels = stored.pixels(index, decoder)
     header = _frame_header(stored.header, index, window)
     if pixels.ndim == 3:
         shift = max(int(stored.header.get("BitsStored") or 8) - 8, 0)

@@ -11,13 +11,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from oncopixel_pacs.domain import Reason
 from oncopixel_pacs.errors import UnreadableImage
-from oncopixel_pacs.imaging.frames import PIXEL_DATA, StoredObject
+from oncopixel_pacs.imaging.frames import PIXEL_DATA, FrameDecoder, StoredObject
 
 #: Decoded pixels of one object that are held in memory at a time.
 MAX_DECODED_BYTES = 512 << 20
 
 
-def write_explicit(stored: StoredObject, out: IO[bytes]) -> None:
+def write_explicit(stored: StoredObject, out: IO[bytes], decoder: FrameDecoder) -> None:
     """Write an object with its pixels decoded.
 
     Raises
@@ -31,7 +31,7 @@ def write_explicit(stored: StoredObject, out: IO[bytes]) -> None:
             dataset: Dataset = dcmread(stored.path)
         else:
             dataset = stored.header
-            pixels = _decoded(stored)
+            pixels = _decoded(stored, decoder)
             bits = int(dataset.get("BitsAllocated") or 8)
             dataset.add_new(PIXEL_DATA, "OB" if bits <= 8 else "OW", pixels)
             if int(dataset.get("SamplesPerPixel") or 1) == 3:
@@ -40,10 +40,10 @@ def write_explicit(stored: StoredObject, out: IO[bytes]) -> None:
         dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
 
 
-def _decoded(stored: StoredObject) -> bytes:
+def _decoded(stored: StoredObject, decoder: FrameDecoder) -> bytes:
     pixels = bytearray()
     for index in range(stored.frames):
-        pixels += stored.explicit_frame(index)
+        pixels += stored.explicit_frame(index, decoder)
         if len(pixels) * stored.frames // (index + 1) > MAX_DECODED_BYTES:
             raise UnreadableImage(
                 Reason.UNREADABLE_PIXELS, "It is too large to be decoded as a whole."

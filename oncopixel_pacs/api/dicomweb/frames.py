@@ -64,8 +64,14 @@ def fetch_frames(
         media_type = f"{form.part}; transfer-syntax={syntax}"
     else:
         media_type = f"{form.part}; transfer-syntax={ExplicitVRLittleEndian}"
+
+    def read(number: int) -> bytes:
+        if as_stored:
+            return stored.frame(number - 1)
+        return stored.explicit_frame(number - 1, parts.decoder)
+
     # What cannot be decoded is mostly found at the first frame, before the answer begins.
-    first = _frame(stored, numbers[0], as_stored=as_stored)
+    first = read(numbers[0])
     if not form.multipart:
         return Response(first, media_type=media_type)
     address = f"{addresses.object_url(addresses.service_url(request), found[0])}/frames"
@@ -73,8 +79,7 @@ def fetch_frames(
     def all_parts() -> Iterator[Part]:
         yield Part(media_type, f"{address}/{numbers[0]}", (first,))
         for number in numbers[1:]:
-            content = _frame(stored, number, as_stored=as_stored)
-            yield Part(media_type, f"{address}/{number}", (content,))
+            yield Part(media_type, f"{address}/{number}", (read(number),))
 
     return multipart_answer(all_parts(), form.part)
 
@@ -97,7 +102,3 @@ def _as_stored(stored: StoredObject, form: Form) -> bool:
     """Whether frames are given without decoding; uncompressed ones only if there is no choice."""
     syntax = stored.transfer_syntax
     return form.takes(str(syntax)) and (syntax.is_encapsulated or not form.takes_explicit)
-
-
-def _frame(stored: StoredObject, number: int, *, as_stored: bool) -> bytes:
-    return stored.frame(number - 1) if as_stored else stored.explicit_frame(number - 1)

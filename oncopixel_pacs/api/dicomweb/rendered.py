@@ -133,7 +133,7 @@ def _picture(
     if not stored.frames:
         raise HTTPException(406, "This instance has no pixels that could be drawn.")
     (number,) = read_frame_numbers(stored, frame)
-    image = render(stored, number - 1, window=window, size=size)
+    image = render(stored, number - 1, parts.decoder, window=window, size=size)
     out = io.BytesIO()
     if media_type == JPEG:
         image.save(out, "JPEG", quality=quality)

@@ -159,12 +159,12 @@ def _objects(
         if not (form.takes(str(item.transfer_syntax)) or form.takes_explicit):
             raise not_in_that_syntax(str(item.transfer_syntax))
     if not form.multipart:
-        syntax, content = _content(stored[0], form)
+        syntax, content = _content(parts, stored[0], form)
         return StreamingResponse(content, media_type=f"{DICOM}; transfer-syntax={syntax}")
 
     def all_parts() -> Iterator[Part]:
         for item, each in zip(held, stored, strict=True):
-            syntax, content = _content(each, form)
+            syntax, content = _content(parts, each, form)
             location = addresses.object_url(root, item)
             yield Part(f"{DICOM}; transfer-syntax={syntax}", location, content)
 
@@ -175,13 +175,13 @@ def _objects(
     return multipart_answer(all_parts(), DICOM)
 
 
-def _content(stored: StoredObject, form: Form) -> tuple[str, Iterator[bytes]]:
+def _content(parts: ApiParts, stored: StoredObject, form: Form) -> tuple[str, Iterator[bytes]]:
     """Transfer syntax and bytes of an object in a form that the client reads."""
     if form.takes(str(stored.transfer_syntax)):
         return str(stored.transfer_syntax), chunks_of(stored.path)
     spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115  closed when it is sent
     try:
-        write_explicit(stored, spool)
+        write_explicit(stored, spool, parts.decoder)
     except BaseException:
         spool.close()
         raise

@@ -146,6 +146,16 @@ max_retry_seconds = 2.0
         answer.raise_for_status()
         return answer.json()
 
+    def all_jobs(self) -> list[dict[str, Any]]:
+        """Every job, in short."""
+        found, cursor = [], None
+        while True:
+            page = self.get("/api/v1/jobs", limit=200, **({"cursor": cursor} if cursor else {}))
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
     def jobs_of(self, study_instance_uid: str) -> list[dict[str, Any]]:
         listed = self.get("/api/v1/jobs", study_instance_uid=study_instance_uid)["items"]
         return [self.get(f"/api/v1/jobs/{item['id']}") for item in listed]

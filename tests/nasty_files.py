@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 import pydicom
 from pydicom.uid import ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom.dimse_primitives import C_STORE
@@ -99,3 +100,19 @@ def c_store(port: int, nasty: Nasty) -> str:
         if answer.Status and not answer.ErrorComment:
             return f"0x{answer.Status:04X} without a word"
         return f"0x{answer.Status:04X}"
+
+
+def stow(url: str, nasty: Nasty) -> str:
+    """Send the file as it is by STOW-RS: ``stored``, or the reason that its response gives."""
+    body = b"--nasty\r\nContent-Type: application/dicom\r\n\r\n" + nasty.content + b"\r\n--nasty--"
+    kind = 'multipart/related; type="application/dicom"; boundary=nasty'
+    answer = httpx.post(
+        f"{url}/dicom-web/studies", content=body, headers={"Content-Type": kind}, timeout=60
+    )
+    if answer.status_code == 200:
+        return "stored"
+    if answer.status_code != 409:
+        return f"HTTP {answer.status_code}"
+    said = pydicom.Dataset.from_json(answer.json())
+    (failed,) = [*said.get("FailedSOPSequence", []), *said.get("OtherFailuresSequence", [])]
+    return f"0x{failed.FailureReason:04X}" + ("" if failed.ErrorComment else " without a word")

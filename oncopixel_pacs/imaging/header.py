@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, StudyHeader, View
 from oncopixel_pacs.imaging import words
 from oncopixel_pacs.imaging.codes import IMPLANT_DISPLACED, ORDERED, SIDES, VIEWS
+from oncopixel_pacs.imaging.raw_values import is_absent, plain_number, plain_text
 
 Value = TypeVar("Value")
 
@@ -214,13 +215,17 @@ def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def _number(dataset: Dataset, keyword: str, kind: Callable[[Any], Value]) -> Value | None:
+    plain = plain_number(dataset, keyword)
     try:
-        return kind(_value(dataset, keyword))
+        return kind(_value(dataset, keyword) if plain is None else plain)
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
+    plain = plain_text(dataset, keyword)
+    if plain is not None:
+        return plain.strip()
     value = _value(dataset, keyword)
     # A NUL inside a value is refused by databases; it never means anything.
     return "" if value is None else str(value).replace("\0", "").strip()
@@ -235,6 +240,8 @@ def _sequence(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 
 def _value(dataset: Dataset, keyword: str) -> Any:
+    if is_absent(dataset, keyword):
+        return None
     # Values are parsed when they are touched, and a broken one may raise nearly anything.
     try:
         return dataset.get(keyword)

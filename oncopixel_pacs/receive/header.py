@@ -18,6 +18,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
 from oncopixel_pacs.errors import CannotUnderstand
+from oncopixel_pacs.imaging.raw_values import plain_text
 from oncopixel_pacs.receive.spool import Received
 
 #: Pixel Data and its float and double forms (7FE0,0008-0010).
@@ -74,7 +75,8 @@ class Header:
             When it is missing or not a UID.
         """
         try:
-            value = str(self.dataset.get(keyword) or "")
+            plain = plain_text(self.dataset, keyword)
+            value = str(self.dataset.get(keyword) or "") if plain is None else plain.rstrip()
         except PARSE_ERRORS as exc:
             raise CannotUnderstand(f"{keyword} cannot be read; check it at the sender.") from exc
         if not value:
@@ -128,15 +130,27 @@ def read_received_header(received: Received, transfer_syntax: str) -> Header:
         When it cannot be read.
     """
     syntax = UID(transfer_syntax)
-    length = received.size - received.offset
     if syntax != DeflatedExplicitVRLittleEndian:
-        with suppress(CannotUnderstand, OSError, *PARSE_ERRORS):
-            dataset, at_pixels = _read_until_pixels(BytesIO(received.beginning), syntax, length)
-            # Without pixels in it, what was kept of the beginning may be half a header.
-            if at_pixels or len(received.beginning) == length:
+        with suppress(OSError, *PARSE_ERRORS):
+            dataset = _read_beginning(received.beginning, syntax)
+            if dataset is not None:
                 dataset.file_meta = _file_meta(transfer_syntax)
-                return Header(dataset, transfer_syntax, received.offset, at_pixels)
+                return Header(dataset, transfer_syntax, received.offset, True)
     return read_header(received.path)
+
+
+def _read_beginning(beginning: bytes, syntax: UID) -> Dataset | None:
+    """Read until Pixel Data; ``None`` when it does not come: this may be half a header."""
+    found = False
+
+    def stop(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal found
+        found = tag in PIXEL_TAGS
+        return found
+
+    stream = BytesIO(beginning)
+    dataset = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
+    return dataset if found else None
 
 
 @lru_cache(maxsize=64)
@@ -175,6 +189,6 @@ def _read_until_pixels(stream: BinaryIO, syntax: UID, size: int) -> tuple[Datase
     # The parser drops in silence a sequence of undefined length that never ends, and the
     # first bytes of an element.
     torn = not at_pixels and last_end and last_end < size
-    if torn or any(tag not in dataset for tag in announced):
+    if torn or len(announced) != len(dataset):
         raise CannotUnderstand("The data set ends inside its header; send it again.")
     return dataset, at_pixels

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Sequence
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from oncopixel_pacs.errors import IntakeRefused, OutOfResources
+from oncopixel_pacs.store.direct_file import CHUNK_BYTES, ChunkPool, DirectFile
 from oncopixel_pacs.store.free_space import FreeSpace
 
 #: What is kept of the beginning, so that most headers are read without the disk.
 BEGINNING_BYTES = 64 << 10
-#: The disk begins to write after so many bytes, so that little is left for the final sync.
-_WRITEBACK_BYTES = 4 << 20
-_MOST_VECTORS = 512
+#: Buffers of one large object: one is filled, one digested, one written.
+_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,9 @@ class Received:
 class Spool:
     """Takes pieces of a data set, writes and digests them.
 
+    What fits into one buffer is written at the end, by the thread that receives it; of a larger
+    object one buffer is written and digested by a second thread while the next is filled.
+
     Its first `OSError`, one byte too many, or a volume without room from the start is kept for
     the answer; what follows is read from the network and dropped, so that the sender gets a
     status and not a broken line.
@@ -56,7 +59,7 @@ class Spool:
     Parameters
     ----------
     head
-        What stands in the file before the data set.
+        What stands in the file before the data set; at most one block.
     refused
         Why the object is refused already; nothing is written then.
     """
@@ -64,33 +67,36 @@ class Spool:
     def __init__(
         self,
         space: FreeSpace,
+        pool: ChunkPool,
         limit_bytes: int,
         head: bytes = b"",
         refused: IntakeRefused | None = None,
     ) -> None:
-        self.name = ""
         self.error = refused
+        self._pool = pool
         self._limit = limit_bytes
-        self._head = head
         self._offset = len(head)
         self._size = 0
-        self._written_back = 0
-        self._pending: list[memoryview] = []
-        self._digest = hashlib.sha256()
         self._beginning = b""
-        self._descriptor = -1
+        self._file: DirectFile | None = None
+        self._writer: _Writer | None = None
+        self._chunk: memoryview | None = None
+        self._filled = self._offset
         if refused is not None:
             return
         try:
             space.require()
-            self._descriptor, self.name = tempfile.mkstemp(dir=space.folder, suffix=".part")
+            self._file = DirectFile(space.folder, ".part")
         except OutOfResources as exc:
             self.error = exc
         except OSError as exc:
             self._fail(exc)
+        else:
+            self._chunk = pool.take()
+            self._chunk[: len(head)] = head
 
     def add(self, piece: memoryview) -> None:
-        """Append bytes, unless something went wrong before; they must last until `flush`."""
+        """Append bytes, unless something went wrong before."""
         if self.error is not None:
             return
         self._size += len(piece)
@@ -98,26 +104,13 @@ class Spool:
             self.error = OutOfResources(
                 f"The object is larger than {self._limit >> 20} MiB, the most this server takes."
             )
-            self._pending.clear()
-            return
-        self._pending.append(piece)
-
-    def flush(self) -> None:
-        """Write what was added."""
-        pieces, self._pending = self._pending, []
-        head, self._head = self._head, b""
-        if self.error is not None:
-            return
-        try:
-            _write_all(self._descriptor, [head, *pieces] if head else pieces)
-            self._write_back()
-        except OSError as exc:
-            self._fail(exc)
-            return
-        for piece in pieces:
-            self._digest.update(piece)
-            if len(self._beginning) < BEGINNING_BYTES:
-                self._beginning += piece[: BEGINNING_BYTES - len(self._beginning)]
+        while piece and self.error is None and self._chunk is not None:
+            count = min(len(piece), CHUNK_BYTES - self._filled)
+            self._chunk[self._filled : self._filled + count] = piece[:count]
+            self._filled += count
+            piece = piece[count:]
+            if self._filled == CHUNK_BYTES:
+                self._hand_on()
 
     def complete(self) -> Received:
         """Return the file, all of it written.
@@ -127,47 +120,126 @@ class Spool:
         IntakeRefused
             What went wrong.
         """
-        self.flush()
+        digest = self._finished()
         if self.error is not None:
             raise self.error
+        if self._file is None or digest is None:
+            raise OutOfResources("The object was not written; send it again.")
         return Received(
-            path=Path(self.name),
-            descriptor=self._descriptor,
+            path=self._file.path,
+            descriptor=self._file.descriptor,
             offset=self._offset,
             size=self._offset + self._size,
-            sha256=self._digest.hexdigest(),
+            sha256=digest,
             beginning=self._beginning,
         )
 
     def discard(self) -> None:
         """Close, and remove the file if it is still here; it is not when it was kept."""
-        self._pending.clear()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer = None
+        if self._chunk is not None:
+            self._pool.give_back(self._chunk)
+            self._chunk = None
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
             with suppress(OSError):
-                os.unlink(self.name)
+                os.unlink(file.path)
 
-    def _write_back(self) -> None:
-        fresh = self._size - self._written_back
-        if fresh >= _WRITEBACK_BYTES and hasattr(os, "posix_fadvise"):
-            # Dirty pages cannot be dropped, so Linux starts to write them and does not wait.
-            os.posix_fadvise(self._descriptor, self._written_back, fresh, os.POSIX_FADV_DONTNEED)
-            self._written_back = self._size
+    def _hand_on(self) -> None:
+        """Give a full buffer to the writer, and go on with an empty one."""
+        if self._file is None or self._chunk is None:
+            return
+        if self._writer is None:
+            self._beginning = self._first_bytes(self._chunk)
+            self._writer = _Writer(self._file, self._pool, self._offset)
+        chunk, self._chunk = self._chunk, None
+        self._chunk = self._writer.exchange(chunk)
+        self._filled = 0
+        if self._writer.error is not None:
+            self._fail(self._writer.error)
+
+    def _finished(self) -> str | None:
+        """Write what is left; the digest, or ``None`` when it failed before or now."""
+        if self.error is not None or self._file is None or self._chunk is None:
+            return None
+        rest = self._chunk[: self._filled]
+        try:
+            if self._writer is not None:
+                return self._writer.finish(rest)
+            self._beginning = self._first_bytes(rest)
+            digest = hashlib.sha256(rest[self._offset :])
+            self._file.finish(rest)
+        except OSError as exc:
+            self._fail(exc)
+            return None
+        return digest.hexdigest()
+
+    def _first_bytes(self, chunk: memoryview) -> bytes:
+        return bytes(chunk[self._offset : self._offset + BEGINNING_BYTES])
 
     def _fail(self, exc: OSError) -> None:
-        self._pending.clear()
         self.error = OutOfResources(
             f"The disk does not take the object ({exc.strerror}); free space, then send again."
         )
 
 
-def _write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
-    for begin in range(0, len(pieces), _MOST_VECTORS):
-        some = pieces[begin : begin + _MOST_VECTORS]
-        written = os.writev(descriptor, some)
-        rest = sum(map(len, some)) - written
-        if rest:  # a full disk takes what fits, and says so at the next write
-            tail = memoryview(b"".join(some))[-rest:]
-            while tail:
-                tail = tail[os.write(descriptor, tail) :]
+class _Writer:
+    """A thread that writes and digests full buffers in their order."""
+
+    def __init__(self, file: DirectFile, pool: ChunkPool, offset: int) -> None:
+        self.error: OSError | None = None
+        self._file = file
+        self._pool = pool
+        self._offset = offset
+        self._digest = hashlib.sha256()
+        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._empty: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(_CHUNKS - 1):
+            self._empty.put(pool.take())
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    def exchange(self, chunk: memoryview) -> memoryview:
+        """Take a full buffer and return an empty one, when there is one."""
+        self._full.put(chunk)
+        return self._empty.get()
+
+    def finish(self, rest: memoryview) -> str:
+        """Write the last bytes and return the hex digest of the data set.
+
+        Raises
+        ------
+        OSError
+            When any write failed.
+        """
+        self.stop()
+        if self.error is None:
+            self._digest.update(rest)
+            self._file.finish(rest)
+        else:
+            raise self.error
+        return self._digest.hexdigest()
+
+    def stop(self) -> None:
+        """Wait until everything is written; more than once is no harm."""
+        if not self._thread.is_alive():
+            return
+        self._full.put(None)
+        self._thread.join()
+        for _ in range(_CHUNKS - 1):
+            self._pool.give_back(self._empty.get())
+
+    def _run(self) -> None:
+        while (chunk := self._full.get()) is not None:
+            if self.error is None:
+                try:
+                    self._file.append(chunk)
+                except OSError as exc:
+                    self.error = exc
+                else:
+                    self._digest.update(chunk[self._offset :])
+                    self._offset = 0
+            self._empty.put(chunk)

@@ -48,7 +48,7 @@ _PDV = struct.Struct(">IBB")
 _COMMAND, _LAST = 0x01, 0x02
 #: How often the timers of an idle association are looked at.
 _IDLE_POLL_MS = 500
-#: Below it the buffer is written out and begins anew.
+#: Below it the buffer begins anew.
 _LEAST_ROOM = 64 << 10
 
 
@@ -198,8 +198,6 @@ class StoringProvider(DULServiceProvider):
 
     def _fill(self) -> None:
         if self._line.room < _LEAST_ROOM:
-            if self._spool is not None:
-                self._spool.flush()
             self._line.compact()
         self._line.fill(self._deadline)
 

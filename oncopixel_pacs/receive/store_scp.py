@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import structlog
 
@@ -15,9 +16,8 @@ from oncopixel_pacs.receive.spool import Spool
 from oncopixel_pacs.receive.status import SUCCESS, Answer, refusal
 from oncopixel_pacs.receive.store_messages import StoreRequest, part10_head
 from oncopixel_pacs.receive.store_provider import StoreService
+from oncopixel_pacs.store.direct_file import ChunkPool
 from oncopixel_pacs.store.free_space import FreeSpace
-
-log = structlog.get_logger()
 
 
 class StoreScp:
@@ -34,6 +34,9 @@ class StoreScp:
         self._intake = intake
         self._space = space
         self._limits = limits
+        self._pool = ChunkPool()
+        # Bound once: to find the name of its caller takes a logger longer than to log.
+        self._log: Any = structlog.get_logger(__name__).bind()
 
     @property
     def service(self) -> StoreService:
@@ -47,7 +50,7 @@ class StoreScp:
             head = part10_head(
                 request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax
             )
-        return Spool(self._space, self._limits.dataset_bytes, head, refused)
+        return Spool(self._space, self._pool, self._limits.dataset_bytes, head, refused)
 
     def _finish(self, request: StoreRequest, spool: Spool | None) -> Answer:
         """Answer one C-STORE. The only broad except of the package: no object ends a server."""
@@ -63,19 +66,19 @@ class StoreScp:
                 calling,
             )
         except IntakeRefused as exc:
-            log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
+            self._log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
             return refusal(exc)
         except Exception as exc:
             # Neither the message nor the traceback's values: both may quote the data set.
             place = traceback.extract_tb(exc.__traceback__)[-1]
-            log.error(
+            self._log.error(
                 "intake.failed",
                 calling_ae_title=calling,
                 error=type(exc).__name__,
                 place=f"{place.filename}:{place.lineno}",
             )
             return refusal(exc)
-        log.info(
+        self._log.info(
             "intake.stored",
             calling_ae_title=calling,
             sop_instance_uid=request.sop_instance_uid,

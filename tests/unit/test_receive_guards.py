@@ -32,6 +32,7 @@ import oncopixel_pacs
 from oncopixel_pacs.errors import DatasetMismatch, OutOfResources
 from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION
 from oncopixel_pacs.receive.spool import BEGINNING_BYTES, Spool
+from oncopixel_pacs.store.direct_file import ChunkPool
 from oncopixel_pacs.store.free_space import FreeSpace
 
 SIGNATURES: dict[Any, str] = {
@@ -138,26 +139,24 @@ def piece(count: int) -> memoryview:
 
 
 def test_a_spool_that_was_never_kept_leaves_nothing(tmp_path: Path) -> None:
-    spool = Spool(FreeSpace(tmp_path, 0), limit_bytes=100)
+    spool = Spool(FreeSpace(tmp_path, 0), ChunkPool(), limit_bytes=100)
     spool.add(piece(10))
-    spool.flush()
     spool.discard()
     assert not list(tmp_path.iterdir())
 
 
 def test_one_byte_too_many_is_remembered_and_the_rest_is_dropped(tmp_path: Path) -> None:
-    spool = Spool(FreeSpace(tmp_path, 0), limit_bytes=100)
+    spool = Spool(FreeSpace(tmp_path, 0), ChunkPool(), limit_bytes=100)
     for _ in range(50):
         spool.add(piece(10))
-        spool.flush()
     with pytest.raises(OutOfResources, match="larger than"):
         spool.complete()
-    assert Path(spool.name).stat().st_size == 100
+    assert not list(tmp_path.glob("*"))[0].stat().st_size
     spool.discard()
 
 
 def test_a_folder_that_takes_no_file_is_remembered(tmp_path: Path) -> None:
-    spool = Spool(FreeSpace(tmp_path / "missing", 0, lambda _: 1), limit_bytes=100)
+    spool = Spool(FreeSpace(tmp_path / "missing", 0, lambda _: 1), ChunkPool(), limit_bytes=100)
     spool.add(piece(1))
     with pytest.raises(OutOfResources, match="disk does not take"):
         spool.complete()
@@ -165,7 +164,9 @@ def test_a_folder_that_takes_no_file_is_remembered(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_from_the_start_is_never_written(tmp_path: Path) -> None:
-    spool = Spool(FreeSpace(tmp_path, 0), 100, b"head", DatasetMismatch("Another class."))
+    spool = Spool(
+        FreeSpace(tmp_path, 0), ChunkPool(), 100, b"head", DatasetMismatch("Another class.")
+    )
     spool.add(piece(10))
     with pytest.raises(DatasetMismatch):
         spool.complete()
@@ -173,21 +174,19 @@ def test_what_is_refused_from_the_start_is_never_written(tmp_path: Path) -> None
 
 
 def test_spools_do_not_share_a_file(tmp_path: Path) -> None:
-    spools = [Spool(FreeSpace(tmp_path, 0), limit_bytes=1) for _ in range(8)]
-    assert len({spool.name for spool in spools}) == 8
+    spools = [Spool(FreeSpace(tmp_path, 0), ChunkPool(), limit_bytes=1) for _ in range(8)]
+    assert len(list(tmp_path.iterdir())) == 8
     for spool in spools:
         spool.discard()
 
 
-@given(sizes=st.lists(st.integers(1, 70_000), max_size=20), flush_at=st.integers(1, 5))
-def test_a_spool_holds_what_came_in_whatever_pieces(sizes: list[int], flush_at: int) -> None:
+@given(sizes=st.lists(st.integers(1, 300_000), max_size=20))
+def test_a_spool_holds_what_came_in_whatever_pieces(sizes: list[int]) -> None:
     content = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
     with TemporaryDirectory() as folder:
-        spool = Spool(FreeSpace(Path(folder), 0), 1 << 30, b"head")
-        for number, part in enumerate(content):
+        spool = Spool(FreeSpace(Path(folder), 0), ChunkPool(), 1 << 30, b"head")
+        for part in content:
             spool.add(memoryview(part))
-            if number % flush_at == 0:
-                spool.flush()
         received = spool.complete()
         dataset = b"".join(content)
         assert received.path.read_bytes() == b"head" + dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -194,6 +195,9 @@ class Server:
         http_port = None
         if Role.API in self.roles:
             http_port = self._start_api(store, queue, algorithms)
+        # What is loaded by now stays: the collector need not look at it again with every image.
+        gc.collect()
+        gc.freeze()
         log.info(
             "server.started",
             roles=[str(role) for role in self.roles],

@@ -43,7 +43,7 @@ class Intake:
     """Takes objects in, from the network or from disk.
 
     An object is safe when a method returns: file synced and under its name, folder synced, row
-    committed. Objects that arrive at the same time share the last two. When it raises, nothing
+    committed. Objects that arrive at the same time share a commit. When it raises, nothing
     was recorded; a file without a row may remain, and counts for nothing until the object is
     sent again or `adopt_orphans` finds it.
 
@@ -208,11 +208,7 @@ class Intake:
     def _commit(
         self, batch: Sequence[tuple[Instance, StudyHeader]]
     ) -> list[IntakeOutcome | Exception]:
-        """Make the names of some files durable, then their rows: a promise is kept for each."""
-        failed = self._files.sync_folders_of(instance.path for instance, _ in batch)
-        sound = [item for item in batch if item[0].path not in failed]
-        outcomes = iter(self._catalogue.add_instances(sound))
-        return [failed.get(item[0].path) or next(outcomes) for item in batch]
+        return self._catalogue.add_instances(batch)
 
 
 @contextmanager

@@ -73,6 +73,8 @@ class Spool:
         refused: IntakeRefused | None = None,
     ) -> None:
         self.error = refused
+        #: Whether the file lies under another name by now.
+        self.is_kept = False
         self._pool = pool
         self._limit = limit_bytes
         self._offset = len(head)
@@ -145,8 +147,9 @@ class Spool:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
-            with suppress(OSError):
-                os.unlink(file.path)
+            if not self.is_kept:
+                with suppress(OSError):
+                    os.unlink(file.path)
 
     def _hand_on(self) -> None:
         """Give a full buffer to the writer, and go on with an empty one."""

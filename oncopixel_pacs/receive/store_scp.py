@@ -65,6 +65,7 @@ class StoreScp:
                 request.transfer_syntax,
                 calling,
             )
+            spool.is_kept = True
         except IntakeRefused as exc:
             self._log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
             return refusal(exc)

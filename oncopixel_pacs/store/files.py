@@ -11,11 +11,15 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 Folder = Literal["instances", "results", "quarantine"]
+
+#: Folders synced at a time; more would wait for the same journal.
+_MOST_SYNCS = 4
 
 
 class FileStore:
@@ -34,13 +38,19 @@ class FileStore:
         self._writing = data_dir / "writing"
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._writing.mkdir(exist_ok=True)
-        (data_dir / "instances").mkdir(exist_ok=True)
+        instances = data_dir / "instances"
+        instances.mkdir(exist_ok=True)
         (data_dir / "results").mkdir(exist_ok=True)
         (data_dir / "quarantine").mkdir(exist_ok=True)
         _sync(data_dir)
         with contextlib.suppress(PermissionError):  # a parent that we may not list
             _sync(data_dir.parent)
-        self._durable_folders: set[Path] = set()
+        # All of them now: later each would hold up the first image that comes to it.
+        self._durable_folders = {instances / f"{number:02x}" for number in range(256)}
+        for folder in self._durable_folders:
+            folder.mkdir(exist_ok=True)
+        _sync(instances)
+        self._syncing = ThreadPoolExecutor(_MOST_SYNCS, thread_name_prefix="sync")
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""
@@ -72,11 +82,11 @@ class FileStore:
         return relative
 
     def place(self, temp: Path, descriptor: int, sop_instance_uid: str, sha256: str) -> str:
-        """Give a received file its name, and make its bytes durable.
+        """Make a received file permanent and durable.
 
-        The name is durable after `sync_folders_of`; until then nothing may be promised. It
-        comes before the bytes because a journal then takes both in one go. So after a power
-        loss a name may stand over torn bytes, but never in the place of a file that was whole.
+        The name comes before the bytes are synced, so that a journal takes both in one go: as
+        fast as one sync, where one after the other costs two. So after a power loss a name may
+        stand over torn bytes, but never in the place of a file that was whole.
 
         Parameters
         ----------
@@ -100,27 +110,10 @@ class FileStore:
             temp.replace(target)
         else:
             temp.unlink()
-            os.fsync(descriptor)
+        name_synced = self._syncing.submit(_sync, target.parent)
+        os.fsync(descriptor)
+        name_synced.result()
         return relative
-
-    def sync_folders_of(self, paths: Iterable[str]) -> dict[str, OSError]:
-        """Make the names of stored files durable.
-
-        Returns
-        -------
-        dict
-            The error, for each path whose name may be lost.
-        """
-        by_folder: dict[Path, list[str]] = {}
-        for path in paths:
-            by_folder.setdefault(self.absolute(path).parent, []).append(path)
-        failed: dict[str, OSError] = {}
-        for folder, names in by_folder.items():
-            try:
-                _sync(folder)
-            except OSError as exc:
-                failed |= dict.fromkeys(names, exc)
-        return failed
 
     def write(self, content: bytes, folder: Folder, sop_instance_uid: str) -> tuple[str, str]:
         """Store bytes durably.

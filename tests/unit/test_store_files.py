@@ -62,8 +62,8 @@ def test_a_new_folder_is_durable_before_a_file_is_in_it(
     files: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = calls_of(monkeypatch)
-    files.keep(received(files), "instances", "1.2.3", SHA)
-    made = calls.index(("fsync", files.data_dir / "instances"))
+    files.keep(received(files), "results", "1.2.3", SHA)
+    made = calls.index(("fsync", files.data_dir / "results"))
     assert made < [kind for kind, _ in calls].index("rename")
 
 
@@ -71,11 +71,11 @@ def test_a_folder_that_another_thread_made_is_durable_too(
     files: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have made it and not yet synced it."""
-    relative = files.keep(received(files), "instances", "1.2.3", SHA)
+    relative = files.keep(received(files), "results", "1.2.3", SHA)
     other = FileStore(tmp_path / "data")
     calls = calls_of(monkeypatch)
-    assert other.keep(received(other), "instances", "1.2.3", SHA) == relative
-    assert ("fsync", files.data_dir / "instances") in calls
+    assert other.keep(received(other), "results", "1.2.3", SHA) == relative
+    assert ("fsync", files.data_dir / "results") in calls
 
 
 def test_the_folders_themselves_are_durable(
@@ -83,7 +83,9 @@ def test_the_folders_themselves_are_durable(
 ) -> None:
     calls = calls_of(monkeypatch)
     FileStore(tmp_path / "data")
-    assert calls == [("fsync", tmp_path / "data"), ("fsync", tmp_path)]
+    folders = [tmp_path / "data", tmp_path, tmp_path / "data" / "instances"]
+    assert calls == [("fsync", folder) for folder in folders]
+    assert len(list((tmp_path / "data" / "instances").iterdir())) == 256
 
 
 def test_keeping_the_same_object_again_changes_nothing(files: FileStore) -> None:

@@ -16,11 +16,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.child_process import belong_to
+from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.codecs import decode, is_compressed
+from oncopixel_pacs.imaging.frames import read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,12 @@ def _decode_file(path: Path, index: int, pixels: Path) -> _Decoded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            decoded = decode(dcmread(path), index)
+            # Of a volume no more than this frame is read.
+            decoded = decode(read_object(path).single(index))
         except (MemoryError, OSError):
             raise
+        except UnreadableImage as exc:
+            return _Decoded(fault=exc.detail or exc.reason.sentence)
         except Exception as exc:  # whatever a codestream provokes is a word on this image
             return _Decoded(fault=str(exc) or type(exc).__name__)
     decoded.tofile(pixels)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
@@ -167,11 +167,19 @@ class StoredObject:
             try:
                 if self.transfer_syntax.is_encapsulated:
                     return decoder(self.header, self.path, index)
-                return decode(self._single(self.frame(index)))
+                return decode(self.single(index))
             except _DAMAGED as exc:
                 raise _damaged(exc) from exc
 
-    def _single(self, frame: bytes) -> Dataset:
+    def single(self, index: int) -> Dataset:
+        """Give one frame as a data set of its own, with what describes its pixels.
+
+        Raises
+        ------
+        UnreadableImage
+            When there is no such frame, or the file ends before it does.
+        """
+        frame = self.frame(index)
         single = Dataset()
         for keyword in _PIXEL_KEYWORDS:
             if keyword in self.header:
@@ -179,7 +187,10 @@ class StoredObject:
         single.NumberOfFrames = 1
         single.file_meta = FileMetaDataset()
         single.file_meta.TransferSyntaxUID = self.transfer_syntax
-        single.add_new(PIXEL_DATA, self.vr, frame + b"\0" * (len(frame) % 2))
+        if self.transfer_syntax.is_encapsulated:
+            single.add_new(PIXEL_DATA, "OB", encapsulate([frame], has_bot=False))
+        else:
+            single.add_new(PIXEL_DATA, self.vr, frame + b"\0" * (len(frame) % 2))
         return single
 
     def _shape(self) -> tuple[int, int, int]:

@@ -33,6 +33,7 @@ from oncopixel_pacs.receive.open_associations import AssociationWatch
 from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
+from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import ResultSettings, Settings
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.callers import Callers
@@ -46,6 +47,7 @@ from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
@@ -294,6 +296,14 @@ class Server:
         settings = self.settings
         device = self._device
         decoder = self._closing.enter_context(DecodePool())
+        uploads = Uploads(store.database)
+        desk = UploadDesk(
+            Intake(store.files, store.catalogue, utc_now),
+            store.catalogue,
+            uploads,
+            settings.upload,
+            utc_now,
+        )
         parts = ApiParts(
             catalogue=store.catalogue,
             callers=Callers(store.database),
@@ -301,6 +311,7 @@ class Server:
             search=Search(store.database),
             decoder=decoder,
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
+            uploads=uploads,
             ledger=store.ledger,
             pulls=Pulls(store.database),
             files=store.files,
@@ -309,6 +320,7 @@ class Server:
             quarantine=Quarantine(store.database),
             models_ready=lambda: None if device is None else device.ready,
             retry=lambda job_id: retry_job(store.ledger, queue, job_id),
+            take_upload=desk.take,
             render_overlay=lambda job, image: overlay_png(store, decoder, job, image),
             started_at=utc_now(),
             version=__version__,

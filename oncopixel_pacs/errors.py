@@ -7,7 +7,8 @@
     ├── IntakeRefused           an object that was not accepted; nothing of it is kept
     │   ├── OutOfResources      disk or database cannot take it now; send it again later
     │   ├── DatasetMismatch     the data set contradicts its command or its SOP class
-    │   └── CannotUnderstand    the data set cannot be parsed
+    │   ├── CannotUnderstand    the data set cannot be parsed
+    │   └── UploadRefused       an upload that is not taken, with the kind of its fault
     ├── UnreadableImage         a stored image that cannot be decoded or holds no breast
     ├── ModelRefused            a bundle that is not loaded: unpinned, unsafe or inconsistent
     ├── AnalysisFailed          the models gave no usable answer
@@ -20,6 +21,7 @@
 from __future__ import annotations
 
 from oncopixel_pacs.domain import Reason
+from oncopixel_pacs.uploads import RefusalKind
 
 
 class OncoPixelError(Exception):
@@ -44,6 +46,14 @@ class DatasetMismatch(IntakeRefused):
 
 class CannotUnderstand(IntakeRefused):
     """The data set cannot be parsed."""
+
+
+class UploadRefused(IntakeRefused):
+    """An upload that is not taken; nothing of it is kept."""
+
+    def __init__(self, kind: RefusalKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class UnreadableImage(OncoPixelError):

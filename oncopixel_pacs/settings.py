@@ -35,6 +35,7 @@ from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
+from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
 
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
@@ -158,6 +159,7 @@ class Settings(BaseSettings):
     ``dimse_host`` is loopback."""
     tls: TlsSettings = TlsSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    upload: UploadSettings = UploadSettings()
     destinations: tuple[DestinationSettings, ...] = ()
     """Where results are sent."""
     sources: tuple[SourceSettings, ...] = ()

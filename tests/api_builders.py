@@ -44,6 +44,8 @@ from oncopixel_pacs.domain import (
     StudyHeader,
 )
 from oncopixel_pacs.imaging.codecs import decode
+from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -51,6 +53,7 @@ from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.uploads import Uploads
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")
@@ -72,15 +75,25 @@ def draw(_job: Job, image: ImageResult) -> bytes:
     return out.getvalue()
 
 
-def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> ApiParts:
+def make_parts(
+    store: Store,
+    *,
+    tokens: Sequence[str] = (),
+    upload: Mapping[str, object] | None = None,
+    **changes: Any,
+) -> ApiParts:
     """Make the parts of an API over this store, listening on loopback, with one destination."""
     settings = Settings.model_validate(
         {
             "data_dir": store.files.data_dir,
             "destinations": (PACS.model_dump(),),
             "api": {"tokens": tuple(tokens)},
+            "upload": dict(upload or {}),
         }
     )
+    uploads = Uploads(store.database)
+    intake = Intake(store.files, store.catalogue, lambda: later(30))
+    desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, lambda: later(30))
     parts = ApiParts(
         catalogue=store.catalogue,
         callers=Callers(store.database),
@@ -88,6 +101,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
         search=Search(store.database),
         decoder=decode_file,
         free_space=FreeSpace(store.files.data_dir, 0),
+        uploads=uploads,
         ledger=store.ledger,
         pulls=Pulls(store.database),
         files=store.files,
@@ -96,6 +110,7 @@ def make_parts(store: Store, *, tokens: Sequence[str] = (), **changes: Any) -> A
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),
+        take_upload=desk.take,
         render_overlay=draw,
         started_at=NOON,
         version="9.9.9",

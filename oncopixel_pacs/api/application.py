@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
@@ -22,6 +23,8 @@ from oncopixel_pacs.api import (
     pulls,
     quarantine,
     studies,
+    upload_pages,
+    uploads,
 )
 from oncopixel_pacs.api.access import TokenGuard
 from oncopixel_pacs.api.browser_guards import CrossSiteGuard, HostGuard, SecurityHeaders
@@ -37,8 +40,8 @@ results went. Times are UTC. Lists are paged by cursor. Errors are problem docum
 Where tokens are configured, send `Authorization: Bearer TOKEN`."""
 
 
-_SITE = (studies, pulls, jobs, models, destinations, peers, quarantine, health)
-_PEOPLE = (pages, peer_pages, pull_pages)
+_SITE = (studies, uploads, pulls, jobs, models, destinations, peers, quarantine, health)
+_PEOPLE = (pages, upload_pages, peer_pages, pull_pages)
 _DICOMWEB = (search, retrieve, frames, rendered)
 
 
@@ -63,6 +66,7 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.overlays = OverlayShelf(parts)
+    app.state.upload_places = CapacityLimiter(parts.settings.upload.at_once)
     for module in (*_SITE, *_PEOPLE, *_DICOMWEB):
         app.include_router(module.router)
     for router in routers:

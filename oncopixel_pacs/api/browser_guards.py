@@ -15,11 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oncopixel_pacs.api.problems import problem
 
-#: Nothing is loaded but our own style and pictures; no script runs at all.
+#: Nothing is loaded but our own style and pictures; no script runs at all but on `_SCRIPTED`.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+#: The page where files are dropped runs one script of ours, which sends them to us.
+_SCRIPTED = "/upload"
+_SCRIPTED_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -51,6 +54,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
+                if scope["path"] == _SCRIPTED:
+                    headers["Content-Security-Policy"] = _SCRIPTED_POLICY
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -125,6 +125,38 @@ QUARANTINED: dict[str, Any] = {
     "problems": ["AI SEG R MLO - RESEARCH USE ONLY: Rows differs from its source"],
     "held_at": "2026-03-02T09:31:05Z",
 }
+UPLOADED_IMAGE: dict[str, Any] = {
+    "name": "r-cc.png",
+    "outcome": "received",
+    "sop_instance_uid": _IMAGE,
+    "study_instance_uid": _STUDY,
+    "detail": "",
+}
+UPLOAD_OBJECT: dict[str, Any] = {
+    "kind": "seg",
+    "sop_instance_uid": _SEG,
+    "series_description": "OncoPixel lesions R CC (research use only)",
+    "size_bytes": 41230,
+    "href": f"/api/v1/jobs/{_JOB_ID}/objects/{_SEG}",
+}
+UPLOAD_STUDY: dict[str, Any] = {
+    "study_instance_uid": _STUDY,
+    "state": "done",
+    "reason": "",
+    "job_id": _JOB_ID,
+    "result": RESULT,
+    "objects": [UPLOAD_OBJECT],
+}
+UPLOAD: dict[str, Any] = {
+    "notice": RESEARCH_NOTICE,
+    "id": "8f1d04c2b7a95e6310fa22cd",
+    "state": "done",
+    "created_at": "2026-03-02T09:30:50Z",
+    "href": "/api/v1/uploads/8f1d04c2b7a95e6310fa22cd",
+    "page": "/uploads/8f1d04c2b7a95e6310fa22cd",
+    "images": [UPLOADED_IMAGE],
+    "studies": [UPLOAD_STUDY],
+}
 HEADER: dict[str, Any] = {
     "patient_name": "EXAMPLE^JANE",
     "patient_id": "P-0007",

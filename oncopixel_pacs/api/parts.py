@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, cast
@@ -21,11 +21,13 @@ from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.uploads import Uploads
+from oncopixel_pacs.uploads import Upload, UploadedFile
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """Everything that the routes read from, and the two things that they can have done.
+    """Everything that the routes read from, and what they can have done.
 
     Attributes
     ----------
@@ -39,6 +41,8 @@ class ApiParts:
         Whether the models are loaded; ``None`` when another process runs them.
     retry
         Queues a job again; raises `OncoPixelError` when it cannot.
+    take_upload
+        Takes files in; is given them, an idempotency key, and whether nothing more will come.
     render_overlay
         PNG of one image of a job with its findings outlined.
     """
@@ -47,6 +51,7 @@ class ApiParts:
     callers: Callers
     allowed_peers: AllowedPeers
     free_space: FreeSpace
+    uploads: Uploads
     ledger: Ledger
     pulls: Pulls
     files: FileStore
@@ -57,6 +62,7 @@ class ApiParts:
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]
     retry: Callable[[str], Job]
+    take_upload: Callable[[Sequence[UploadedFile], str, bool], Upload]
     render_overlay: Callable[[Job, ImageResult], bytes]
     started_at: datetime
     version: str

@@ -51,6 +51,7 @@ _MEANINGS = {
     415: "The body is of a media type that is not taken.",
     422: "A parameter is not allowed.",
     503: "The server cannot do its work now.",
+    507: "There is no room on the disk of the server.",
 }
 
 

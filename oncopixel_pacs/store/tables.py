@@ -279,3 +279,25 @@ class PendingReportRow(SQLModel, table=True):
     instances: list[list[str]] = Field(
         default_factory=list, sa_column=Column("instances", JSON, nullable=False)
     )
+
+
+class UploadRow(SQLModel, table=True):
+    """One upload over HTTP: its files by name, and the images that they became."""
+
+    __tablename__ = "upload"
+
+    id: str = Field(primary_key=True, max_length=64)
+    created_at: datetime = _moment(index=True)
+    images: list[dict[str, str]] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
+
+
+class IdempotencyKeyRow(SQLModel, table=True):
+    """The upload that a sender's key stands for; `content` digests what was sent with it."""
+
+    __tablename__ = "idempotency_key"
+
+    key: str = Field(primary_key=True, max_length=255)
+    upload_id: str = Field(foreign_key="upload.id", index=True)
+    content: str

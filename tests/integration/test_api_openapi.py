@@ -19,6 +19,7 @@ from oncopixel_pacs.api import (
     quarantine,
     schemas,
     study_schemas,
+    upload_schemas,
 )
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
@@ -36,6 +37,7 @@ SHAPES = [
         quarantine,
         schemas,
         study_schemas,
+        upload_schemas,
     )
     for shape in vars(module).values()
     if isinstance(shape, type) and issubclass(shape, BaseModel) and shape is not BaseModel
@@ -71,6 +73,9 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/jobs/{job_id}",
         "POST /api/v1/jobs/{job_id}/retry",
         "GET /api/v1/jobs/{job_id}/images/{sop_instance_uid}/overlay.png",
+        "POST /api/v1/images",
+        "GET /api/v1/uploads/{upload_id}",
+        "GET /api/v1/jobs/{job_id}/objects/{sop_instance_uid}",
         "GET /api/v1/models",
         "GET /api/v1/destinations",
         "GET /api/v1/peers",
@@ -103,6 +108,9 @@ def test_every_route_has_summary_words_shape_and_example(description: dict[str, 
         good = next(item for code, item in operation["responses"].items() if code[0] == "2")
         if name.endswith("overlay.png"):
             assert list(good["content"]) == ["image/png"]
+            continue
+        if "/objects/" in name:
+            assert list(good["content"]) == ["application/dicom"]
             continue
         if "/dicom-web/" in name:
             assert set(good["content"]) & {DICOM_JSON, MULTIPART, PNG}, name

@@ -115,7 +115,7 @@ def test_the_example_configuration_shows_every_setting() -> None:
 
 def test_the_example_configuration_names_the_true_defaults(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    tables = {"receive", "completion", "inference", "delivery", "pull"}
+    tables = {"receive", "upload", "completion", "inference", "delivery", "pull"}
     lines, inside = [], False
     for line in text.splitlines():
         if head := re.match(r"\[(\w+)\]", line):

@@ -1,0 +1,178 @@
+"""Images uploaded over HTTP: what is taken, what it becomes, and that nothing is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from api_builders import later, make_parts, serving
+from conftest import Store
+from mammogram_builder import SCREENING, STUDY_UID
+from pydicom import dcmread
+from upload_builders import PIXEL_MM, archive, dicom, grey16, png
+
+from oncopixel_pacs.domain import StudyState
+from oncopixel_pacs.route import why_not
+
+HEADERS = {"X-Requested-With": "test"}
+R_CC, L_CC, _, L_MLO = SCREENING
+SAID = {"laterality": "L", "view": "CC", "pixel_spacing_mm": PIXEL_MM, "patient_id": "P-1"}
+
+
+def post(client: httpx.Client, *files: tuple[str, bytes], **more: Any) -> httpx.Response:
+    headers = {**HEADERS, **more.pop("headers", {})}
+    return client.post(
+        "/api/v1/images",
+        files=[("file", item) for item in files],
+        data=more.pop("said", SAID),
+        headers=headers,
+    )
+
+
+def test_a_picture_with_breast_view_and_pixel_size_becomes_a_readable_secondary_capture(
+    store: Store,
+) -> None:
+    with serving(make_parts(store)) as client:
+        answer = post(client, ("l-cc.png", png()))
+        assert answer.status_code == 202, answer.text
+        assert client.get(answer.headers["Location"]).json() == answer.json()
+    body = answer.json()
+    assert body["state"] == "waiting"
+    (uid,) = [item["study_instance_uid"] for item in body["images"]]
+    study = store.catalogue.study(uid)
+    assert study.declared_complete
+    (image,) = study.instances
+    assert why_not(image.facts) is None
+    assert (image.facts.name, image.facts.spacing_mm) == ("L CC", (0.25, 0.25))
+    assert study.header.patient_id == "P-1"
+    written = dcmread(store.files.absolute(image.path))
+    assert written.pixel_array.dtype == "uint16"
+    assert (written.pixel_array == grey16()).all()
+    assert not list(store.files.incoming.iterdir())
+
+
+def test_without_them_it_is_kept_and_the_reason_is_plain(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        body = post(client, ("x.png", png()), said={}).json()
+    (image,) = store.catalogue.study(body["images"][0]["study_instance_uid"]).instances
+    reason = why_not(image.facts)
+    assert reason is not None
+    assert "Laterality" in reason.sentence
+
+
+def test_pictures_of_one_upload_are_one_study_each_with_its_own_fields(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        said = {"laterality": ["R", "L"], "view": ["CC", "MLO"], "pixel_spacing_mm": PIXEL_MM}
+        body = post(client, ("a.png", png(R_CC)), ("b.png", png(L_MLO)), said=said).json()
+    (uid,) = {item["study_instance_uid"] for item in body["images"]}
+    names = {item.facts.name for item in store.catalogue.study(uid).instances}
+    assert names == {"R CC", "L MLO"}
+
+
+def test_dicom_and_an_archive_of_it_are_taken_as_they_are(store: Store, tmp_path: Path) -> None:
+    entries = {
+        "exam/1": dicom(tmp_path, R_CC),
+        "exam/readme.txt": b"hello",
+        "DICOMDIR": b"x",
+        "__MACOSX/._1": b"x",
+    }
+    with serving(make_parts(store)) as client:
+        body = post(client, ("2.dcm", dicom(tmp_path)), ("e.zip", archive(entries)), said={}).json()
+    outcomes = {item["name"]: item["outcome"] for item in body["images"]}
+    assert outcomes == {
+        "2.dcm": "received",
+        "e.zip/exam/1": "received",
+        "e.zip/exam/readme.txt": "skipped",
+    }
+    assert len(store.catalogue.study(STUDY_UID).instances) == 2
+    assert store.catalogue.study(STUDY_UID).declared_complete
+
+
+def test_a_study_that_a_modality_is_sending_is_not_cut_short(store: Store, tmp_path: Path) -> None:
+    from oncopixel_pacs.receive.intake import Intake
+
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    dicom(folder, R_CC)
+    Intake(store.files, store.catalogue, lambda: later(1)).accept_file(folder / "1.dcm", "MAMMO1")
+    with serving(make_parts(store)) as client:
+        assert post(client, ("2.dcm", dicom(tmp_path)), said={}).status_code == 202
+    study = store.catalogue.study(STUDY_UID)
+    assert len(study.instances) == 2
+    assert not study.declared_complete
+
+
+def test_more_may_be_announced(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        said = {**SAID, "accession_number": "A-1", "complete": "false"}
+        body = post(client, ("a.png", png()), said=said).json()
+        (uid,) = [item["study_instance_uid"] for item in body["studies"]]
+        assert not store.catalogue.study(uid).declared_complete
+        said |= {"view": "MLO", "complete": "true"}
+        assert post(client, ("b.png", png(L_MLO)), said=said).status_code == 202
+    study = store.catalogue.study(uid)
+    assert len(study.instances) == 2
+    assert study.declared_complete
+
+
+def test_the_same_again_is_the_same_upload_and_no_second_job(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        first = post(client, ("a.png", png())).json()
+        (uid,) = [item["study_instance_uid"] for item in first["studies"]]
+        settle(store, uid)
+        again = post(client, ("renamed.png", png())).json()
+    assert again["id"] == first["id"]
+    assert [item["outcome"] for item in again["images"]] == ["duplicate"]
+    assert store.catalogue.study(uid).state is StudyState.SETTLED
+    assert len(store.ledger.jobs(study_instance_uid=uid).items) == 1
+
+
+def test_a_second_picture_beside_one_that_is_held_joins_its_study(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        first = post(client, ("a.png", png())).json()
+        said = {**SAID, "view": ["CC", "MLO"]}
+        both = post(client, ("a.png", png()), ("b.png", png(L_MLO)), said=said).json()
+    assert [item["study_instance_uid"] for item in both["studies"]] == [
+        first["studies"][0]["study_instance_uid"]
+    ]
+
+
+def test_an_idempotency_key_stands_for_one_upload(store: Store) -> None:
+    key = {"Idempotency-Key": "4f0c"}
+    with serving(make_parts(store)) as client:
+        first = post(client, ("a.png", png()), headers=key)
+        again = post(client, ("a.png", png()), headers=key)
+        other = post(client, ("a.png", png(R_CC)), headers=key)
+    assert first.json() == again.json()
+    assert first.headers["Location"] == again.headers["Location"]
+    assert other.status_code == 422
+    assert "Idempotency-Key" in other.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"laterality": "B"}, "laterality is R or L"),
+        ({"view": "LM"}, "view is CC or MLO"),
+        ({"pixel_spacing_mm": "nan"}, "pixel_spacing_mm"),
+        ({"patient_id": "x" * 65}, "patient_id"),
+        ({"laterality": ["L", "R"]}, "once for each file"),
+        ({"side": "L"}, "There is no field 'side'"),
+        ({"complete": "perhaps"}, "complete is true or false"),
+    ],
+)
+def test_a_field_that_says_nothing_is_refused(
+    store: Store, said: dict[str, Any], word: str
+) -> None:
+    with serving(make_parts(store)) as client:
+        answer = post(client, ("a.png", png()), said=said)
+    assert answer.status_code == 422
+    assert word in answer.json()["detail"]
+    assert store.catalogue.counts() == {}
+
+
+def settle(store: Store, study_instance_uid: str) -> None:
+    study = store.catalogue.study(study_instance_uid)
+    assert store.catalogue.settle(study, "d" * 64, "job-1", later(60), lambda *_: None)

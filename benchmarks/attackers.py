@@ -171,7 +171,7 @@ def associates_and_sends(*parts: bytes) -> Attack:
     return begin
 
 
-def drips(content: bytes, *, associated: bool = False, pause: float = 0.05) -> Attack:
+def drips(content: bytes, *, associated: bool = False, pause: float = 0.1) -> Attack:
     """Make an attack that says one byte at a time (slowloris)."""
 
     def begin(port: int) -> socket.socket:

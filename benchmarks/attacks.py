@@ -1,7 +1,8 @@
 """What attacks cost a plain pynetdicom listener, and what they cost ours.
 
-Twelve connections attack at once. Told are the time until a C-STORE of somebody else is
-answered, the time until every attacker is cut off, and the growth of the listener's memory.
+Twelve connections attack at once, four on a TLS port. Told are the time until a C-STORE of
+somebody else is answered, the time until every attacker is cut off, and the growth of the
+listener's memory.
 
     python -m benchmarks.attacks
 """
@@ -36,6 +37,8 @@ from benchmarks.attackers import (
 from benchmarks.receivers import free_port
 
 ATTACKERS = 12
+#: On a TLS port: fewer than a listener's backlog, or the attackers would wait for each other.
+TLS_ATTACKERS = 4
 #: Nothing is waited for any longer.
 PATIENCE_SECONDS = 20.0
 _START_SECONDS = 60.0
@@ -178,7 +181,7 @@ def measure(begin: Attack, pid: int, port: int, client: ssl.SSLContext | None) -
     cut: list[float] = []
     attackers: list[socket.socket] = []
     with closing_all(attackers):
-        for _ in range(ATTACKERS):
+        for _ in range(ATTACKERS if client is None else TLS_ATTACKERS):
             with suppress(OSError):
                 attackers.append(begin(port))
         workers = [_noting(answered, began, lambda: _is_served(port, client))]
@@ -205,8 +208,11 @@ def _is_served(port: int, client: ssl.SSLContext | None) -> bool:
     """Try to store one object until that succeeds, as a modality does."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as plain:
-            plain.settimeout(deadline - time.monotonic())
+        left = deadline - time.monotonic()
+        with (
+            suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=left) as plain,
+        ):
             sock = plain if client is None else client.wrap_socket(plain)
             with sock:
                 request_association(sock)

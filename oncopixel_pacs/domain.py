@@ -354,6 +354,9 @@ class Job:
         One sentence; empty while nothing went wrong.
     written
         Whether the result objects of its result are written.
+    repairs
+        What was changed in copies of the images' headers so that results could be written, one
+        sentence each, without values.
     """
 
     id: str
@@ -371,6 +374,7 @@ class Job:
     objects: tuple[ResultObject, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     written: bool = False
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ JOB: dict[str, Any] = {
     "sop_instance_uids": [_IMAGE],
     "steps": [STEP],
     "result": RESULT,
+    "repairs": ["Patient's Sex is missing and was written empty."],
     "objects": [OBJECT],
 }
 QUARANTINED: dict[str, Any] = {

@@ -308,6 +308,8 @@ class JobAnswer(JobSummary):
     models_digest: str
     sop_instance_uids: tuple[str, ...]
     steps: tuple[StepAnswer, ...]
+    repairs: tuple[str, ...]
+    """What was changed in copies of the images' headers, in words, without values."""
     result: ResultAnswer | None
     objects: tuple[ObjectAnswer, ...]
 
@@ -319,6 +321,7 @@ class JobAnswer(JobSummary):
             models_digest=job.models_digest,
             sop_instance_uids=job.sop_instance_uids,
             steps=tuple(StepAnswer.of(item) for item in job.steps),
+            repairs=job.repairs,
             result=None if job.result is None else ResultAnswer.of(job.id, job.result),
             objects=tuple(ObjectAnswer.of(item, job.deliveries) for item in job.objects),
         )

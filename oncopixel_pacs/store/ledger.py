@@ -93,10 +93,8 @@ class Ledger:
         with self._database.read() as session:
             rows = session.exec(query.limit(limit + 1)).all()
             items = tuple(complete_jobs(session, rows[:limit]))
-        following = None
-        if len(rows) > limit:
-            following = encode_cursor(items[-1].created_at, items[-1].id)
-        return Page(items, following)
+        last = items[-1] if len(rows) > limit else None
+        return Page(items, None if last is None else encode_cursor(last.created_at, last.id))
 
     def latest_jobs(self, study_instance_uids: Sequence[str]) -> dict[str, Job]:
         """Find the newest job of each of these studies, by study; one without a job is left out."""
@@ -184,6 +182,12 @@ class Ledger:
         """Say what went wrong with a job that goes on, to report it."""
         with self._database.write() as session:
             job_row(session, job_id).error = error
+
+    def note_repairs(self, job_id: str, repairs: Iterable[str]) -> None:
+        """Add what was repaired in the headers of a job's images; each sentence stands once."""
+        with self._database.write() as session:
+            row = job_row(session, job_id)
+            row.repairs = list(dict.fromkeys([*row.repairs, *repairs]))
 
     def finish(self, job_id: str, state: JobState, now: datetime, error: str = "") -> None:
         """Move a job to a final state."""

@@ -169,6 +169,7 @@ class StudySteps:
         }
         built = self._build(job, job.result, paths)
         notes, stale = self._retract(job, job.result, paths, built)
+        self.ledger.note_repairs(job.id, (text for item in built for text in item.repairs))
         watch.lap("build")
         self.gate.require(job, [*built, *notes.values()], paths, stale)
         watch.lap("validate")

@@ -17,6 +17,8 @@ from oncopixel_pacs.domain import JobState, ObjectKind
 from oncopixel_pacs.receive.intake import Intake
 
 SECRET = "Zebra^Secret"
+ODDEST = [odd for odd in ODD_HEADERS if odd.said.startswith(("un", "did", "no")) or odd.reason]
+ODDEST += [odd for odd in ODD_HEADERS if odd.name in ("no Type 2 attribute", "broken VOI LUT")]
 EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
 
 
@@ -67,10 +69,10 @@ def test_what_was_told_before_is_not_told_again(works: Works, tmp_path: Path) ->
 
 
 def test_no_odd_header_fails_its_study(works: Works, tmp_path: Path) -> None:
-    """One study for each of them, through one engine: starting one takes long."""
+    """One study for each, through one engine. What is written of all of them is tested apart."""
     intake = Intake(works.store.files, works.store.catalogue, utc_now)
     odd_of = {}
-    for number, odd in enumerate(ODD_HEADERS):
+    for number, odd in enumerate(ODDEST):
         folder = tmp_path / str(number)
         folder.mkdir()
         study_uid = f"2.25.77{number}"

@@ -15,10 +15,24 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
+from tests.golden_collection import COLLECTION
 
 # A busy machine is no defect: examples have no deadline, and are the same each time in CI.
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
+
+# Before any other module takes the functions that build results.
+COLLECTION.install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the golden checklist last, over what all the others built."""
+    items.sort(key=lambda item: item.get_closest_marker("golden") is not None)
+
+
+def pytest_sessionfinish() -> None:
+    """Forget what was built."""
+    COLLECTION.close()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""The golden checklist over everything that the tests of this session built."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from oncopixel_pacs.domain import ObjectKind, Reason, SegmentationForm
+from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
+from tests.golden_checklist import CHECKLIST, TEMPLATES, ResultSet, templates
+from tests.golden_collection import COLLECTION
+from tests.pixelmed import why_unavailable
+from tests.report_builders import FOUR_VIEWS, Case, case, without
+
+RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
+EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
+FORMS = tuple(SegmentationForm)
+BESIDE_PYTHON = str(Path(sys.executable).parent)
+missing = [t for t in TOOLS if not (shutil.which(t, path=BESIDE_PYTHON) or shutil.which(t))]
+pytestmark = [
+    pytest.mark.golden,
+    pytest.mark.dcmtk,
+    pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
+]
+WITHOUT_TEMPLATES = {name: check for name, check in CHECKLIST.items() if check is not templates}
+
+
+def findings(folder: Path) -> Case:
+    return case(folder, {RIGHT_CC: 1, RIGHT_MLO: 1, LEFT_CC: 2, LEFT_MLO: 0})
+
+
+def nothing_found(folder: Path) -> Case:
+    return case(folder, dict.fromkeys(FOUR_VIEWS, 0))
+
+
+def partly_analysed(folder: Path) -> Case:
+    return without(case(folder, {RIGHT_CC: 1, LEFT_CC: 0}), "L CC", Reason.PARTIAL_VIEW)
+
+
+def not_analysed(folder: Path) -> Case:
+    study = case(folder, {RIGHT_CC: 0, LEFT_CC: 0})
+    return without(without(study, "L CC", Reason.PARTIAL_VIEW), "R CC", Reason.NO_BREAST)
+
+
+FORMS_OF_TRUTH = [findings, nothing_found, partly_analysed, not_analysed]
+
+
+@pytest.fixture(params=FORMS_OF_TRUTH, ids=lambda form: form.__name__)
+def reference(request: pytest.FixtureRequest, tmp_path: Path) -> ResultSet:
+    """Every kind in every form, of clean sources."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    study: Case = request.param(tmp_path / "in")
+    objects = study.save_objects(tmp_path / "out", EVERYTHING, FORMS)
+    return ResultSet(request.param.__name__, objects, list(study.paths.values()))
+
+
+@pytest.mark.parametrize("point", WITHOUT_TEMPLATES)
+def test_the_reference_set(reference: ResultSet, point: str) -> None:
+    assert list(WITHOUT_TEMPLATES[point](reference)) == []
+
+
+def test_clean_sources_give_results_without_any_warning(reference: ResultSet) -> None:
+    assert validate_with_tools(reference.objects, reference.sources).warnings == ()
+
+
+def test_everything_that_the_tests_built(record_property: pytest.RecordProperty) -> None:
+    problems = [f"built twice, not the same: {line}" for line in COLLECTION.unequal]
+    problems += list(_problems(COLLECTION.sets))
+    record_property("objects", sum(len(item.objects) for item in COLLECTION.sets))
+    assert COLLECTION.sets, "nothing was built in this session"
+    assert problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())
+def test_every_kind_of_content_that_the_tests_built_follows_its_template(tmp_path: Path) -> None:
+    """PixelMed takes seconds for a document, so the fewest that hold every kind of item."""
+    chosen = _covering(item for results in COLLECTION.sets for item in results.objects)
+    paths = [shutil.copy(path, tmp_path / f"{n}.dcm") for n, path in enumerate(chosen)]
+    assert paths, "no document was built in this session"
+    assert list(templates(ResultSet("all", paths, ()))) == []
+
+
+def _problems(sets: list[ResultSet]) -> Iterator[str]:
+    for results in sets:
+        for point, check in WITHOUT_TEMPLATES.items():
+            yield from (f"{results.name}: {point}: {line}" for line in check(results))
+
+
+def _covering(paths: Iterator[Path]) -> list[Path]:
+    """Choose documents that together have every kind of content item; a greedy cover."""
+    kinds = {
+        path: _kinds(dcmread(path)) for path in paths if dcmread(path).SOPClassUID in TEMPLATES
+    }
+    chosen: list[Path] = []
+    covered: set[tuple[str, ...]] = set()
+    while best := max(kinds, key=lambda path: len(kinds[path] - covered), default=None):
+        if not kinds[best] - covered:
+            break
+        covered |= kinds.pop(best)
+        chosen.append(best)
+    return chosen
+
+
+def _kinds(document: Dataset, above: str = "") -> set[tuple[str, ...]]:
+    """What occurs: concept below concept, with relation, type and coded value."""
+    found = {("of", str(document.SOPClassUID))} if "SOPClassUID" in document else set()
+    for item in document.get("ContentSequence") or ():
+        name, value = _code(item, "ConceptNameCodeSequence"), _code(item, "ConceptCodeSequence")
+        found.add((above, item.RelationshipType, item.get("ValueType", ""), name, value))
+        found |= _kinds(item, name)
+    return found
+
+
+def _code(item: Dataset, keyword: str) -> str:
+    codes = item.get(keyword) or [Dataset()]
+    return str(codes[0].get("CodeValue", ""))

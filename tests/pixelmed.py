@@ -1,0 +1,83 @@
+"""PixelMed's DicomSRValidator: the template rules of PS3.16, which no other validator here knows.
+
+Debian has it as ``libpixelmed-java``. Loading its rules takes long, so one Java machine looks at
+many files; it lives in a process of its own, which is this file run as a program.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+JARS = [Path("/usr/share/java") / name for name in ("pixelmed.jar", "vecmath.jar")]
+_RULES = "com.pixelmed.validate.DicomSRValidator"
+# The rules are one large style sheet, beyond the limits that Java sets by default.
+_LIMITS = ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit")
+_COMPLETE = "Root Template Validation Complete"
+_COMPLAINTS = ("Error", "Warning", "illegal", "xception")
+# Its table spells the meaning of 111025 with two spaces.
+_EXPECTED = '"Failed  Detections"'
+
+
+def why_unavailable() -> str:
+    """Say what is missing; empty when it can be run."""
+    if not all(jar.exists() for jar in JARS):
+        return "PixelMed is not installed (apt-get install libpixelmed-java)"
+    return "" if find_spec("jpype") else "jpype1 is not installed"
+
+
+def template_problems(paths: Sequence[Path]) -> dict[Path, list[str]]:
+    """Complaints about each structured report or key object document.
+
+    A document whose root template was not found is a complaint too.
+    """
+    if not paths:
+        return {}
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return {path: list(_complaints(said[str(path)])) for path in paths}
+
+
+def _complaints(text: str) -> list[str]:
+    lines = text.splitlines()
+    found = [
+        line
+        for line in lines
+        if any(word in line for word in _COMPLAINTS) and _EXPECTED not in line
+    ]
+    return found if _COMPLETE in lines else [*found, "Error: the root template was not validated"]
+
+
+def _main(paths: Sequence[str]) -> None:
+    import jpype
+
+    jpype.startJVM(
+        "-XX:+UseSerialGC",
+        *(f"-Djdk.xml.{name}=0" for name in _LIMITS),
+        classpath=[str(jar) for jar in JARS],
+    )
+    rules = jpype.JClass(_RULES)()
+    said = {}
+    for path in paths:
+        attributes = jpype.JClass("com.pixelmed.dicom.AttributeList")()
+        try:
+            attributes.read(path)
+            said[path] = str(rules.validate(attributes))
+        except jpype.JException as exc:
+            said[path] = f"Exception: {exc}"
+    sys.stdout.write("\n" + json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

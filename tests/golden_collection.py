@@ -35,6 +35,7 @@ class Collection:
     def __init__(self) -> None:
         self.sets: list[ResultSet] = []
         self.unequal: list[str] = []
+        self._uids: set[str] = set()
         self._seen: set[int] = set()
         self._folder: Path | None = None
 
@@ -71,7 +72,9 @@ class Collection:
     def _keep(self, part10s: Sequence[bytes], sources: Sequence[Path]) -> bool:
         new = []
         for part10 in part10s:
-            shape = hash(_shape(dcmread(io.BytesIO(part10), stop_before_pixels=True)))
+            dataset = dcmread(io.BytesIO(part10), stop_before_pixels=True)
+            self._uids.add(str(dataset.SOPInstanceUID))
+            shape = hash(_shape(dataset))
             if shape not in self._seen:
                 self._seen.add(shape)
                 new.append(part10)
@@ -88,6 +91,7 @@ class Collection:
                         _write(folder / f"source-{n}.dcm", path.read_bytes())
                         for n, path in enumerate(sources)
                     ],
+                    self._uids,
                 )
             )
         return bool(new)

@@ -19,8 +19,12 @@ _RULES = "com.pixelmed.validate.DicomSRValidator"
 _LIMITS = ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit")
 _COMPLETE = "Root Template Validation Complete"
 _COMPLAINTS = ("Error", "Warning", "illegal", "xception")
-# Its table spells the meaning of 111025 with two spaces.
-_EXPECTED = '"Failed  Detections"'
+_EXPECTED = (
+    # Its table spells the meaning of 111025 with two spaces.
+    '"Failed  Detections"',
+    # TID 1500 is extensible; the reason why an image was not analysed names that image.
+    '(not-analysed,99ONCOPIXEL,"Why the image was not analysed")/IMAGE: Content Item not in',
+)
 
 
 def why_unavailable() -> str:
@@ -54,7 +58,8 @@ def _complaints(text: str) -> list[str]:
     found = [
         line
         for line in lines
-        if any(word in line for word in _COMPLAINTS) and _EXPECTED not in line
+        if any(word in line for word in _COMPLAINTS)
+        and not any(expected in line for expected in _EXPECTED)
     ]
     return found if _COMPLETE in lines else [*found, "Error: the root template was not validated"]
 

@@ -17,8 +17,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
-    ComprehensiveSRStorage,
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
     MammographyCADSRStorage,
@@ -98,7 +98,9 @@ def segmentations(results: ResultSet) -> Iterator[str]:
             yield "SEG: Patient Orientation is not that of the source"
         if "FrameOfReferenceUID" in seg:
             yield "SEG: it has a Frame of Reference"
-        made_of = [source for item in _all(seg, "DerivationImageSequence") for source in _images(item)]
+        made_of = [
+            source for item in _all(seg, "DerivationImageSequence") for source in _images(item)
+        ]
         if not made_of or any(i.get("SpatialLocationsPreserved") != "YES" for i in made_of):
             yield "SEG: Spatial Locations Preserved is not YES"
 
@@ -146,7 +148,7 @@ def text_and_uids(results: ResultSet) -> Iterator[str]:
             values = element.value if element.VM > 1 else [element.value]
             for value in values if element.VR == "UI" and element.value else ():
                 number = str(value).removeprefix("2.25.")
-                too_large = number != value and int(number) >= _MOST_UID
+                too_large = number != value and number.isdigit() and int(number) >= _MOST_UID
                 if len(value) > 64 or too_large or not str(value).replace(".", "").isdigit():
                     yield f"{path.name}: {element.keyword} is no UID"
 
@@ -229,7 +231,9 @@ def _images(derivation: Dataset) -> Iterator[Dataset]:
 
 
 def _presented(state: Dataset) -> str:
-    return str(state.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID)
+    return str(
+        state.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID
+    )
 
 
 def _items(parent: Dataset) -> Iterator[tuple[Dataset, Dataset]]:

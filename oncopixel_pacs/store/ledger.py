@@ -187,7 +187,7 @@ class Ledger:
         """Add what was repaired in the headers of a job's images; each sentence stands once."""
         with self._database.write() as session:
             row = job_row(session, job_id)
-            row.repairs = list(dict.fromkeys([*row.repairs, *repairs]))
+            row.repairs = list(dict.fromkeys([*(row.repairs or ()), *repairs]))
 
     def finish(self, job_id: str, state: JobState, now: datetime, error: str = "") -> None:
         """Move a job to a final state."""

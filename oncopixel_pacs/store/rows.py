@@ -176,7 +176,7 @@ def to_job(
         objects=tuple(to_object(item) for item in objects),
         deliveries=sent,
         written=row.written,
-        repairs=tuple(row.repairs),
+        repairs=tuple(row.repairs or ()),
     )
 
 

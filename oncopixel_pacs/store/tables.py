@@ -116,9 +116,7 @@ class JobRow(SQLModel, table=True):
     error: str = ""
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     written: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
-    repairs: list[str] = Field(
-        default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]")
-    )
+    repairs: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
 
 
 class StepRow(SQLModel, table=True):

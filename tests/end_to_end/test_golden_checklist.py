@@ -110,7 +110,7 @@ def _covering(paths: Iterator[Path]) -> list[Path]:
 
 
 def _kinds(document: Dataset, above: str = "") -> set[tuple[str, ...]]:
-    """What occurs: concept below concept, with relation, type and coded value."""
+    """List what occurs: concept below concept, with relation, type and coded value."""
     found = {("of", str(document.SOPClassUID))} if "SOPClassUID" in document else set()
     for item in document.get("ContentSequence") or ():
         name, value = _code(item, "ConceptNameCodeSequence"), _code(item, "ConceptCodeSequence")

@@ -16,7 +16,7 @@ from workflow_builder import PretendedModel, Works, folder_destination, running,
 from oncopixel_pacs.domain import JobState, ObjectKind
 from oncopixel_pacs.receive.intake import Intake
 
-SECRET = "Zebra^Secret"
+PATIENT = "Zebra^Secret"
 ODDEST = [odd for odd in ODD_HEADERS if odd.said.startswith(("un", "did", "no")) or odd.reason]
 ODDEST += [odd for odd in ODD_HEADERS if odd.name in ("no Type 2 attribute", "broken VOI LUT")]
 EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
@@ -38,14 +38,14 @@ def take_in(works: Works, folder: Path, odd: OddHeader) -> None:
 
 
 def test_repairs_stand_in_the_job_in_the_api_and_on_its_page(works: Works, tmp_path: Path) -> None:
-    works.receive(tmp_path / "in", PatientName=SECRET, PatientSex="X", FrameOfReferenceUID="1.2.3")
-    works.receive(tmp_path / "in", SCREENING[1], PatientName=SECRET, PatientSex="X")
+    works.receive(tmp_path / "in", PatientName=PATIENT, PatientSex="X", FrameOfReferenceUID="1.2.3")
+    works.receive(tmp_path / "in", SCREENING[1], PatientName=PATIENT, PatientSex="X")
     job = works.finished(works.settle().id)
     assert (job.state, job.error) == (JobState.DONE, "")
     said = "Patient's Sex held a value that is not allowed, which was dropped."
     assert job.repairs.count(said) == 1
     assert "Frame of Reference UID was left out: a projection has no plane in it." in job.repairs
-    assert SECRET not in " ".join(job.repairs)
+    assert PATIENT not in " ".join(job.repairs)
     with serving(make_parts(works.store)) as client:
         answer = client.get(f"/api/v1/jobs/{job.id}").json()
         page = client.get(f"/jobs/{job.id}").text

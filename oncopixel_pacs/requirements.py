@@ -14,6 +14,9 @@ class Requirements:
 
     Attributes
     ----------
+    burned_in_annotation
+        Whether it reads images into which text is burned. A model that was not trained on text
+        may take it for tissue, so it must say so.
     manufacturers
         Compared without regard to case with the beginning of Manufacturer (0008,0070).
     pixel_size_mm
@@ -25,12 +28,15 @@ class Requirements:
     lateralities: tuple[Laterality, ...] = ()
     manufacturers: tuple[str, ...] = ()
     pixel_size_mm: tuple[float, float] | None = None
+    burned_in_annotation: bool = False
 
     def why_not(self, facts: ImageFacts) -> tuple[Reason, str] | None:
         """Return the reason why the model does not read an image, and in words what it has.
 
         ``None`` when it reads it.
         """
+        if facts.burned_in and not self.burned_in_annotation:
+            return Reason.BURNED_IN, ""
         if self.sop_class_uids and facts.sop_class_uid not in self.sop_class_uids:
             return Reason.MODEL_SOP_CLASS, f"It is of {facts.sop_class_uid}."
         if self.views and facts.view not in self.views:

@@ -40,7 +40,6 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (Reason.QUALITY_CONTROL, lambda f: f.quality_control),
     (Reason.STEREOTACTIC, lambda f: f.stereotactic),
-    (Reason.BURNED_IN, lambda f: f.burned_in),
     (Reason.NO_LATERALITY, lambda f: f.laterality is None),
     (Reason.NO_VIEW, lambda f: f.view is None),
     (Reason.UNSUPPORTED_VIEW, lambda f: f.view is View.OTHER),

@@ -18,7 +18,8 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
             "views": ["CC", "MLO"],
             "lateralities": ["L", "R"],
             "manufacturers": ["ACME"],         as Manufacturer (0008,0070) begins
-            "pixel_size_mm": [0.05, 0.2]       least and largest
+            "pixel_size_mm": [0.05, 0.2],      least and largest
+            "burned_in_annotation": false      whether it reads images with text burned in
         }
     }
 
@@ -80,6 +81,7 @@ class _Eligibility(BaseModel):
     lateralities: tuple[Laterality, ...] = ()
     manufacturers: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
     pixel_size_mm: tuple[_PixelSize, _PixelSize] | None = None
+    burned_in_annotation: bool = False
 
 
 class _Table(BaseModel):

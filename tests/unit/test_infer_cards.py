@@ -170,6 +170,7 @@ def test_a_bundle_states_which_images_it_reads(tmp_path: Path) -> None:
         "lateralities": ["L"],
         "manufacturers": ["ACME"],
         "pixel_size_mm": [0.05, 0.2],
+        "burned_in_annotation": True,
     }
     assert read_card(with_eligibility(tmp_path / "all", stated)).requirements == Requirements(
         sop_class_uids=("1.2.840.10008.5.1.4.1.1.1.2",),
@@ -177,6 +178,7 @@ def test_a_bundle_states_which_images_it_reads(tmp_path: Path) -> None:
         lateralities=(Laterality.LEFT,),
         manufacturers=("ACME",),
         pixel_size_mm=(0.05, 0.2),
+        burned_in_annotation=True,
     )
 
 

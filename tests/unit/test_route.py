@@ -21,7 +21,7 @@ MULTI_FRAME_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.2"
 #: Known only once the pixels are decoded.
 BY_PIXELS = {Reason.UNREADABLE_PIXELS, Reason.BLANK, Reason.NO_BREAST, Reason.NOT_A_BREAST}
 #: Asked by one model and not by all.
-BY_MODEL = {reason for reason in Reason if reason.startswith("model-")}
+BY_MODEL = {reason for reason in Reason if reason.startswith("model-")} | {Reason.BURNED_IN}
 
 #: What makes a readable image unreadable, and the reason that says so.
 FLAWS: list[tuple[dict[str, Any], Reason]] = [
@@ -39,7 +39,6 @@ FLAWS: list[tuple[dict[str, Any], Reason]] = [
     ({"photometric": ""}, Reason.NOT_MONOCHROME),
     ({"quality_control": True}, Reason.QUALITY_CONTROL),
     ({"stereotactic": True}, Reason.STEREOTACTIC),
-    ({"burned_in": True}, Reason.BURNED_IN),
     ({"laterality": None}, Reason.NO_LATERALITY),
     ({"view": None}, Reason.NO_VIEW),
     ({"view": View.OTHER}, Reason.UNSUPPORTED_VIEW),
@@ -100,6 +99,8 @@ ASKED: list[tuple[Requirements, dict[str, Any], Reason | None]] = [
         {"sop_class_uid": SECONDARY_CAPTURE},
         Reason.MODEL_SOP_CLASS,
     ),
+    (Requirements(), {"burned_in": True}, Reason.BURNED_IN),
+    (Requirements(burned_in_annotation=True), {"burned_in": True}, None),
     (Requirements(views=(View.CC,)), {}, None),
     (Requirements(views=(View.MLO,)), {}, Reason.MODEL_VIEW),
     (Requirements(views=(View.MLO,)), {"view": None}, Reason.MODEL_VIEW),
@@ -124,7 +125,7 @@ def test_a_model_may_ask_for_more(
 ) -> None:
     refused = asked.why_not(make_facts(**changes))
     assert (refused and refused[0]) == reason
-    assert refused is None or refused[1]
+    assert refused is None or refused[1] or reason is Reason.BURNED_IN
 
 
 def test_every_reason_of_a_model_is_reached() -> None:

@@ -251,17 +251,20 @@ class Server:
         self._closing.callback(executor.stop)
         self._device.start()
         executor.start()
-        watch = Watch(
-            Settler(
-                store.catalogue,
-                AssociationLeases(database),
-                queue,
-                settings.completion,
-                models_digest(algorithms, __version__),
-                utc_now,
-            ),
-            Reconciler(database, store.ledger, queue, utc_now),
+        self._start_watch(store, queue, algorithms)
+
+    def _start_watch(
+        self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
+    ) -> None:
+        settler = Settler(
+            store.catalogue,
+            AssociationLeases(store.database),
+            queue,
+            self.settings.completion,
+            models_digest(algorithms, __version__),
+            utc_now,
         )
+        watch = Watch(settler, Reconciler(store.database, store.ledger, queue, utc_now))
         watch.start()
         self._closing.callback(watch.stop)
 

@@ -40,8 +40,8 @@ class Limits:
     unspooled_bytes: int = 1 << 20
     associations: int = 64
     associations_per_address: int = 32
-    waiting: int = 64
-    waiting_per_address: int = 16
+    waiting: int = 128
+    waiting_per_address: int = 32
 
 
 DEFAULT_LIMITS = Limits()

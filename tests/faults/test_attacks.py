@@ -16,8 +16,10 @@ from benchmarks.attackers import (
     ATTACKS,
     MIB,
     associate,
+    association_request,
     closing_all,
     connect,
+    receive,
     resident_bytes,
     store_pdus,
     was_cut,
@@ -149,3 +151,17 @@ def test_a_transfer_that_is_broken_off_leaves_no_file(received: Reception, endin
         if ending != "silence":
             sock.close()
         until(lambda: not received.leftovers)
+
+
+def test_as_many_as_may_associate_may_come_at_once(tmp_path: Path) -> None:
+    limits = Limits()
+    with (
+        reception(tmp_path / "data") as running,
+        closing_all(
+            [connect(running.port) for _ in range(limits.associations_per_address)]
+        ) as all_,
+    ):
+        for sock in all_:
+            sock.sendall(association_request())
+        for sock in all_:
+            assert receive(sock, 1) == b"\x02"

@@ -108,7 +108,8 @@ HOSTILE: dict[str, tuple[bytes, dict[str, bytes], set[int | None]]] = {
     "junk": (bytes(range(256)) * 64, {}, {0xC000}),
     "compressed junk": (zlib.compress(bytes(MIB)), {}, {0xC000}),
     "over the limit": (body() + bytes(5 * MIB), {}, {0xA700}),
-    "length of an element beyond the end": (body()[:-1000], {}, {0x0000, 0xC000}),
+    "data set that ends in its header": (body()[:200], {}, {0xC000}),
+    "pixels that end too early": (body()[:-1000], {}, {0x0000, 0xC000}),
 }
 
 

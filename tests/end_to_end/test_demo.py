@@ -25,8 +25,8 @@ def test_the_loop_closes_with_the_embedded_archive(
         outcome = play(folder, archive, ports, seed=3, lesion=True, tell=said.append)
 
     assert archive.name == "embedded archive"
-    assert sorted(item["kind"] for item in outcome.job["objects"]) == ["seg"] * 4 + ["sr"]
-    assert len(outcome.received) == 5
+    assert sorted(item["kind"] for item in outcome.job["objects"]) == ["seg"] * 2 + ["sr"]
+    assert len(outcome.received) == 3
     assert outcome.report.problems == ()
     assert [path.name for path in outcome.pictures] == [
         "R-CC.png",

@@ -15,11 +15,19 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from oncopixel_pacs.domain import ImageResult, Laterality, ObjectKind, Reason, View
+from oncopixel_pacs.domain import (
+    ImageResult,
+    Laterality,
+    ObjectKind,
+    Reason,
+    SegmentationForm,
+    View,
+)
 from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
+from oncopixel_pacs.report.result_objects import build_retraction
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import TYPE_2, read_source
-from oncopixel_pacs.report.validation import check
+from oncopixel_pacs.report.validation import check, find_problems
 from tests.report_builders import (
     FOUR_VIEWS,
     PROVENANCE,
@@ -39,13 +47,15 @@ pytestmark = [
     pytest.mark.dcmtk,
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
 ]
-EVERYTHING = tuple(ObjectKind)
+EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
+EVERY_FORM = tuple(SegmentationForm)
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
 
 
 def assert_valid(study: Case, folder: Path) -> None:
-    check(study.build(wanted=EVERYTHING), study.paths)
-    report = validate_with_tools(study.save_objects(folder, EVERYTHING), study.paths.values())
+    check(study.build(wanted=EVERYTHING, forms=EVERY_FORM), study.paths)
+    objects = study.save_objects(folder, EVERYTHING, EVERY_FORM)
+    report = validate_with_tools(objects, study.paths.values())
     assert report.tools == TOOLS
     assert report.problems == ()
 
@@ -78,6 +88,26 @@ def test_any_number_of_findings(folders: tuple[Path, Path], findings: dict) -> N
 def test_an_image_that_was_not_analysed(folders: tuple[Path, Path]) -> None:
     study = case(folders[0], {RIGHT_CC: 1, LEFT_CC: 0})
     assert_valid(without(study, "L CC", Reason.PARTIAL_VIEW), folders[1])
+
+
+def test_nothing_analysed(folders: tuple[Path, Path]) -> None:
+    study = case(folders[0], {RIGHT_CC: 0, LEFT_CC: 0})
+    none = without(without(study, "L CC", Reason.PARTIAL_VIEW), "R CC", Reason.ANALYSIS_FAILED)
+    assert_valid(none, folders[1])
+
+
+def test_a_rejection_note(folders: tuple[Path, Path]) -> None:
+    study = case(folders[0], {RIGHT_CC: 1, LEFT_CC: 1})
+    built = study.build(wanted=EVERYTHING)
+    stale = [item.dataset for item in built]
+    note = build_retraction(study.result, study.paths, stale, PROVENANCE, lambda _: None)
+    assert find_problems([*built, note], study.paths, stale) == ()
+    objects = study.save_objects(folders[1], EVERYTHING)
+    path = folders[1] / "note.dcm"
+    path.write_bytes(note.part10)
+    report = validate_with_tools([*objects, path], study.paths.values())
+    assert report.problems == ()
+    assert report.warnings == ()
 
 
 def test_monochrome1(folders: tuple[Path, Path]) -> None:

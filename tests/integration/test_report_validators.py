@@ -49,12 +49,13 @@ pytestmark = [
 ]
 EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
 EVERY_FORM = tuple(SegmentationForm)
+BINARY = (SegmentationForm.BINARY,)
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
 
 
-def assert_valid(study: Case, folder: Path) -> None:
-    check(study.build(wanted=EVERYTHING, forms=EVERY_FORM), study.paths)
-    objects = study.save_objects(folder, EVERYTHING, EVERY_FORM)
+def assert_valid(study: Case, folder: Path, forms: tuple[SegmentationForm, ...] = BINARY) -> None:
+    check(study.build(wanted=EVERYTHING, forms=forms), study.paths)
+    objects = study.save_objects(folder, EVERYTHING, forms)
     report = validate_with_tools(objects, study.paths.values())
     assert report.tools == TOOLS
     assert report.problems == ()
@@ -80,8 +81,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 )
 def test_any_number_of_findings(folders: tuple[Path, Path], findings: dict) -> None:
     study = case(folders[0], findings)
-    assert_valid(study, folders[1])
-    objects = study.save_objects(folders[1], EVERYTHING)
+    assert_valid(study, folders[1], EVERY_FORM)
+    objects = study.save_objects(folders[1], EVERYTHING, EVERY_FORM)
     assert validate_with_tools(objects, study.paths.values()).warnings == ()
 
 

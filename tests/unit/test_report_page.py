@@ -30,10 +30,11 @@ def page_of(study: Case) -> tuple[Dataset, bytes]:
 
 
 def words_of(study: Case, folder: Path) -> str:
-    """What a reader finds on the page, in one line."""
+    """Words of the page in the order of writing, in one line."""
     path = folder / "page.pdf"
     path.write_bytes(page_of(study)[1])
-    done = subprocess.run([str(PDFTOTEXT), "-layout", path, "-"], capture_output=True, check=True)
+    assert PDFTOTEXT is not None
+    done = subprocess.run([PDFTOTEXT, "-raw", path, "-"], capture_output=True, check=True)
     text = done.stdout.decode("utf-8")
     assert text.count("\f") == 1, "it has more than one page"
     return re.sub(r"\s+", " ", text)

@@ -140,10 +140,8 @@ class _Page(FPDF):
             self.set_xy(left + 4, upper + _THUMB_HEIGHT / 2 - 8)
             self.set_font(_FAMILY, "", 9)
             self.set_text_color(255, 255, 255)
-            reason = (
-                "No such image." if shown is None or not shown.reason else shown.reason.sentence
-            )
-            said = f"{laterality} {view}\nNot analysed. {reason}"
+            why = "No image." if shown is None else f"Not analysed. {_sentence(shown)}"
+            said = f"{laterality} {view}\n{why}"
             self.multi_cell(_THUMB_WIDTH - 8, 4, printable(said), align="C")
 
     def _picture(self, picture: NDArray[np.uint8], left: float, upper: float) -> None:

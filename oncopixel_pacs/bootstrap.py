@@ -300,13 +300,9 @@ class Server:
         device = self._device
         decoder = self._closing.enter_context(DecodePool())
         uploads = Uploads(store.database)
-        desk = UploadDesk(
-            Intake(store.files, store.catalogue, utc_now),
-            store.catalogue,
-            uploads,
-            settings.upload,
-            utc_now,
-        )
+        # Any process with the data directory can take images in.
+        intake = Intake(store.files, store.catalogue, utc_now)
+        desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
         parts = ApiParts(
             catalogue=store.catalogue,
             callers=Callers(store.database),
@@ -330,8 +326,7 @@ class Server:
             now=utc_now,
         )
         stow = StowService(
-            # Any process with the data directory can take images in.
-            intake=Intake(store.files, store.catalogue, utc_now),
+            intake=intake,
             space=parts.free_space,
             sop_classes=frozenset({*STORAGE_SOP_CLASSES, *settings.receive.further_sop_classes}),
             service_url=service_url,

@@ -40,7 +40,7 @@ _PIXEL_KEYWORDS = (
     "RedPaletteColorLookupTableDescriptor",
 )
 #: What pydicom raises on data sets and codestreams that are damaged.
-_DAMAGED: tuple[type[Exception], ...] = (
+DAMAGED: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -114,8 +114,8 @@ class StoredObject:
                 if self.transfer_syntax.is_encapsulated:
                     return bytes(get_frame(stream, index, number_of_frames=self.frames))
                 return _native_frame(stream, self.offset, index, self._bits_per_frame())
-        except _DAMAGED as exc:
-            raise _damaged(exc) from exc
+        except DAMAGED as exc:
+            raise damaged(exc) from exc
 
     def explicit_frame(self, index: int, decoder: FrameDecoder) -> bytes:
         """Give one frame as Explicit VR Little Endian has it, decoded when it is compressed.
@@ -168,8 +168,8 @@ class StoredObject:
                 if self.transfer_syntax.is_encapsulated:
                     return decoder(self.header, self.path, index)
                 return decode(self.single(index))
-            except _DAMAGED as exc:
-                raise _damaged(exc) from exc
+            except DAMAGED as exc:
+                raise damaged(exc) from exc
 
     def single(self, index: int) -> Dataset:
         """Give one frame as a data set of its own, with what describes its pixels.
@@ -197,8 +197,8 @@ class StoredObject:
         try:
             header = self.header
             return int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel") or 1)
-        except _DAMAGED as exc:
-            raise _damaged(exc) from exc
+        except DAMAGED as exc:
+            raise damaged(exc) from exc
 
     def _bits_per_frame(self) -> int:
         rows, columns, samples = self._shape()
@@ -226,8 +226,8 @@ def read_object(path: Path) -> StoredObject:
         try:
             header = dcmread(stream, stop_before_pixels=True)
             return StoredObject(path, header, *_pixel_element(stream, header))
-        except _DAMAGED as exc:
-            raise _damaged(exc) from exc
+        except DAMAGED as exc:
+            raise damaged(exc) from exc
 
 
 def _pixel_element(stream: BinaryIO, header: Dataset) -> tuple[int, int, int, str]:
@@ -261,7 +261,8 @@ def _native_frame(stream: BinaryIO, offset: int, index: int, bits: int) -> bytes
     return np.packbits(single[begin : begin + bits], bitorder="little").tobytes()
 
 
-def _damaged(error: Exception) -> UnreadableImage:
+def damaged(error: Exception) -> UnreadableImage:
+    """Say of an error of the parser or a decoder what it means; its text may quote the header."""
     return UnreadableImage(
         Reason.UNREADABLE_PIXELS,
         f"The file is damaged or of a kind not read ({type(error).__name__}).",

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from oncopixel_pacs.domain import Reason
 from oncopixel_pacs.errors import UnreadableImage
-from oncopixel_pacs.imaging.frames import PIXEL_DATA, FrameDecoder, StoredObject
+from oncopixel_pacs.imaging.frames import DAMAGED, PIXEL_DATA, FrameDecoder, StoredObject, damaged
 
 #: Decoded pixels of one object that are held in memory at a time.
 MAX_DECODED_BYTES = 512 << 20
@@ -27,17 +27,26 @@ def write_explicit(stored: StoredObject, out: IO[bytes], decoder: FrameDecoder) 
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their texts quote values of the header
-        if not stored.transfer_syntax.is_encapsulated and stored.transfer_syntax.is_little_endian:
-            dataset: Dataset = dcmread(stored.path)
-        else:
-            dataset = stored.header
-            pixels = _decoded(stored, decoder)
-            bits = int(dataset.get("BitsAllocated") or 8)
-            dataset.add_new(PIXEL_DATA, "OB" if bits <= 8 else "OW", pixels)
-            if int(dataset.get("SamplesPerPixel") or 1) == 3:
-                dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        try:
+            dataset = _explicit(stored, decoder)
+            dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        except DAMAGED as exc:
+            raise damaged(exc) from exc
+
+
+def _explicit(stored: StoredObject, decoder: FrameDecoder) -> Dataset:
+    """Whole data set, its pixels little endian and not compressed."""
+    syntax = stored.transfer_syntax
+    if not stored.tag or (not syntax.is_encapsulated and syntax.is_little_endian):
+        return dcmread(stored.path)
+    dataset = stored.header
+    pixels = _decoded(stored, decoder)
+    bits = int(dataset.get("BitsAllocated") or 8)
+    dataset.add_new(PIXEL_DATA, "OB" if bits <= 8 else "OW", pixels)
+    if int(dataset.get("SamplesPerPixel") or 1) == 3:
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    return dataset
 
 
 def _decoded(stored: StoredObject, decoder: FrameDecoder) -> bytes:

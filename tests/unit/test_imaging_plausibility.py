@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dimse_builder import mammogram, write
 from mammogram_builder import SCREENING, SPACING_MM, pixels_of
 from numpy.typing import NDArray
 from PIL import Image
@@ -134,4 +135,18 @@ def test_the_real_digital_mammogram_passes() -> None:
 @pytest.mark.parametrize("pixel_mm", [0.5, 0.0])
 def test_most_heads_are_refused(pixel_mm: float) -> None:
     found = [bool(refused(picture, size)) for _, picture, size in pictures("brain_mri", pixel_mm)]
+    assert sum(found) > 0.8 * len(found) > 0
+
+
+@needs_real
+def test_heads_in_the_coat_of_a_mammogram_are_refused_all_the_same(tmp_path: Path) -> None:
+    found = []
+    for _, picture, _ in pictures("brain_mri", 0.5, 4):
+        stored = (picture * 4095).astype("<u2")
+        coat = mammogram(rows=stored.shape[0], columns=stored.shape[1])
+        coat.ImagerPixelSpacing = [0.5, 0.5]
+        coat.PixelData = stored.tobytes()
+        read = read_mammogram(write(coat, tmp_path / "head.dcm"))
+        assert read.facts.spacing_mm == (0.5, 0.5)
+        found.append(bool(refused(read.pixels, 0.5)))
     assert sum(found) > 0.8 * len(found) > 0

@@ -9,7 +9,7 @@ import structlog
 from pynetdicom import evt
 
 from oncopixel_pacs.receive.floods import Gate
-from oncopixel_pacs.receive.guards import connection_of
+from oncopixel_pacs.receive.guards.server import connection_of
 from oncopixel_pacs.receive.peers import Caller, PeerBook
 from oncopixel_pacs.receive.rejections import RejectionRecorder
 from oncopixel_pacs.store.callers import RejectionKind

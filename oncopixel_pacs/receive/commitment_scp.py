@@ -22,7 +22,7 @@ from oncopixel_pacs.deliver.association import Peer, opened
 from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed, OutOfResources
 from oncopixel_pacs.receive import commitment
 from oncopixel_pacs.receive.contexts import STORAGE_COMMITMENT
-from oncopixel_pacs.receive.event_requests import AskingDimse
+from oncopixel_pacs.receive.guards.event_requests import AskingDimse
 from oncopixel_pacs.receive.peers import PeerBook
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.pending_reports import PendingReport, PendingReports

@@ -11,9 +11,9 @@ from pynetdicom.ae import ApplicationEntity
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.receive.floods import Gate
-from oncopixel_pacs.receive.guards import SpoolingServer, make_server
+from oncopixel_pacs.receive.guards.server import SpoolingServer, make_server
+from oncopixel_pacs.receive.guards.store_provider import StoreService
 from oncopixel_pacs.receive.limits import Limits
-from oncopixel_pacs.receive.store_provider import StoreService
 from oncopixel_pacs.receive.tls_door import TlsDoor
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.tls import RenewingContext

@@ -9,13 +9,13 @@ import structlog
 
 from oncopixel_pacs.errors import CannotUnderstand, DatasetMismatch, IntakeRefused
 from oncopixel_pacs.receive.contexts import is_storage
+from oncopixel_pacs.receive.guards.store_provider import StoreService
 from oncopixel_pacs.receive.header import is_uid
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.limits import Limits
 from oncopixel_pacs.receive.spool import Spool
 from oncopixel_pacs.receive.status import SUCCESS, Answer, refusal
 from oncopixel_pacs.receive.store_messages import StoreRequest, part10_head
-from oncopixel_pacs.receive.store_provider import StoreService
 from oncopixel_pacs.store.direct_file import ChunkPool
 from oncopixel_pacs.store.free_space import FreeSpace
 

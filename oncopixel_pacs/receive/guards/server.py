@@ -1,11 +1,4 @@
-"""Where we bend pynetdicom: bounded PDUs, deadlines, and C-STORE served on the way.
-
-The library reads a PDU of any length, waits for its end for ever, and leaves temporary files
-behind when a peer goes away (pynetdicom issue 1086). Nothing is patched in the library itself:
-each association of a `SpoolingServer` gets our socket, our upper layer provider and our DIMSE
-provider instead of its own. That leans on names inside pynetdicom 3.0.4; a test compares every
-one of them.
-"""
+"""The association server: it gives each association our parts instead of the library's."""
 
 from __future__ import annotations
 
@@ -18,15 +11,13 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from oncopixel_pacs.receive.association_socket import BoundedSocket
-from oncopixel_pacs.receive.event_requests import AskingDimse
 from oncopixel_pacs.receive.floods import Connection, Gate
+from oncopixel_pacs.receive.guards.association_socket import BoundedSocket
+from oncopixel_pacs.receive.guards.event_requests import AskingDimse
+from oncopixel_pacs.receive.guards.state_machine import EndingStateMachine, stop_waiting
+from oncopixel_pacs.receive.guards.store_provider import StoreService, StoringProvider
 from oncopixel_pacs.receive.limits import Limits
-from oncopixel_pacs.receive.state_machine import EndingStateMachine, stop_waiting
-from oncopixel_pacs.receive.store_provider import StoreService, StoringProvider
 from oncopixel_pacs.receive.tls_door import TlsDoor
-
-PYNETDICOM_VERSION = "3.0.4"
 
 
 class SpoolingRequestHandler(RequestHandler):

@@ -25,8 +25,8 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 
-from oncopixel_pacs.receive.association_socket import BoundedSocket
-from oncopixel_pacs.receive.event_requests import AskingDimse
+from oncopixel_pacs.receive.guards.association_socket import BoundedSocket
+from oncopixel_pacs.receive.guards.event_requests import AskingDimse
 from oncopixel_pacs.receive.header import PARSE_ERRORS
 from oncopixel_pacs.receive.limits import Limits
 from oncopixel_pacs.receive.spool import Spool

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -266,3 +268,25 @@ def test_parts_come_out_whole_however_the_body_is_cut(store: Store, tmp_path: Pa
         for cut in range(at - 3, at + len(tricky) + 3, 2):
             assert post(client, iter([whole[:cut], whole[cut:]])).status_code == 200
     assert len(held(store)) == 2
+
+
+def test_a_large_object_is_never_in_memory_as_a_whole(store: Store, tmp_path: Path) -> None:
+    head, _, _ = body_of([a_file(tmp_path) + b"\0\0"]).rpartition(b"\r\n--")
+    mebibyte = bytes(1 << 20)
+
+    def body() -> Iterator[bytes]:
+        # What follows the pixels is one more element, 64 MiB long.
+        element = b"\xfc\xff\xfc\xffOB\0\0" + (64 << 20).to_bytes(4, "little")
+        yield head[:-2] + element
+        for _ in range(64):
+            yield mebibyte
+        yield b"\r\n--frontier--\r\n"
+
+    with taking(store) as client:
+        tracemalloc.start()
+        answer = post(client, body())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert answer.status_code == 200
+    assert max(item.stat().st_size for item in tmp_path.rglob("*.dcm")) > 64 << 20
+    assert peak < 16 << 20

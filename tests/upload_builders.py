@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mammogram_builder import SCREENING, View2D, pixels_of, write_mammogram
 from PIL import Image
+from pydicom import dcmread
 
 PIXEL_MM = "0.25"
 
@@ -58,3 +60,14 @@ def encrypted_archive(content: bytes) -> bytes:
     packed[6] |= 1
     packed[directory + 8] |= 1
     return bytes(packed)
+
+
+def phantom_png(name: str) -> bytes:
+    """Write a shipped phantom, such as ``R-CC``, as a PNG of 16 bits."""
+    folder = files("sample_dicom") / "tiny"
+    stored = dcmread(io.BytesIO((folder / f"{name}.dcm").read_bytes())).pixel_array
+    return encoded(Image.fromarray((stored * 16).astype(np.uint16)), "PNG")
+
+
+#: Size of a pixel of the shipped phantoms.
+PHANTOM_MM = "0.46875"

@@ -1,0 +1,46 @@
+"""Speaks to OncoPixel PACS by HTTP."""
+
+from urllib.parse import quote
+
+import httpx
+from django.conf import settings
+
+
+class Refused(Exception):
+    """The server did not take the image, or cannot be reached; the text says why."""
+
+
+def send(name, stream, said):
+    """Upload one image; returns the id of the upload."""
+    try:
+        with _client() as client:
+            answer = client.post("/api/v1/images", files={"file": (name, stream)}, data=said)
+    except httpx.TransportError as exc:
+        raise Refused("The server cannot be reached; try again later.") from exc
+    if answer.status_code != 202:
+        raise Refused(answer.json()["detail"])
+    return answer.json()["id"]
+
+
+def upload(upload_id):
+    """Return what came of an upload; None when there is no such upload."""
+    return _found(f"/api/v1/uploads/{quote(upload_id)}", lambda answer: answer.json())
+
+
+def picture(job_id, sop_instance_uid):
+    """Return the PNG of one image with its findings outlined; None when there is none."""
+    path = f"/api/v1/jobs/{quote(job_id)}/images/{quote(sop_instance_uid)}/overlay.png"
+    return _found(path, lambda answer: answer.content)
+
+
+def _found(path, read):
+    with _client() as client:
+        answer = client.get(path)
+    return read(answer.raise_for_status()) if answer.status_code != 404 else None
+
+
+def _client():
+    headers = {"X-Requested-With": "django"}
+    if settings.ONCOPIXEL_TOKEN:
+        headers["Authorization"] = f"Bearer {settings.ONCOPIXEL_TOKEN}"
+    return httpx.Client(base_url=settings.ONCOPIXEL_URL, headers=headers, timeout=120)

@@ -13,6 +13,7 @@ from alembic.config import Config
 from api_builders import HEADER, analyse, finish, queue, receive, write
 from builders import STUDY_UID, make_instance
 from conftest import Store
+from report_builders import FOUR_VIEWS, case
 from sqlalchemy import create_engine, text
 
 from oncopixel_pacs.domain import ObjectKind
@@ -107,8 +108,11 @@ def test_only_the_results_of_the_latest_job_that_wrote_any_are_held(any_store: S
     assert {item.sop_instance_uid for item in search.objects(of_study)} == objects
 
 
-def test_every_kind_of_result_has_a_modality() -> None:
-    assert set(MODALITY_OF_KIND) == set(ObjectKind)
+def test_every_kind_of_result_is_found_by_the_modality_in_its_file(tmp_path: Path) -> None:
+    built = case(tmp_path, dict.fromkeys(FOUR_VIEWS, 1)).build(wanted=tuple(ObjectKind))
+    found = {item.kind: item.dataset.Modality for item in built}
+    # A note that takes back earlier results is a Key Object Selection too.
+    assert found | {ObjectKind.REJECTION: found[ObjectKind.KOS]} == MODALITY_OF_KIND
 
 
 def test_studies_of_an_older_version_are_found_too(tmp_path: Path) -> None:

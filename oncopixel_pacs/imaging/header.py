@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, StudyHeader, View
 from oncopixel_pacs.imaging import words
 from oncopixel_pacs.imaging.codes import IMPLANT_DISPLACED, ORDERED, SIDES, VIEWS
-from oncopixel_pacs.imaging.raw_values import is_absent, plain_number, plain_text
+from oncopixel_pacs.imaging.raw_values import is_absent, plain_number, plain_text, plain_texts
 
 Value = TypeVar("Value")
 
@@ -156,7 +156,7 @@ def _is_test_object(dataset: Dataset) -> bool:
 
 
 def _image_type(dataset: Dataset) -> tuple[str, ...]:
-    value = _value(dataset, "ImageType")
+    value = plain_texts(dataset, "ImageType") or _value(dataset, "ImageType")
     values = [value] if isinstance(value, str) else value
     try:
         return tuple(str(item).strip().upper() for item in values)
@@ -206,7 +206,7 @@ def _spacing(dataset: Dataset) -> tuple[float, float] | None:
 
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
-    values = _value(dataset, keyword)
+    values = plain_texts(dataset, keyword) or _value(dataset, keyword)
     try:
         first, second = (float(value) for value in values)
     except (TypeError, ValueError):

@@ -47,6 +47,16 @@ def plain_text(dataset: Dataset, keyword: str) -> str | None:
     return value.decode("ascii").rstrip("\0")
 
 
+def plain_texts(dataset: Dataset, keyword: str) -> list[str] | None:
+    """Values in plain ASCII, with their padding; ``None`` when it takes a parser to tell."""
+    tag, vr = _tag_and_vr(keyword)
+    element: Any = dataset.get_item(tag, keep_deferred=True)
+    value = _raw_value(element, vr)
+    if not value or vr not in ("CS", "DS") or not all(map(_PLAIN.fullmatch, value.split(b"\\"))):
+        return None
+    return value.decode("ascii").rstrip("\0").split("\\")
+
+
 def plain_number(dataset: Dataset, keyword: str) -> int | None:
     """Value of one US or IS that is not negative; ``None`` when it takes a parser to tell."""
     tag, vr = _tag_and_vr(keyword)

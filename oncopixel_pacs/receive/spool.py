@@ -16,8 +16,8 @@ from oncopixel_pacs.store.free_space import FreeSpace
 
 #: What is kept of the beginning, so that most headers are read without the disk.
 BEGINNING_BYTES = 64 << 10
-#: Buffers of one large object: one is filled, one digested, one written.
-_CHUNKS = 3
+#: Buffers of one large object: one is filled, one written, one digested, and one is on its way.
+_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Spool:
     """Takes pieces of a data set, writes and digests them.
 
     What fits into one buffer is written at the end, by the thread that receives it; of a larger
-    object one buffer is written and digested by a second thread while the next is filled.
+    object one buffer is filled while a second thread writes one and a third digests another.
 
     Its first `OSError`, one byte too many, or a volume without room from the start is kept for
     the answer; what follows is read from the network and dropped, so that the sender gets a
@@ -190,7 +190,7 @@ class Spool:
 
 
 class _Writer:
-    """A thread that writes and digests full buffers in their order."""
+    """Two threads: one writes full buffers in their order, the other digests what is written."""
 
     def __init__(self, file: DirectFile, pool: ChunkPool, offset: int) -> None:
         self.error: OSError | None = None
@@ -199,11 +199,16 @@ class _Writer:
         self._offset = offset
         self._digest = hashlib.sha256()
         self._full: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._written: SimpleQueue[memoryview | None] = SimpleQueue()
         self._empty: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(_CHUNKS - 1):
             self._empty.put(pool.take())
-        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=run, name="spool", daemon=True)
+            for run in (self._write, self._digest_written)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def exchange(self, chunk: memoryview) -> memoryview:
         """Take a full buffer and return an empty one, when there is one."""
@@ -219,30 +224,36 @@ class _Writer:
             When any write failed.
         """
         self.stop()
-        if self.error is None:
-            self._digest.update(rest)
-            self._file.finish(rest)
-        else:
+        if self.error is not None:
             raise self.error
+        self._digest.update(rest)
+        self._file.finish(rest)
         return self._digest.hexdigest()
 
     def stop(self) -> None:
         """Wait until everything is written; more than once is no harm."""
-        if not self._thread.is_alive():
+        threads, self._threads = self._threads, []
+        if not threads:
             return
         self._full.put(None)
-        self._thread.join()
+        for thread in threads:
+            thread.join()
         for _ in range(_CHUNKS - 1):
             self._pool.give_back(self._empty.get())
 
-    def _run(self) -> None:
+    def _write(self) -> None:
         while (chunk := self._full.get()) is not None:
             if self.error is None:
                 try:
                     self._file.append(chunk)
                 except OSError as exc:
                     self.error = exc
-                else:
-                    self._digest.update(chunk[self._offset :])
-                    self._offset = 0
+            self._written.put(chunk)
+        self._written.put(None)
+
+    def _digest_written(self) -> None:
+        while (chunk := self._written.get()) is not None:
+            if self.error is None:
+                self._digest.update(chunk[self._offset :])
+                self._offset = 0
             self._empty.put(chunk)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from dimse_builder import association, mammogram, store
 from listener_process import listener_process
 from process_memory import peak_mebibytes
-from pydicom.filebase import DicomIO
-from pydicom.filewriter import write_dataset
 from pydicom.uid import BreastTomosynthesisImageStorage
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import split_dataset
-from pynetdicom.pdu import P_DATA_TF
+from store_fragments import encoded, fragment, pause, pdu, store_command
 
 from oncopixel_pacs.receive.intake import dataset_digest
 
@@ -36,6 +31,7 @@ def test_a_gigabyte_of_tomosynthesis_raises_the_peak_by_less_than_100_mb(tmp_pat
         assert store(listener.port, small, sop_class=kind).Status == 0x0000
         before = peak_mebibytes(listener.pid)
         with association(listener.port, sop_class=kind) as assoc:
+            pause(assoc)
             digest = send_tomosynthesis(assoc)
             _, answer = assoc.dimse.get_msg(block=True)
         growth = peak_mebibytes(listener.pid) - before
@@ -53,11 +49,12 @@ def send_tomosynthesis(assoc: Any) -> str:
     image = mammogram(2, NumberOfFrames=FRAMES, PixelData=None)
     image.SOPClassUID = BreastTomosynthesisImageStorage
     image.Rows, image.Columns = ROWS, COLUMNS
-    send_command(assoc, image)
+    context_id = assoc.accepted_contexts[0].context_id
+    assoc.dul.socket.send(pdu(fragment(context_id, store_command(image), 0x03)))
     header = encoded(image) + struct.pack("<HH2sxxL", 0x7FE0, 0x0010, b"OW", PIXEL_BYTES)
     digest = hashlib.sha256(header)
     line = assoc.dul.socket.socket
-    line.sendall(fragment(assoc, header, control=0x00))
+    line.sendall(pdu(fragment(context_id, header, 0x00)))
     block = bytearray(PDU_BYTES - 6)
     left = PIXEL_BYTES
     while left:
@@ -65,35 +62,6 @@ def send_tomosynthesis(assoc: Any) -> str:
         struct.pack_into("<Q", block, 0, left)
         left -= size
         digest.update(memoryview(block)[:size])
-        line.sendall(fragment(assoc, memoryview(block)[:size], control=0x00 if left else 0x02))
+        control = 0x00 if left else 0x02
+        line.sendall(pdu(fragment(context_id, memoryview(block)[:size], control)))
     return digest.hexdigest()
-
-
-def send_command(assoc: Any, image: Any) -> None:
-    request = C_STORE()
-    request.MessageID = 1
-    request.Priority = 2
-    request.AffectedSOPClassUID = image.SOPClassUID
-    request.AffectedSOPInstanceUID = image.SOPInstanceUID
-    request.DataSet = BytesIO(b"\0\0")
-    message = C_STORE_RQ()
-    message.primitive_to_message(request)
-    primitive = next(iter(message.encode_msg(assoc.accepted_contexts[0].context_id, PDU_BYTES)))
-    pdu = P_DATA_TF()
-    pdu.from_primitive(primitive)
-    assoc.dul.socket.send(pdu.encode())
-
-
-def encoded(image: Any) -> bytes:
-    target = BytesIO()
-    stream = DicomIO(target)
-    stream.is_little_endian, stream.is_implicit_VR = True, False
-    write_dataset(stream, image)
-    return target.getvalue()
-
-
-def fragment(assoc: Any, content: bytes | memoryview, control: int) -> bytes:
-    """P-DATA-TF PDU with one fragment (PS3.8 9.3.5)."""
-    context_id = assoc.accepted_contexts[0].context_id
-    length = len(content)
-    return struct.pack(">BxLLBB", 4, length + 6, length + 2, context_id, control) + content

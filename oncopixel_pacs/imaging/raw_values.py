@@ -30,7 +30,7 @@ def is_absent(dataset: Dataset, keyword: str) -> bool:
 
 
 def plain_text(dataset: Dataset, keyword: str) -> str | None:
-    """Text of one value in plain ASCII, with its padding.
+    """Text of one value in plain ASCII, without the padding behind it.
 
     Returns
     -------
@@ -44,17 +44,17 @@ def plain_text(dataset: Dataset, keyword: str) -> str | None:
     value = _raw_value(element, vr)
     if value is None or vr not in _TEXTS or _PLAIN.fullmatch(value) is None:
         return None
-    return value.decode("ascii").rstrip("\0")
+    return value.decode("ascii").rstrip(" \0")
 
 
 def plain_texts(dataset: Dataset, keyword: str) -> list[str] | None:
-    """Values in plain ASCII, with their padding; ``None`` when it takes a parser to tell."""
+    """Values in plain ASCII, without the padding behind them; ``None`` when it takes a parser to tell."""
     tag, vr = _tag_and_vr(keyword)
     element: Any = dataset.get_item(tag, keep_deferred=True)
     value = _raw_value(element, vr)
     if not value or vr not in ("CS", "DS") or not all(map(_PLAIN.fullmatch, value.split(b"\\"))):
         return None
-    return value.decode("ascii").rstrip("\0").split("\\")
+    return [text.rstrip(" \0") for text in value.decode("ascii").split("\\")]
 
 
 def plain_number(dataset: Dataset, keyword: str) -> int | None:

@@ -76,7 +76,7 @@ class Header:
         """
         try:
             plain = plain_text(self.dataset, keyword)
-            value = str(self.dataset.get(keyword) or "") if plain is None else plain.rstrip()
+            value = str(self.dataset.get(keyword) or "") if plain is None else plain
         except PARSE_ERRORS as exc:
             raise CannotUnderstand(f"{keyword} cannot be read; check it at the sender.") from exc
         if not value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import threading
@@ -49,6 +50,15 @@ mutations = st.one_of(
     st.tuples(st.just("repeat"), positions, positions, st.just(0)),
     st.tuples(st.just("swap"), positions, positions, st.just(0)),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unrecorded() -> Iterator[None]:
+    """Keep the records of the library from pytest: their traces hold on to every buffer."""
+    logger = logging.getLogger("pynetdicom")
+    logger.propagate = False
+    yield
+    logger.propagate = True
 
 
 @pytest.fixture(scope="module")

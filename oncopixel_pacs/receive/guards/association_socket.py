@@ -114,6 +114,12 @@ class BoundedSocket(AssociationSocket):
         """Forget what is buffered."""
         self._low = self._high = 0
 
+    def release(self) -> None:
+        """Give the buffer back; the association may linger until garbage is collected."""
+        self._view = memoryview(b"")
+        self._buffer = bytearray()
+        self._low = self._high = 0
+
     def pending(self) -> bool:
         """Whether bytes wait that no poll sees: a TLS record is decrypted as a whole."""
         pending = getattr(self.socket, "pending", None)

@@ -92,6 +92,7 @@ class StoringProvider(DULServiceProvider):
             self._break_off()
             self._wake.close()
             self._release_association()
+            self._line.release()
 
     def _is_transport_event(self) -> bool:
         if self.state_machine.current_state != "Sta6":

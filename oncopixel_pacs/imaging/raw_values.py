@@ -48,7 +48,7 @@ def plain_text(dataset: Dataset, keyword: str) -> str | None:
 
 
 def plain_texts(dataset: Dataset, keyword: str) -> list[str] | None:
-    """Values in plain ASCII, without the padding behind them; ``None`` when it takes a parser to tell."""
+    """Values in plain ASCII, without padding; ``None`` when it takes a parser to tell."""
     tag, vr = _tag_and_vr(keyword)
     element: Any = dataset.get_item(tag, keep_deferred=True)
     value = _raw_value(element, vr)

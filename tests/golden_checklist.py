@@ -134,7 +134,7 @@ def documents(results: ResultSet) -> Iterator[str]:
         for item in _all(document, "ReferencedSOPSequence"):
             if "ReferencedFrameNumber" in item and "ReferencedSegmentNumber" in item:
                 yield "SR: a reference has both frame and segment"
-        for parent, item in _items(document):
+        for parent, item in content_items(document):
             yield from _item_problems(document, parent, item, sources)
 
 
@@ -236,10 +236,10 @@ def _presented(state: Dataset) -> str:
     )
 
 
-def _items(parent: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
+def content_items(parent: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
     for item in parent.get("ContentSequence") or ():
         yield parent, item
-        yield from _items(item)
+        yield from content_items(item)
 
 
 def _item_problems(
@@ -254,14 +254,16 @@ def _item_problems(
     points = np.asarray(item.GraphicData, float).reshape(-1, 2)
     if item.GraphicType == "POLYLINE" and not np.array_equal(points[0], points[-1]):
         yield "SR: an outline is not closed"
-    source = _selected(document, item, sources)
+    source = selected_image(document, item, sources)
     if source is None:
         yield "SR: coordinates are not on an image of the study"
     elif (points < 0).any() or (points > (source.Columns, source.Rows)).any():
         yield "SR: coordinates lie outside their image"
 
 
-def _selected(document: Dataset, item: Dataset, sources: Mapping[str, Dataset]) -> Dataset | None:
+def selected_image(
+    document: Dataset, item: Dataset, sources: Mapping[str, Dataset]
+) -> Dataset | None:
     for child in item.get("ContentSequence") or ():
         held = child
         if "ReferencedContentItemIdentifier" in child:

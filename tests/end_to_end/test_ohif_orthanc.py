@@ -161,7 +161,7 @@ def test_a_picture_shows_its_outline_in_colour(shown: Shown) -> None:
         arg=picture.sop_instance_uid,
     )
     pane = viewer.pane_of(picture.sop_instance_uid)
-    viewer.wait_for_colour(pane, (point[0], point[1]), lambda c: max(c) - min(c) > 25)
+    viewer.wait_for_colour(pane, (float(point[0]), float(point[1])), lambda c: max(c) - min(c) > 25)
     shown.keep("picture")
 
 

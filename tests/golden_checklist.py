@@ -94,7 +94,9 @@ def segmentations(results: ResultSet) -> Iterator[str]:
             continue
         if (seg.Rows, seg.Columns) != (source.Rows, source.Columns):
             yield "SEG: Rows and Columns are not those of the source"
-        if list(seg.PatientOrientation or ()) != list(source.get("PatientOrientation") or ()):
+        if list(seg.get("PatientOrientation") or ()) != list(
+            source.get("PatientOrientation") or ()
+        ):
             yield "SEG: Patient Orientation is not that of the source"
         if "FrameOfReferenceUID" in seg:
             yield "SEG: it has a Frame of Reference"

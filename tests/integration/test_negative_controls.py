@@ -237,7 +237,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(scope="module")
 def caught(study: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Find out who catches which fault. PixelMed looks at all of them at once, since starting it is slow."""
+    """Find out who catches which fault; PixelMed takes all at once, since it starts slowly."""
     folder = tmp_path_factory.mktemp("faults")
     built = study.build(wanted=(CAD, PR))
     by_name: dict[str, set[str]] = {}

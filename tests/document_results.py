@@ -1,6 +1,6 @@
 """Writes ``docs/result-objects.md`` from what is really built.
 
-Run ``python -m tests.document_results``. A test holds the page against a fresh run, so that it stays true.
+Run ``python -m tests.document_results``. A test holds the page against a fresh run.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from oncopixel_pacs.report.report_rules import child, named
 from oncopixel_pacs.report.result_objects import BuiltObject
 from oncopixel_pacs.report.validation import check
 from tests.report_builders import FOUR_VIEWS, Case, case, without
-from tests.unit.test_report_validation import mutated, of_code, rename_patient
+from tests.report_mutations import of_code, rename_patient
+from tests.unit.test_report_validation import mutated
 
 CAD = ObjectKind.CAD_SR
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS

@@ -20,7 +20,7 @@ class DataSetFault(OncoPixelError):
     """A data set that is not where it should be or does not hold what it should."""
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_table(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
     """Read a CSV file with a header.
 
     Parameters
@@ -38,7 +38,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise DataSetFault(f"There is no {path}; point --data at the folder that holds the sets.")
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
+        reader = csv.DictReader(stream, delimiter=delimiter)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:
             raise DataSetFault(f"{path} has no column {', '.join(missing)}; is it another table?")
@@ -68,6 +68,36 @@ def read_splits(path: Path) -> dict[str, Split]:
         if splits.setdefault(row["patient"], split) is not split:
             raise DataSetFault(f"{path}: patient {row['patient']} is in two parts; keep one.")
     return splits
+
+
+def the_file(folder: Path, *names: str) -> Path:
+    """Find the one file of `folder` that goes by one of the names (patterns allowed).
+
+    Raises
+    ------
+    DataSetFault
+        When there is none.
+    """
+    for name in names:
+        for path in sorted(folder.glob(name)):
+            return path
+    raise DataSetFault(f"{folder} holds no {' or '.join(names)}; is it the folder of this set?")
+
+
+def named(row: Row, column: str, meanings: Mapping[str, str], table: Path) -> str:
+    """Read a label by its table of meanings; case and surrounding space do not matter.
+
+    Raises
+    ------
+    DataSetFault
+        When the label is not among `meanings`.
+    """
+    try:
+        return meanings[row[column].strip().upper()]
+    except KeyError:
+        raise DataSetFault(
+            f"{table}: {column} is {row[column]!r}; expected {' or '.join(meanings)}."
+        ) from None
 
 
 def split_of(patient: str, splits: Mapping[str, Split], table: Path) -> Split:
@@ -124,7 +154,7 @@ def read_grey(path: Path) -> NDArray[np.float32]:
     DataSetFault
         When the file is missing or no picture.
     """
-    picture = _open(path)
+    picture = open_picture(path)
     if picture.mode.startswith("I"):
         return (np.asarray(picture, dtype=np.float32) / 65535.0).clip(0.0, 1.0)
     return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255.0)
@@ -138,10 +168,17 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     DataSetFault
         When the file is missing or no picture.
     """
-    return np.asarray(_open(path).convert("L")) > 127
+    return np.asarray(open_picture(path).convert("L")) > 127
 
 
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture and read it to its end.
+
+    Raises
+    ------
+    DataSetFault
+        When the file is missing or no picture.
+    """
     try:
         with Image.open(path) as picture:
             picture.load()

@@ -42,6 +42,7 @@ from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
@@ -50,6 +51,7 @@ from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
+from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
@@ -235,6 +237,7 @@ class Server:
         )
         delivery = DeliverySteps(
             store.ledger,
+            Outbox(database),
             store.files,
             places,
             settings.delivery,
@@ -245,7 +248,7 @@ class Server:
         executor = Executor(
             database.engine,
             settings.executor,
-            list(places),
+            {name: item.concurrency for name, item in places.items()},
             Steps(study.analyse, study.write, delivery.deliver),
         )
         self._closing.callback(executor.stop)
@@ -264,7 +267,12 @@ class Server:
             models_digest(algorithms, __version__),
             utc_now,
         )
-        watch = Watch(settler, Reconciler(store.database, store.ledger, queue, utc_now))
+        outbox = Outbox(store.database)
+        watch = Watch(
+            settler,
+            Reconciler(store.database, store.ledger, outbox, queue, utc_now),
+            Dispatcher(outbox, queue, self.settings.delivery, utc_now),
+        )
         watch.start()
         self._closing.callback(watch.stop)
 
@@ -312,6 +320,7 @@ class Server:
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             uploads=uploads,
             ledger=store.ledger,
+            outbox=Outbox(store.database),
             pulls=Pulls(store.database),
             files=store.files,
             settings=settings,

@@ -28,6 +28,8 @@ class DestinationProfile(Section):
     """The same, when the analysis failed for good."""
     retract: bool = True
     """Whether a rejection note follows when results that went there are superseded."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+    """Studies whose results each worker sends there at a time."""
 
     @model_validator(mode="before")
     @classmethod

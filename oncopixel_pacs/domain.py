@@ -333,6 +333,7 @@ class Delivery:
     attempts: int
     status: str = ""
     error: str = ""
+    queued_at: datetime | None = None
     next_attempt_at: datetime | None = None
     finished_at: datetime | None = None
     retracted_by: str = ""

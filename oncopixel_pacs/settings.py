@@ -88,11 +88,14 @@ class DeliverySettings(Section):
     """How results are sent and re-sent."""
 
     first_retry_seconds: PositiveSeconds = 2.0
-    """Wait before the second attempt; each further wait is twice as long."""
+    """Longest wait before the second attempt; each further one is twice as long."""
     max_retry_seconds: PositiveSeconds = 300.0
     """Longest wait between two attempts."""
     timeout_seconds: PositiveSeconds = 30.0
     """How long a destination may be silent."""
+    circuit_failures: int = Field(default=5, ge=1)
+    """Attempts in a row that find a destination unusable, after which it rests: then one job at
+    a time tries it, until it answers."""
 
 
 class PullSettings(Section):

@@ -49,6 +49,7 @@ from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
@@ -103,6 +104,7 @@ def make_parts(
         free_space=FreeSpace(store.files.data_dir, 0),
         uploads=uploads,
         ledger=store.ledger,
+        outbox=Outbox(store.database),
         pulls=Pulls(store.database),
         files=store.files,
         settings=settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from oncopixel_pacs.domain import (
     Reason,
     StudyResult,
 )
+from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.imaging.geometry import Geometry
 from oncopixel_pacs.infer.label_maps import write_label_map
 from oncopixel_pacs.infer.probability_maps import write_probability_map
@@ -43,11 +44,13 @@ from oncopixel_pacs.settings import (
     ResultSettings,
 )
 from oncopixel_pacs.store.associations import AssociationLeases
+from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow import delivery as delivery_module
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
+from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.settling import Reconciler, Settler
@@ -216,6 +219,7 @@ class Works:
     stopping: threading.Event = field(default_factory=threading.Event)
     queue: WorkQueue = field(init=False)
     executor: Executor | None = None
+    _dispatching: threading.Thread = field(init=False)
 
     def start(self) -> None:
         """Start the engine."""
@@ -224,15 +228,24 @@ class Works:
         self.executor = Executor(
             self.store.database.engine,
             self.executor_name,
-            [item.name for item in self.destinations],
+            {item.name: item.concurrency for item in self.destinations},
             self.steps(),
         )
         self.executor.start()
+        self._dispatching = threading.Thread(target=self._dispatch, name="dispatch")
+        self._dispatching.start()
+
+    def _dispatch(self) -> None:
+        """Hand over what is due, more often than the watch does."""
+        while not self.stopping.wait(0.05):
+            with suppress(OutOfResources):
+                self.dispatcher.dispatch()
 
     def stop(self) -> None:
         """Stop it, as the server does."""
         self.stopping.set()
         if self.executor is not None:
+            self._dispatching.join()
             self.executor.stop()
             self.executor = None
             self.queue.close()
@@ -257,6 +270,7 @@ class Works:
         )
         delivery = DeliverySteps(
             ledger=self.store.ledger,
+            outbox=self.outbox,
             files=self.store.files,
             destinations={item.name: item for item in self.destinations},
             settings=self.delivery,
@@ -280,7 +294,17 @@ class Works:
     @property
     def reconciler(self) -> Reconciler:
         """Compares ledger and engine."""
-        return Reconciler(self.store.database, self.store.ledger, self.queue, utc_now)
+        return Reconciler(self.store.database, self.store.ledger, self.outbox, self.queue, utc_now)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Keeps what waits for another attempt."""
+        return Outbox(self.store.database)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Hands over what is due."""
+        return Dispatcher(self.outbox, self.queue, self.delivery, utc_now)
 
     def receive(self, folder: Path, view: View2D = SCREENING[0], **attributes: str) -> None:
         """Take in a view; `attributes` override those of its header."""

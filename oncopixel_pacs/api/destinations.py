@@ -14,6 +14,7 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.domain import DeliveryState, ObjectKind
 from oncopixel_pacs.settings import CStoreDestination, DestinationSettings, FolderDestination
 
@@ -34,6 +35,35 @@ class ProblemDelivery(BaseModel):
     error: str
 
 
+class CircuitAnswer(BaseModel):
+    """Whether a destination is left alone, since it could not be used again and again."""
+
+    model_config = shape(examples.CIRCUIT)
+
+    open: bool
+    """While it is, one job at a time tries the destination, until it answers."""
+    failures: int
+    """Attempts in a row in which the destination as a whole could not be used."""
+    opened_at: datetime | None
+    next_probe_at: datetime | None
+    reason: str
+
+
+class BacklogAnswer(BaseModel):
+    """What a destination has not taken yet, and did not refuse for good."""
+
+    model_config = shape(examples.BACKLOG)
+
+    waiting: int
+    """Result objects, those on the wire included."""
+    oldest_queued_at: datetime | None
+    oldest_age_seconds: float | None
+    """For how long the oldest has waited."""
+    next_attempt_at: datetime | None
+    """Null when one is due or on its way."""
+    circuit: CircuitAnswer
+
+
 class DestinationAnswer(BaseModel):
     """Where results are sent, and how that goes."""
 
@@ -48,6 +78,7 @@ class DestinationAnswer(BaseModel):
     configured: bool
     deliveries: Mapping[DeliveryState, int]
     """How many result objects are in each state."""
+    backlog: BacklogAnswer
     oldest_problem: ProblemDelivery | None
 
     @property
@@ -72,11 +103,14 @@ def list_destinations(parts: Parts) -> DestinationList:
 
 def destinations(parts: ApiParts) -> tuple[DestinationAnswer, ...]:
     """Describe the configured destinations, in their order, then the ones of old deliveries."""
-    counts = parts.ledger.delivery_counts()
+    counts = parts.outbox.counts()
+    backlogs = parts.outbox.backlogs()
     configured = {item.name: item for item in parts.settings.destinations}
     former = sorted(counts.keys() - configured.keys())
     return tuple(
-        _describe(parts, name, configured.get(name), counts.get(name, {}))
+        _describe(
+            parts, name, configured.get(name), counts.get(name, {}), backlogs.get(name, Backlog())
+        )
         for name in (*configured, *former)
     )
 
@@ -86,6 +120,7 @@ def _describe(
     name: str,
     settings: DestinationSettings | None,
     counts: Mapping[DeliveryState, int],
+    backlog: Backlog,
 ) -> DestinationAnswer:
     return DestinationAnswer(
         name=name,
@@ -94,12 +129,30 @@ def _describe(
         objects=settings.objects if settings else (),
         configured=settings is not None,
         deliveries={state: counts.get(state, 0) for state in DeliveryState},
+        backlog=_backlog(backlog, parts.now()),
         oldest_problem=_oldest_problem(parts, name),
     )
 
 
+def _backlog(backlog: Backlog, now: datetime) -> BacklogAnswer:
+    oldest, circuit = backlog.oldest_queued_at, backlog.circuit
+    return BacklogAnswer(
+        waiting=backlog.waiting,
+        oldest_queued_at=oldest,
+        oldest_age_seconds=None if oldest is None else max((now - oldest).total_seconds(), 0.0),
+        next_attempt_at=backlog.next_attempt_at,
+        circuit=CircuitAnswer(
+            open=circuit.open,
+            failures=circuit.failures,
+            opened_at=circuit.opened_at,
+            next_probe_at=circuit.next_probe_at,
+            reason=circuit.reason,
+        ),
+    )
+
+
 def _oldest_problem(parts: ApiParts, name: str) -> ProblemDelivery | None:
-    found = parts.ledger.oldest_problem(name)
+    found = parts.outbox.oldest_problem(name)
     if found is None:
         return None
     job, delivery = found

@@ -17,6 +17,7 @@ DELIVERY: dict[str, Any] = {
     "attempts": 1,
     "status": "0x0000",
     "error": "",
+    "queued_at": "2026-03-02T09:31:05Z",
     "next_attempt_at": None,
     "finished_at": "2026-03-02T09:31:07Z",
     "retracted_by": "",
@@ -200,6 +201,20 @@ PROBLEM_DELIVERY: dict[str, Any] = {
     "status": "",
     "error": "pacs (ARCHIVE at 10.0.0.5 port 104): nothing listens there.",
 }
+CIRCUIT: dict[str, Any] = {
+    "open": False,
+    "failures": 0,
+    "opened_at": None,
+    "next_probe_at": None,
+    "reason": "",
+}
+BACKLOG: dict[str, Any] = {
+    "waiting": 2,
+    "oldest_queued_at": "2026-03-02T09:31:05Z",
+    "oldest_age_seconds": 84.2,
+    "next_attempt_at": "2026-03-02T09:32:41Z",
+    "circuit": CIRCUIT,
+}
 DESTINATION: dict[str, Any] = {
     "name": "pacs",
     "type": "cstore",
@@ -207,6 +222,7 @@ DESTINATION: dict[str, Any] = {
     "objects": ["seg", "sr"],
     "configured": True,
     "deliveries": {"queued": 2, "sending": 0, "accepted": 118, "confirmed": 0, "failed": 0},
+    "backlog": BACKLOG,
     "oldest_problem": PROBLEM_DELIVERY,
 }
 PEER: dict[str, Any] = {

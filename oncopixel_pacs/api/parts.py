@@ -17,6 +17,7 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
@@ -53,6 +54,7 @@ class ApiParts:
     free_space: FreeSpace
     uploads: Uploads
     ledger: Ledger
+    outbox: Outbox
     pulls: Pulls
     files: FileStore
     search: Search

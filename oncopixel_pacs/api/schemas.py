@@ -58,6 +58,8 @@ class DeliveryAnswer(BaseModel):
     status: str
     """The destination's answer in its own terms, such as ``0x0000`` or ``HTTP 200``."""
     error: str
+    queued_at: datetime | None
+    """When it was queued first."""
     next_attempt_at: datetime | None
     finished_at: datetime | None
     retracted_by: str

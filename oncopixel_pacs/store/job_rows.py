@@ -113,7 +113,11 @@ def add_object(session: Session, job_id: str, item: ResultObject, position: int)
 
 
 def queue_deliveries(
-    session: Session, destination: str, objects: Sequence[ResultObject], new: Collection[str]
+    session: Session,
+    destination: str,
+    objects: Sequence[ResultObject],
+    new: Collection[str],
+    now: datetime,
 ) -> bool:
     """Queue what a destination has not taken; returns whether it has anything to take."""
     waiting = False
@@ -124,12 +128,16 @@ def queue_deliveries(
                 destination=destination,
                 sop_instance_uid=item.sop_instance_uid,
                 state=DeliveryState.QUEUED,
+                queued_at=now,
             )
             session.add(row)
         elif row.state == DeliveryState.FAILED and item.sop_instance_uid in new:
             # An earlier job gave up. This job must not, should it come here twice: the engine
             # runs each of its deliveries once.
             row.state = DeliveryState.QUEUED
+        if row.state == DeliveryState.QUEUED:
+            # The engine is given it, whatever it waited for.
+            row.next_attempt_at = None
         waiting = waiting or row.state in OPEN
     return waiting
 

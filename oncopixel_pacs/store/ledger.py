@@ -39,7 +39,7 @@ from oncopixel_pacs.store.job_rows import (
     verdict,
     was_queued,
 )
-from oncopixel_pacs.store.rows import dump_result, to_delivery, to_job, to_object
+from oncopixel_pacs.store.rows import dump_result, to_delivery, to_object
 from oncopixel_pacs.store.tables import (
     DeliveryRow,
     JobObjectRow,
@@ -107,29 +107,6 @@ class Ledger:
             newest = {row.study_instance_uid: row for row in rows}
             jobs = complete_jobs(session, list(newest.values()))
         return {job.study_instance_uid: job for job in jobs}
-
-    def oldest_problem(self, destination: str) -> tuple[Job, Delivery] | None:
-        """Find the delivery with an error that has waited longest, with the job it belongs to.
-
-        The job comes without its steps, objects and deliveries.
-        """
-        with self._database.read() as session:
-            found = session.exec(
-                select(JobRow, DeliveryRow)
-                .join(JobObjectRow, col(JobObjectRow.job_id) == JobRow.id)
-                .join(
-                    DeliveryRow,
-                    col(DeliveryRow.sop_instance_uid) == JobObjectRow.sop_instance_uid,
-                )
-                .where(
-                    DeliveryRow.destination == destination,
-                    col(DeliveryRow.state).in_((*OPEN, DeliveryState.FAILED)),
-                    DeliveryRow.error != "",
-                )
-                .order_by(col(JobRow.created_at), col(JobObjectRow.position))
-                .limit(1)
-            ).first()
-            return None if found is None else (to_job(found[0]), to_delivery(found[1]))
 
     def unfinished(self) -> tuple[tuple[str, int], ...]:
         """Id and run of every job that is not in a final state."""
@@ -268,7 +245,7 @@ class Ledger:
                     or item.sop_instance_uid == note
                     or was_queued(session, name, item)
                 ]
-                if queue_deliveries(session, name, wanted, new):
+                if queue_deliveries(session, name, wanted, new, now):
                     open_at.append(name)
             row = job_row(session, job_id)
             row.written = True
@@ -282,7 +259,10 @@ class Ledger:
     def open_deliveries(
         self, job_id: str, destination: str
     ) -> tuple[tuple[ResultObject, Delivery], ...]:
-        """List the objects of a job that a destination has not taken yet, in writing order."""
+        """List the objects of a job that are to be sent to a destination now, in writing order.
+
+        Those that wait for another attempt are the outbox's.
+        """
         with self._database.read() as session:
             rows = session.exec(
                 select(ObjectRow, DeliveryRow)
@@ -295,6 +275,7 @@ class Ledger:
                     JobObjectRow.job_id == job_id,
                     DeliveryRow.destination == destination,
                     col(DeliveryRow.state).in_(OPEN),
+                    col(DeliveryRow.next_attempt_at).is_(None),
                 )
                 .order_by(col(JobObjectRow.position))
             ).all()
@@ -385,16 +366,3 @@ class Ledger:
         with self._database.read() as session:
             rows = session.exec(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
         return {JobState(state): number for state, number in rows}
-
-    def delivery_counts(self) -> dict[str, dict[DeliveryState, int]]:
-        """Count deliveries by destination and state."""
-        with self._database.read() as session:
-            rows = session.exec(
-                select(DeliveryRow.destination, DeliveryRow.state, func.count()).group_by(
-                    DeliveryRow.destination, DeliveryRow.state
-                )
-            ).all()
-        counts: dict[str, dict[DeliveryState, int]] = {}
-        for destination, state, number in rows:
-            counts.setdefault(destination, {})[DeliveryState(state)] = number
-        return counts

@@ -141,6 +141,7 @@ def to_delivery(row: DeliveryRow) -> Delivery:
         attempts=row.attempts,
         status=row.status,
         error=row.error,
+        queued_at=row.queued_at,
         next_attempt_at=row.next_attempt_at,
         finished_at=row.finished_at,
         retracted_by=row.retracted_by,

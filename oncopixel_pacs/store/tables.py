@@ -163,19 +163,34 @@ class JobObjectRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One result object on its way to one destination."""
+    """One result object on its way to one destination; see `outbox` for who has it."""
 
     __tablename__ = "delivery"
+    __table_args__ = (Index("ix_delivery_due", "destination", "state", "next_attempt_at"),)
 
     destination: str = Field(primary_key=True)
     sop_instance_uid: str = Field(primary_key=True, foreign_key="result_object.sop_instance_uid")
     state: str = Field(index=True)
+    queued_at: datetime | None = _moment(nullable=True)
     attempts: int = 0
     status: str = ""
     error: str = ""
     next_attempt_at: datetime | None = _moment(nullable=True)
     finished_at: datetime | None = _moment(nullable=True)
     retracted_by: str = _key(index=False)
+
+
+class CircuitRow(SQLModel, table=True):
+    """The circuit breaker of one destination; `probe_job_id` is the job that may try it."""
+
+    __tablename__ = "circuit"
+
+    destination: str = Field(primary_key=True)
+    failures: int = 0
+    opened_at: datetime | None = _moment(nullable=True)
+    next_probe_at: datetime | None = _moment(nullable=True)
+    probe_job_id: str = ""
+    reason: str = ""
 
 
 class QuarantineRow(SQLModel, table=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,8 @@ from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.workflow.backoff import wait_seconds
 
 log = structlog.get_logger()
 
@@ -24,6 +25,7 @@ class DeliverySteps:
     """Sends stored bytes, never re-runs a model. Each object has its own outcome."""
 
     ledger: Ledger
+    outbox: Outbox
     files: FileStore
     destinations: Mapping[str, DestinationSettings]
     settings: DeliverySettings
@@ -31,26 +33,23 @@ class DeliverySteps:
     now: Callable[[], datetime]
     tls: TlsSettings = PLAIN
 
-    def deliver(self, job_id: str, run: int, destination: str) -> float:
+    def deliver(self, job_id: str, run: int, destination: str) -> None:
         """Try once to send what a destination has not taken yet.
 
-        Returns
-        -------
-        float
-            Seconds to wait before the next attempt; 0 when the destination is finished, or a
-            later run of the job sends.
+        What is not taken goes back to the outbox with the time of its next attempt; so does
+        everything, untried, while the destination rests.
         """
         if self.ledger.current_run(job_id) != run:
-            return 0.0
+            return
         waiting = self.ledger.open_deliveries(job_id, destination)
         if waiting:
-            self._send(destination, waiting)
-        self.ledger.close_delivery(job_id, self.now())
-        still = self.ledger.open_deliveries(job_id, destination)
-        if not still:
-            return 0.0
-        due = min(item.next_attempt_at or self.now() for _, item in still)
-        return max((due - self.now()).total_seconds(), 0.1)
+            if self.outbox.rests(destination, job_id):
+                uids = [item.sop_instance_uid for item, _ in waiting]
+                self.outbox.put_back(destination, uids, self.now())
+            else:
+                self._send(destination, waiting)
+        for sharing in self.outbox.sharing(job_id):
+            self.ledger.close_delivery(sharing, self.now())
 
     def _send(self, destination: str, waiting: tuple[tuple[ResultObject, Delivery], ...]) -> None:
         unanswered = {item.sop_instance_uid: sent.attempts + 1 for item, sent in waiting}
@@ -58,6 +57,7 @@ class DeliverySteps:
         trouble = DeliveryFailed(
             f"{destination} gave no answer for the object; it is sent again.", permanent=False
         )
+        answered = False
         try:
             outcomes = send(
                 [self._outgoing(item) for item, _ in waiting],
@@ -69,6 +69,8 @@ class DeliverySteps:
             # Outcomes come in the order of the objects; one may lack its UID.
             for (item, _), outcome in zip(waiting, outcomes, strict=False):
                 uid = item.sop_instance_uid
+                # Before it is recorded, so that nothing is left open behind the last record.
+                answered = answered or self._note_answer(destination, outcome)
                 self._record(destination, uid, outcome, unanswered.pop(uid))
         except DeliveryFailed as exc:
             trouble = exc
@@ -83,9 +85,30 @@ class DeliverySteps:
                 "the server's log has the trace.",
                 permanent=True,
             )
+        if not answered and not trouble.permanent:
+            self._note_failure(destination, str(trouble))
         for uid, attempt in unanswered.items():
             missed = Outcome(uid, False, trouble.status, str(trouble), trouble.permanent)
             self._record(destination, uid, missed, attempt)
+
+    def _note_answer(self, destination: str, outcome: Outcome) -> bool:
+        """Whether an outcome shows that the destination is there; then its rest is over."""
+        if not (outcome.accepted or outcome.permanent or outcome.status):
+            return False
+        if self.outbox.note_answer(destination, self.now()):
+            log.info("destination.answers", destination=destination)
+        return True
+
+    def _note_failure(self, destination: str, reason: str) -> None:
+        circuit = self.outbox.note_failure(
+            destination,
+            self.now(),
+            reason,
+            opens_after=self.settings.circuit_failures,
+            wait_until=lambda failures: self.now() + timedelta(seconds=self._wait(failures)),
+        )
+        if circuit.opened_at is not None:
+            log.warning("destination.rests", destination=destination, failures=circuit.failures)
 
     def _settings(self, destination: str) -> DestinationSettings:
         try:
@@ -127,8 +150,7 @@ class DeliverySteps:
             )
         )
 
-    def _wait(self, attempts: int) -> float:
-        first, longest = self.settings.first_retry_seconds, self.settings.max_retry_seconds
-        doubled = first * 2.0 ** min(attempts - 1, 30)
-        # Jitter, so that many jobs do not knock at a returning PACS in the same second.
-        return min(doubled, longest) * random.uniform(0.8, 1.2)  # noqa: S311
+    def _wait(self, failures: int) -> float:
+        return wait_seconds(
+            failures, self.settings.first_retry_seconds, self.settings.max_retry_seconds
+        )

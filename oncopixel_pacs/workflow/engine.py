@@ -7,7 +7,7 @@ same database, so that a job and its place in the queue commit together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,6 @@ ENGINE_VERSION = "1"
 _APPLICATION = "oncopixel"
 _STUDY_QUEUE = "study"
 _POLL_SECONDS = 0.25
-#: Deliveries of one destination that may run at a time.
-_DELIVERIES_AT_A_TIME = 4
 #: Starts of one workflow after which it counts as the one that kills the server.
 _MAX_STARTS = 100
 #: Attempts at a step that fails for want of disk or database, a second apart and then longer.
@@ -47,15 +45,15 @@ class Steps:
     analyse, write
         Take a job id and its run; do nothing when it is not the latest.
     deliver
-        Takes job id, run and destination; returns the seconds to wait before calling it again,
-        or 0 when the destination is finished or the run is not the latest.
+        Takes job id, run and destination; does nothing when the run is not the latest. What it
+        does not get through is left to the outbox.
 
     Any of them raises `Interrupted` when the server stops.
     """
 
     analyse: Callable[[str, int], None]
     write: Callable[[str, int], None]
-    deliver: Callable[[str, int, str], float]
+    deliver: Callable[[str, int, str], None]
 
 
 class WorkQueue:
@@ -83,11 +81,23 @@ class WorkQueue:
             run,
         )
 
-    def enqueue_delivery(self, session: Session, job_id: str, run: int, destination: str) -> None:
-        """Queue the delivery of a job to one destination; idempotent like `enqueue_study`."""
-        self._client.enqueue_in_transaction(
-            session, _delivery(job_id, run, destination, 1), job_id, run, destination, 1
-        )
+    def enqueue_delivery(
+        self, session: Session, job_id: str, run: int, destination: str, attempt: int = 1
+    ) -> None:
+        """Queue the delivery of a job to one destination; idempotent like `enqueue_study`.
+
+        Parameters
+        ----------
+        attempt
+            Another number is another attempt.
+        """
+        options: EnqueueOptions = {
+            "workflow_name": "delivery",
+            "queue_name": _delivery_queue(destination),
+            "workflow_id": f"{job_id}-{run}-{destination}-{attempt}",
+            "app_version": ENGINE_VERSION,
+        }
+        self._client.enqueue_in_transaction(session, options, job_id, run, destination, attempt)
 
     def states(self, job_ids: list[str]) -> dict[str, str]:
         """State of every workflow of these jobs, by workflow id.
@@ -117,9 +127,17 @@ class WorkQueue:
 
 
 class Executor:
-    """Runs workflows in this process: one per host, named after it."""
+    """Runs workflows in this process: one per host, named after it.
 
-    def __init__(self, engine: Engine, name: str, destinations: list[str], steps: Steps) -> None:
+    Parameters
+    ----------
+    destinations
+        Deliveries that this host has under way at a time, by name of the destination.
+    """
+
+    def __init__(
+        self, engine: Engine, name: str, destinations: Mapping[str, int], steps: Steps
+    ) -> None:
         self._destinations = destinations
         config: DBOSConfig = {
             "name": _APPLICATION,
@@ -147,10 +165,10 @@ class Executor:
             polling_interval_sec=_POLL_SECONDS,
             on_conflict="always_update",
         )
-        for name in self._destinations:
+        for name, deliveries_at_a_time in self._destinations.items():
             DBOS.register_queue(
                 _delivery_queue(name),
-                worker_concurrency=_DELIVERIES_AT_A_TIME,
+                worker_concurrency=deliveries_at_a_time,
                 polling_interval_sec=_POLL_SECONDS,
                 on_conflict="always_update",
             )
@@ -173,8 +191,8 @@ def _register(steps: Steps) -> None:
         steps.write(job_id, run)
 
     @DBOS.step(name="deliver", **retried)
-    def deliver(job_id: str, run: int, destination: str) -> float:
-        return steps.deliver(job_id, run, destination)
+    def deliver(job_id: str, run: int, destination: str) -> None:
+        steps.deliver(job_id, run, destination)
 
     @DBOS.workflow(name="study", max_recovery_attempts=_MAX_STARTS)
     def study(job_id: str, run: int) -> None:
@@ -183,22 +201,10 @@ def _register(steps: Steps) -> None:
 
     @DBOS.workflow(name="delivery", max_recovery_attempts=_MAX_STARTS)
     def delivery(job_id: str, run: int, destination: str, attempt: int) -> None:
-        wait = deliver(job_id, run, destination)
-        if wait:
-            # Queued anew, not slept through: whoever waits must not keep others from sending.
-            following = attempt + 1
-            options = _delivery(job_id, run, destination, following)
-            options["delay_seconds"] = wait
-            DBOS.enqueue_workflow_with_options(options, job_id, run, destination, following)
-
-
-def _delivery(job_id: str, run: int, destination: str, attempt: int) -> EnqueueOptions:
-    return {
-        "workflow_name": "delivery",
-        "queue_name": _delivery_queue(destination),
-        "workflow_id": f"{job_id}-{run}-{destination}-{attempt}",
-        "app_version": ENGINE_VERSION,
-    }
+        # One attempt. Whoever waits for another waits in the outbox, and keeps nobody from
+        # sending; `attempt` tells one from another.
+        del attempt
+        deliver(job_id, run, destination)
 
 
 def _delivery_queue(destination: str) -> str:

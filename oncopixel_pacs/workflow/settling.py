@@ -1,4 +1,4 @@
-"""The watch: settles studies that are complete, and mends jobs that the engine lost."""
+"""The watch: settles studies that are complete, makes deliveries go on, mends lost jobs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import WorkQueue
 
 log = structlog.get_logger()
@@ -102,6 +104,7 @@ class Reconciler:
 
     database: Database
     ledger: Ledger
+    outbox: Outbox
     queue: WorkQueue
     now: Callable[[], datetime]
 
@@ -110,8 +113,12 @@ class Reconciler:
         unfinished = self.ledger.unfinished()
         known = self.queue.states([job_id for job_id, _ in unfinished])
         # What finished in the meantime has nothing left in the engine, and is not lost.
+        # What waits in the outbox is no business of the engine's.
         still = set(self.ledger.unfinished())
-        return sum(self._mend(*job, known) for job in unfinished if job in still)
+        waiting = self.outbox.waiting_jobs()
+        return sum(
+            self._mend(*job, known) for job in unfinished if job in still and job[0] not in waiting
+        )
 
     def _mend(self, job_id: str, run: int, known: Mapping[str, str]) -> bool:
         name = f"{job_id}-{run}"
@@ -139,11 +146,12 @@ class Reconciler:
 
 
 class Watch:
-    """A thread that settles and reconciles until it is stopped."""
+    """A thread that settles, dispatches and reconciles until it is stopped."""
 
-    def __init__(self, settler: Settler, reconciler: Reconciler) -> None:
+    def __init__(self, settler: Settler, reconciler: Reconciler, dispatcher: Dispatcher) -> None:
         self._settler = settler
         self._reconciler = reconciler
+        self._dispatcher = dispatcher
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -159,13 +167,18 @@ class Watch:
     def _run(self) -> None:
         ticks = 0
         while not self._stop.wait(_TICK_SECONDS):
-            try:
-                if ticks % _RECONCILE_EVERY == 0:
-                    self._reconciler.reconcile()
-                self._settler.settle_complete()
-            except OncoPixelError as exc:
-                log.error("watch.failed", error=str(exc))
-            except Exception:
-                # The watch must outlive any defect: without it every study waits for ever.
-                log.exception("watch.defect")
+            if ticks % _RECONCILE_EVERY == 0:
+                self._try(self._reconciler.reconcile)
+            self._try(self._settler.settle_complete)
+            self._try(self._dispatcher.dispatch)
             ticks += 1
+
+    def _try(self, work: Callable[[], object]) -> None:
+        """Keep one duty's trouble from the others."""
+        try:
+            work()
+        except OncoPixelError as exc:
+            log.error("watch.failed", error=str(exc))
+        except Exception:
+            # The watch must outlive any defect: without it every study waits for ever.
+            log.exception("watch.defect")

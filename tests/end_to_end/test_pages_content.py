@@ -27,6 +27,7 @@ from conftest import Store
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.domain import DeliveryState, JobState, Reason
+from oncopixel_pacs.store.outbox import Outbox
 
 JOB_PAGE = f"/jobs/{JOB}"
 STUDY_PAGE = f"/studies/{STUDY_UID}"
@@ -139,6 +140,21 @@ def test_a_destination_in_trouble_is_told_on_the_first_page(store: Store) -> Non
     text = read(page(store, "/")).text
     assert "pacs : 2 waiting, 0 failed." in text
     assert REFUSED in text
+
+
+def test_the_backlog_of_each_destination_and_its_age_are_on_the_system_page(store: Store) -> None:
+    receive(store)
+    queue(store)
+    analyse(store)
+    write(store)
+    assert "pacs sending 2 2025-03-01 12:01:04" in read(page(store, "/system")).text
+    answer(store, DeliveryState.QUEUED, status="", error=REFUSED, next_attempt_at=later(70))
+    Outbox(store.database).note_failure(
+        "pacs", later(70), REFUSED, opens_after=1, wait_until=lambda _: later(4000)
+    )
+    text = read(page(store, "/system")).text
+    assert "pacs not reached since 2025-03-01 12:01:10 2 2025-03-01 12:01:04" in text
+    assert f"2025-03-01 13:06:40 {REFUSED}" in text
 
 
 def test_a_conflict_is_shown_in_the_list_and_explained_in_the_study(store: Store) -> None:

@@ -29,6 +29,7 @@ from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.domain import DeliveryState, JobState, ObjectKind, Reason
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import FolderDestination, OrthancDestination
+from oncopixel_pacs.store.outbox import Outbox
 
 
 def get(store: Store, path: str, **params: Any) -> Any:
@@ -262,6 +263,35 @@ def test_a_destination_counts_its_deliveries_and_names_its_oldest_problem(any_st
     }
     assert pacs["oldest_problem"]["job_id"] == "stuck2"
     assert pacs["oldest_problem"]["error"] == REFUSED
+
+
+def test_a_destination_tells_its_backlog_and_why_it_rests(any_store: Store) -> None:
+    receive(any_store)
+    queue(any_store)
+    analyse(any_store)
+    write(any_store)
+    outbox = Outbox(any_store.database)
+    (pacs,) = get(any_store, "/api/v1/destinations")["items"]
+    assert pacs["backlog"]["waiting"] == 2
+    assert pacs["backlog"]["oldest_queued_at"] == "2025-03-01T12:01:04Z"
+    assert pacs["backlog"]["oldest_age_seconds"] > 0
+    assert not pacs["backlog"]["circuit"]["open"]
+    answer(any_store, DeliveryState.QUEUED, status="", error=REFUSED, next_attempt_at=later(70))
+    outbox.note_failure("pacs", later(70), REFUSED, opens_after=1, wait_until=lambda _: later(4000))
+    (pacs,) = get(any_store, "/api/v1/destinations")["items"]
+    assert pacs["backlog"]["next_attempt_at"] == "2025-03-01T13:06:40Z"
+    assert pacs["backlog"]["circuit"] == {
+        "open": True,
+        "failures": 1,
+        "opened_at": "2025-03-01T12:01:10Z",
+        "next_probe_at": "2025-03-01T13:06:40Z",
+        "reason": REFUSED,
+    }
+    assert outbox.note_answer("pacs", later(80))
+    answer(any_store, finished_at=later(81))
+    (pacs,) = get(any_store, "/api/v1/destinations")["items"]
+    assert pacs["backlog"]["waiting"] == 0
+    assert pacs["backlog"]["oldest_age_seconds"] is None
 
 
 def test_a_destination_without_trouble_names_no_problem(store: Store) -> None:

@@ -31,6 +31,7 @@ from oncopixel_pacs.domain import (
 )
 from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
 
 EVERYTHING = tuple(ObjectKind)
 PACS: Mapping[str, Collection[ObjectKind]] = {"pacs": EVERYTHING}
@@ -367,7 +368,7 @@ def test_jobs_and_deliveries_are_counted(store: Store, ledger: Ledger) -> None:
     queue(ledger)
     deliver(ledger, OBJECTS[0])
     assert ledger.counts() == {JobState.DELIVERING: 1, JobState.QUEUED: 1}
-    assert ledger.delivery_counts() == {
+    assert Outbox(store.database).counts() == {
         "pacs": {DeliveryState.ACCEPTED: 1, DeliveryState.QUEUED: 2}
     }
 
@@ -437,7 +438,7 @@ def test_a_report_finds_those_of_earlier_revisions(store: Store) -> None:
 
 
 def test_the_delivery_in_trouble_that_waits_longest_is_found(store: Store, ledger: Ledger) -> None:
-    assert ledger.oldest_problem("pacs") is None
+    assert Outbox(store.database).oldest_problem("pacs") is None
     queue(ledger)
     deliver(ledger, OBJECTS[0])
     for item, state in ((OBJECTS[1], DeliveryState.QUEUED), (OBJECTS[2], DeliveryState.FAILED)):
@@ -445,8 +446,8 @@ def test_the_delivery_in_trouble_that_waits_longest_is_found(store: Store, ledge
     new_job(store, "second", 2)
     queue(ledger, [make_object(9)], job_id="second")
     ledger.record_delivery(make_delivery(make_object(9), DeliveryState.QUEUED, error="Later."))
-    found = ledger.oldest_problem("pacs")
+    found = Outbox(store.database).oldest_problem("pacs")
     assert found is not None
     job, delivery = found
     assert (job.id, delivery.sop_instance_uid) == ("job", OBJECTS[1].sop_instance_uid)
-    assert ledger.oldest_problem("ris") is None
+    assert Outbox(store.database).oldest_problem("ris") is None

@@ -227,7 +227,7 @@ def test_work_of_an_earlier_run_is_out_of_date(works: Works, pacs: PretendedPacs
     steps = works.steps()
     steps.analyse(job.id, 1)
     steps.write(job.id, 1)
-    assert steps.deliver(job.id, 1, "pacs") == 0
+    steps.deliver(job.id, 1, "pacs")
     assert works.job(job.id).objects == sent.objects
     pacs.answer = accept
     assert works.finished(job.id).state is JobState.DONE
@@ -309,6 +309,28 @@ def test_work_is_bound_to_no_version_of_the_program_and_to_no_limit_over_all_hos
     columns = "name, concurrency, worker_concurrency"
     queues = {name: rest for name, *rest in rows(works, f"SELECT {columns} FROM queues")}  # noqa: S608
     assert queues == {"study": [None, 1], "deliver:pacs": [None, 4]}
+
+
+def test_how_many_studies_go_to_a_destination_at_a_time_is_its_setting(works: Works) -> None:
+    stopped(works)
+    (pacs,) = works.destinations
+    works.destinations = (pacs.model_copy(update={"concurrency": 1}),)
+    works.start()
+    columns = "name, worker_concurrency"
+    assert ("deliver:pacs", 1) in rows(works, f"SELECT {columns} FROM queues")  # noqa: S608
+
+
+def test_a_job_that_waits_for_its_archive_is_not_lost(works: Works, pacs: PretendedPacs) -> None:
+    works.stop()
+    works.delivery = works.delivery.model_copy(
+        update={"first_retry_seconds": 1000.0, "max_retry_seconds": 1000.0}
+    )
+    works.start()
+    pacs.answer = put_off
+    job = works.settle()
+    until(lambda: "next attempt" in works.job(job.id).waiting_for)
+    until(lambda: {s for (s,) in rows(works, "SELECT status FROM workflow_status")} == {"SUCCESS"})
+    assert works.reconciler.reconcile() == 0
 
 
 def test_the_engine_logs_like_everyone_else(works: Works) -> None:

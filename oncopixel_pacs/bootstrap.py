@@ -46,6 +46,7 @@ from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.uploads import Uploads
@@ -54,6 +55,7 @@ from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
+from oncopixel_pacs.workflow.purging import Purge, Purger
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
 
 log = structlog.get_logger()
@@ -275,8 +277,15 @@ class Server:
         )
         watch.start()
         self._closing.callback(watch.stop)
+        if self.settings.retention.days is not None:
+            retention = Retention(store.database, store.files)
+            purger = Purger(Purge(retention, queue, self.settings.retention, utc_now))
+            purger.start()
+            self._closing.callback(purger.stop)
 
     def _start_receive(self, store: Store) -> Ports:
+        # Before files without a row are looked for: some of them may have to go.
+        Retention(store.database, store.files).mend()
         swept = store.files.sweep_incoming()
         intake = Intake(store.files, store.catalogue, utc_now)
         adopted = intake.adopt_orphans()

@@ -122,6 +122,14 @@ class ResultSettings(Section):
     """Where people find the cards of the models; the page of a study links to it."""
 
 
+class RetentionSettings(Section):
+    """What may be deleted. Without `days` nothing ever is."""
+
+    days: float | None = Field(default=None, ge=0, le=36_500)
+    """A study is deleted so many days after its last image came and its last delivery was
+    confirmed; never while one is not. Absent: kept for ever."""
+
+
 class ApiSettings(Section):
     """Access to the HTTP API and pages."""
 
@@ -174,6 +182,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     pull: PullSettings = PullSettings()
     results: ResultSettings = ResultSettings()
+    retention: RetentionSettings = RetentionSettings()
     api: ApiSettings = ApiSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""

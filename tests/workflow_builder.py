@@ -216,6 +216,7 @@ class Works:
     results: ResultSettings = ResultSettings(validators="off")
     max_attempts: int = 3
     executor_name: str = "host"
+    software_version: str = "0.0.1"
     stopping: threading.Event = field(default_factory=threading.Event)
     queue: WorkQueue = field(init=False)
     executor: Executor | None = None
@@ -257,7 +258,7 @@ class Works:
             ledger=self.store.ledger,
             files=self.store.files,
             analyser=self.model,
-            software_version="0.0.1",
+            software_version=self.software_version,
             max_attempts=self.max_attempts,
             destinations={item.name: item for item in self.destinations},
             algorithms=ALGORITHMS,

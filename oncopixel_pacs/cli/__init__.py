@@ -7,7 +7,18 @@ import sys
 import typer
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.cli import demo, operate, pull, run, samples, send, serve, status
+from oncopixel_pacs.cli import (
+    backup,
+    demo,
+    operate,
+    pull,
+    retention,
+    run,
+    samples,
+    send,
+    serve,
+    status,
+)
 from oncopixel_pacs.errors import OncoPixelError
 
 app = typer.Typer(
@@ -24,6 +35,9 @@ app.command("demo")(demo.demo)
 app.command("samples")(samples.samples)
 app.command("doctor")(operate.doctor)
 app.command("pull")(pull.pull)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.add_typer(retention.retention, name="retention")
 app.add_typer(pull.sources, name="sources")
 app.add_typer(status.studies, name="studies")
 app.add_typer(status.jobs, name="jobs")

@@ -166,19 +166,15 @@ class Intake:
 
         Never raises for an instance that is not; see `commitment.judge`.
         """
-        verdicts = commitment.judge(request, self._catalogue.holdings, self._is_intact)
+        verdicts = commitment.judge(
+            request,
+            self._catalogue.holdings,
+            lambda path, sha256: is_intact(self._files.absolute(path), sha256),
+        )
         for verdict in verdicts:
             if verdict.failure == commitment.PROCESSING_FAILURE:
                 log.error("commitment.damaged", sop_instance_uid=verdict.reference.sop_instance_uid)
         return verdicts
-
-    def _is_intact(self, path: str, sha256: str) -> bool:
-        file = self._files.absolute(path)
-        try:
-            _, offset = split_dataset(file)
-        except PARSE_ERRORS:
-            return False
-        return dataset_digest(file, offset) == sha256
 
     def _adopt(self, orphan: str) -> bool:
         path = self._files.absolute(orphan)
@@ -203,7 +199,11 @@ class Intake:
         uid, digest = facts.sop_instance_uid, received.sha256
         path = self._files.place(received.path, received.descriptor, uid, digest)
         instance = Instance(facts, path, digest, received.size, self._now(), calling_ae_title)
-        return self._group.commit((instance, study))
+        outcome = self._group.commit((instance, study))
+        if not self._files.absolute(path).exists():
+            # The same object was deleted by policy between the two; its sender has it still.
+            raise OutOfResources("The object was being deleted; send it again.")
+        return outcome
 
     def _commit(
         self, batch: Sequence[tuple[Instance, StudyHeader]]
@@ -243,6 +243,15 @@ def dataset_digest(path: Path, offset: int) -> str:
     with path.open("rb") as stream:
         stream.seek(offset)
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_intact(path: Path, sha256: str) -> bool:
+    """Whether the data set of a Part 10 file has this digest; raises `OSError` without a file."""
+    try:
+        _, offset = split_dataset(path)
+    except PARSE_ERRORS:
+        return False
+    return dataset_digest(path, offset) == sha256
 
 
 def _describe(header: Header) -> tuple[ImageFacts, StudyHeader]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from oncopixel_pacs.domain import Instance, IntakeOutcome, StudyHeader, StudyState
 from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys
-from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, StudyRow
+from oncopixel_pacs.store.tables import ConflictRow, DeletionRow, InstanceRow, StudyRow
 
 _STUDY: Any = StudyRow.__table__  # type: ignore[attr-defined]
 _INSTANCE: Any = InstanceRow.__table__  # type: ignore[attr-defined]
 _CONFLICT: Any = ConflictRow.__table__  # type: ignore[attr-defined]
+_DELETION: Any = DeletionRow.__table__  # type: ignore[attr-defined]
 
 #: Built once: SQLAlchemy finds what it compiled for a statement by its parts.
 _HELD = select(
@@ -34,6 +35,12 @@ _STUDIES = (
     .where(_STUDY.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
     .order_by(_STUDY.c.study_instance_uid)
     .with_for_update()
+)
+#: A study that comes again after it was deleted goes on counting: results never share a UID.
+_DELETED = (
+    select(_DELETION.c.study_instance_uid, func.max(_DELETION.c.revision))
+    .where(_DELETION.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
+    .group_by(_DELETION.c.study_instance_uid)
 )
 _WAIT_AGAIN = (
     update(_STUDY)
@@ -56,6 +63,7 @@ class _Arrivals:
     """What a batch changes, put together before anything is written."""
 
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deleted: dict[str, int] = field(default_factory=dict)
     new_studies: dict[str, dict[str, Any]] = field(default_factory=dict)
     touched: dict[str, dict[str, Any]] = field(default_factory=dict)
     instances: list[dict[str, Any]] = field(default_factory=list)
@@ -66,7 +74,10 @@ class _Arrivals:
         uid, now = instance.facts.study_instance_uid, instance.received_at
         study = self.studies.get(uid)
         if study is None:
-            self.new_studies[uid] = self.studies[uid] = _new_study(instance, header)
+            self.new_studies[uid] = self.studies[uid] = {
+                **_new_study(instance, header),
+                "revision": self.deleted.get(uid, 0),
+            }
         else:
             study["last_received_at"] = max(study["last_received_at"], now)
             study["unsettled_since"] = study["unsettled_since"] or now
@@ -124,7 +135,9 @@ def record(
         kept_apart = {
             (uid, sha256) for uid, sha256 in connection.execute(_CONFLICTS, {"uids": uids})
         }
-    arrivals = _Arrivals(_known_studies(connection, batch))
+    studies = _known_studies(connection, batch)
+    unknown = {item.facts.study_instance_uid for item, _ in batch} - studies.keys()
+    arrivals = _Arrivals(studies, _deleted(connection, unknown))
     outcomes = []
     for instance, header in batch:
         uid, digest = instance.facts.sop_instance_uid, instance.sha256
@@ -153,12 +166,17 @@ def _known_studies(
     }
 
 
+def _deleted(connection: Connection, uids: Collection[str]) -> dict[str, int]:
+    if not uids:
+        return {}
+    return {uid: last for uid, last in connection.execute(_DELETED, {"uids": sorted(uids)})}
+
+
 def _new_study(instance: Instance, header: StudyHeader) -> dict[str, Any]:
     now = instance.received_at
     return {
         "study_instance_uid": instance.facts.study_instance_uid,
         "state": StudyState.RECEIVING,
-        "revision": 0,
         "first_received_at": now,
         "last_received_at": now,
         "unsettled_since": now,

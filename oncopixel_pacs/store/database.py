@@ -21,6 +21,7 @@ from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 #: The workflow engine needs ``unixepoch('subsec')``, new in SQLite 3.42.
 SQLITE_NEEDED = (3, 42, 0)
 BUSY_TIMEOUT_MS = 10_000
+MIGRATIONS = Path(__file__).parent / "migrations"
 #: Number of the advisory lock that migrations hold on PostgreSQL; any number, once chosen.
 _MIGRATION_LOCK = 20_250_301
 
@@ -165,7 +166,7 @@ def _server_engine(url: str) -> Engine:
 
 def _migrate(engine: Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
         # All or nothing, and one process at a time: SQLite's driver would commit each table.
         if engine.dialect.name == "sqlite":

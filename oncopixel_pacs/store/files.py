@@ -134,9 +134,13 @@ class FileStore:
             Path(name).unlink(missing_ok=True)
             raise
 
+    def labels_path(self, job_id: str) -> str:
+        """Path of the label maps of one job, relative to the data directory."""
+        return f"labels/{hashlib.sha256(job_id.encode()).hexdigest()[:32]}"
+
     def labels_dir(self, job_id: str) -> Path:
         """Folder for the label maps of one job."""
-        path = self.data_dir / "labels" / hashlib.sha256(job_id.encode()).hexdigest()[:32]
+        path = self.data_dir / self.labels_path(job_id)
         path.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Index, UniqueConstraint, false, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -317,3 +327,19 @@ class IdempotencyKeyRow(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=255)
     upload_id: str = Field(foreign_key="upload.id", index=True)
     content: str
+
+
+class DeletionRow(SQLModel, table=True):
+    """One study that was deleted by policy: what it was, never whose."""
+
+    __tablename__ = "deletion"
+
+    id: int | None = Field(default=None, primary_key=True)
+    study_instance_uid: str = Field(index=True, max_length=64)
+    revision: int
+    images: int
+    results: int
+    size_bytes: int = Field(sa_type=BigInteger)
+    deleted_at: datetime = _moment(index=True)
+    policy: str
+    objects: list[list[str]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))

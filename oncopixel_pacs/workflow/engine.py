@@ -7,19 +7,31 @@ same database, so that a job and its place in the queue commit together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    EnqueueOptions,
+    WorkflowStatus,
+)
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from oncopixel_pacs.errors import OutOfResources
 
-#: Recovery and dequeuing match on it: pinned, so that an upgrade takes over work in flight.
+#: Version of the workflows below, a number. Recovery and dequeuing match on it: it stays as it is
+#: when the product's version changes, so that an upgrade takes over work in flight. It grows when
+#: their steps change; work of an older version is then begun again by the reconciler.
 ENGINE_VERSION = "1"
+#: State told of a workflow that no executor of this version will ever run.
+OUTDATED = "OUTDATED"
+_WAITING = ("ENQUEUED", "PENDING", "DELAYED")
 _APPLICATION = "oncopixel"
 _STUDY_QUEUE = "study"
 _POLL_SECONDS = 0.25
@@ -100,7 +112,7 @@ class WorkQueue:
         self._client.enqueue_in_transaction(session, options, job_id, run, destination, attempt)
 
     def states(self, job_ids: list[str]) -> dict[str, str]:
-        """State of every workflow of these jobs, by workflow id.
+        """State of every workflow of these jobs, in the engine's words or `OUTDATED`, by its id.
 
         Raises
         ------
@@ -113,17 +125,44 @@ class WorkQueue:
                 for item in self._client.list_workflows(
                     workflow_id_prefix=f"{job_id}-", load_input=False, load_output=False
                 ):
-                    found[item.workflow_id] = item.status
+                    found[item.workflow_id] = _state_of(item)
         except SQLAlchemyError as exc:
-            raise OutOfResources(
-                f"The engine's tables cannot be read now ({type(exc).__name__}); "
-                "check the database."
-            ) from exc
+            raise _away(exc) from exc
         return found
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Delete what the engine remembers of jobs that are over.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        try:
+            known = self._client.list_workflows(
+                workflow_id_prefix=[f"{job_id}-" for job_id in job_ids],
+                load_input=False,
+                load_output=False,
+            )
+            self._client.delete_workflows([item.workflow_id for item in known])
+        except SQLAlchemyError as exc:
+            raise _away(exc) from exc
 
     def close(self) -> None:
         """Let go of the engine's client."""
         self._client.destroy()
+
+
+def _state_of(workflow: WorkflowStatus) -> str:
+    waits = workflow.status in _WAITING
+    older = int(workflow.app_version or ENGINE_VERSION) < int(ENGINE_VERSION)
+    return OUTDATED if waits and older else workflow.status
+
+
+def _away(exc: SQLAlchemyError) -> OutOfResources:
+    return OutOfResources(
+        f"The engine's tables cannot be reached now ({type(exc).__name__}); check the database."
+    )
 
 
 class Executor:

@@ -21,14 +21,15 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.workflow.dispatch import Dispatcher
-from oncopixel_pacs.workflow.engine import WorkQueue
+from oncopixel_pacs.workflow.engine import OUTDATED, WorkQueue
 
 log = structlog.get_logger()
 
 #: The engine gives a workflow up when it was started too often or cancelled by hand.
 _GIVEN_UP = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
-#: A workflow ends in an error when disk or database were away for longer than its retries.
-_ENDED_IN_ERROR = "ERROR"
+#: A workflow ends in an error when disk or database were away for longer than its retries; an
+#: outdated one was queued before an upgrade, with other steps.
+_BEGIN_AGAIN = {"ERROR", OUTDATED}
 _ENDED_WELL = "SUCCESS"
 _TICK_SECONDS = 0.5
 _RECONCILE_EVERY = 120  # ticks
@@ -135,7 +136,7 @@ class Reconciler:
                 self.now(),
                 "The work was given up after repeated stops of the server; retry the job.",
             )
-        elif _ENDED_IN_ERROR in states or states == {_ENDED_WELL}:
+        elif states & _BEGIN_AGAIN or states == {_ENDED_WELL}:
             self.ledger.restart(
                 job_id, lambda session, job, again: self.queue.enqueue_study(session, job.id, again)
             )

@@ -1,0 +1,285 @@
+"""Backup and restore: one copy of the database, every file, and a manifest with their digests.
+
+The database is copied first and the files after it, so that every row of the copy has its file;
+a file without a row is adopted at the next start. The manifest is written last: what has no
+manifest is no backup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
+from oncopixel_pacs.store.deletion_lock import deletion_lock
+
+MANIFEST = "manifest.json"
+#: What is copied of the data directory; the rest is transfers under way.
+FOLDERS = ("instances", "results", "quarantine", "labels")
+_FORMAT = 1
+_FILES = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """One file of a backup: digest of all its bytes, and what tells that it did not change."""
+
+    sha256: str
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a backup holds.
+
+    Attributes
+    ----------
+    software_version
+        Of the server that made it.
+    database, database_sha256
+        File with the copy of the database inside the backup, and its digest.
+    files
+        By path relative to the data directory.
+    """
+
+    made_at: str
+    software_version: str
+    database: str
+    database_sha256: str
+    files: dict[str, CopiedFile]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files, without the database."""
+        return sum(item.size_bytes for item in self.files.values())
+
+
+def make_backup(
+    database: Database, data_dir: Path, folder: Path, software_version: str, now: datetime
+) -> tuple[Manifest, int]:
+    """Back up database and files, while a server may run.
+
+    Parameters
+    ----------
+    folder
+        Made when missing. Into the folder of an earlier backup only what is new or changed is
+        copied; the result is one whole backup, of now.
+
+    Returns
+    -------
+    tuple
+        What the backup holds, and how many files had to be copied.
+
+    Raises
+    ------
+    ConfigurationError
+        When the folder cannot be written, or holds something else.
+    """
+    with _disk_errors(folder), deletion_lock(data_dir):
+        earlier = _prepare(folder)
+        beside = folder / "database.part"
+        copy_database(database.engine, beside)
+        digest = _digest(beside)
+        name = f"database-{digest[:16]}{SUFFIXES[database.engine.dialect.name]}"
+        beside.replace(folder / name)
+        files, copied = _copy_files(data_dir, folder / _FILES, earlier)
+        manifest = Manifest(now.isoformat(), software_version, name, digest, files)
+        _write_manifest(folder, manifest)
+        _remove_leftovers(folder, manifest)
+        return manifest, copied
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a backup holds.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no finished backup, or one of a newer format.
+    """
+    try:
+        told: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if told.pop("format") != _FORMAT:
+            raise ConfigurationError(
+                f"The backup in {folder} has another format; restore it with the version "
+                f"{told['software_version']} that made it."
+            )
+        files = {path: CopiedFile(**item) for path, item in told.pop("files").items()}
+        return Manifest(**told, files=files)
+    except (OSError, ValueError, TypeError, KeyError) as exc:
+        raise ConfigurationError(
+            f"There is no finished backup in {folder}: {MANIFEST} is missing or damaged."
+        ) from exc
+
+
+def find_damage(folder: Path) -> list[str]:
+    """Compare every file of a backup with its digest.
+
+    Returns
+    -------
+    list of str
+        Paths inside the backup that are missing or not as they were written; sorted.
+    """
+    manifest = read_manifest(folder)
+    expected = {f"{_FILES}/{path}": item.sha256 for path, item in manifest.files.items()}
+    expected[manifest.database] = manifest.database_sha256
+    return sorted(path for path, digest in expected.items() if not _is_whole(folder / path, digest))
+
+
+def restore_backup(folder: Path, data_dir: Path, database_url: str) -> Manifest:
+    """Put a backup in an empty place.
+
+    Files come first and the database last: until then there is nothing to start from.
+
+    Raises
+    ------
+    ConfigurationError
+        When the backup is damaged, the place is not empty, or cannot be written.
+    """
+    manifest = read_manifest(folder)
+    with _disk_errors(data_dir):
+        for name in FOLDERS:
+            if any(path.is_file() for path in (data_dir / name).rglob("*")):
+                raise ConfigurationError(
+                    f"{data_dir} holds files already; restore into an empty folder."
+                )
+        if not _is_whole(folder / manifest.database, manifest.database_sha256):
+            raise ConfigurationError(f"{manifest.database} is damaged; take another backup.")
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, item in manifest.files.items():
+            target = data_dir / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if _copy(folder / _FILES / path, target).sha256 != item.sha256:
+                raise ConfigurationError(
+                    f"{_FILES}/{path} of the backup is damaged; take another backup."
+                )
+        for parent in sorted({(data_dir / path).parent for path in manifest.files}):
+            _sync(parent)
+        put_back(folder / manifest.database, database_url)
+    return manifest
+
+
+def _prepare(folder: Path) -> dict[str, CopiedFile]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (folder / MANIFEST).exists():
+        return read_manifest(folder).files
+    # What an interrupted backup left is begun again; anything else is not ours to touch.
+    strange = [
+        path.name
+        for path in folder.iterdir()
+        if path.name != _FILES and not path.name.startswith("database")
+    ]
+    if strange:
+        raise ConfigurationError(
+            f"{folder} holds {strange[0]}, which is no part of a backup; choose another folder."
+        )
+    return {}
+
+
+def _copy_files(
+    data_dir: Path, target: Path, earlier: dict[str, CopiedFile]
+) -> tuple[dict[str, CopiedFile], int]:
+    files: dict[str, CopiedFile] = {}
+    copied = 0
+    for path in _stored(data_dir):
+        relative = str(path.relative_to(data_dir))
+        place = target / relative
+        status = path.stat()
+        known = earlier.get(relative)
+        unchanged = known is not None and (known.size_bytes, known.modified_ns) == (
+            status.st_size,
+            status.st_mtime_ns,
+        )
+        if known is not None and unchanged and place.is_file():
+            files[relative] = known
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        files[relative] = _copy(path, place)
+        copied += 1
+    return files, copied
+
+
+def _stored(data_dir: Path) -> Iterator[Path]:
+    for name in FOLDERS:
+        yield from (path for path in sorted((data_dir / name).rglob("*")) if path.is_file())
+
+
+def _copy(source: Path, target: Path) -> CopiedFile:
+    """Copy a file durably; its digest is of the bytes that were read."""
+    digest = hashlib.sha256()
+    beside = target.with_name(f"{target.name}.part")
+    with source.open("rb") as reading, beside.open("wb") as writing:
+        status = os.fstat(reading.fileno())
+        while chunk := reading.read(1 << 20):
+            digest.update(chunk)
+            writing.write(chunk)
+        writing.flush()
+        os.fsync(writing.fileno())
+        size = writing.tell()
+    os.utime(beside, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    beside.replace(target)
+    return CopiedFile(digest.hexdigest(), size, status.st_mtime_ns)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    beside = folder / f"{MANIFEST}.part"
+    text = json.dumps({"format": _FORMAT, **asdict(manifest)}, indent=1)
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(folder / MANIFEST)
+    _sync(folder)
+
+
+def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
+    for path in folder.glob("database-*"):
+        if path.name != manifest.database:
+            path.unlink()
+    files = folder / _FILES
+    if not files.is_dir():
+        return
+    for path in files.rglob("*"):
+        if path.is_file() and str(path.relative_to(files)) not in manifest.files:
+            path.unlink()
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return _digest(path) == sha256
+    except OSError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, shutil.Error) as exc:
+        raise ConfigurationError(
+            f"{folder} cannot be used ({exc}); check its rights and its free space."
+        ) from exc

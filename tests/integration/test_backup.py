@@ -1,0 +1,186 @@
+"""Backup and restore: the drill that ends with digests compared, on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from conftest import Store, opened
+from postgresql_server import PostgresqlServer
+from typer.testing import CliRunner
+from workflow_builder import (
+    PretendedModel,
+    PretendedPacs,
+    Works,
+    accept,
+    engine_threads,
+    folder_destination,
+    install,
+    running,
+    until,
+)
+
+from oncopixel_pacs.cli import app
+from oncopixel_pacs.domain import JobState
+from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
+from oncopixel_pacs.receive.intake import is_intact
+from oncopixel_pacs.store.backup import MANIFEST, find_damage, make_backup, restore_backup
+from oncopixel_pacs.store.held_files import verify
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.fixture
+def pacs(monkeypatch: pytest.MonkeyPatch) -> PretendedPacs:
+    return install(monkeypatch, PretendedPacs(accept))
+
+
+@pytest.fixture
+def works(request: pytest.FixtureRequest, tmp_path: Path, pacs: PretendedPacs) -> Iterator[Works]:
+    """Run the workflow with two studies received."""
+    kept_in = "any_store" if "any_store" in request.fixturenames else "store"
+    store: Store = request.getfixturevalue(kept_in)
+    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
+    with running(built):
+        built.receive_studies(tmp_path / "in", 2)
+        yield built
+
+
+def url_of(store: Store) -> str:
+    return store.database.engine.url.render_as_string(hide_password=False)
+
+
+def back_up(works: Works, folder: Path) -> int:
+    store = works.store
+    return make_backup(store.database, store.files.data_dir, folder, "0.1.0", NOW)[1]
+
+
+def end(works: Works) -> None:
+    works.model.ended = AnalysisFailed("The server is stopping.")
+    works.stop()
+    works.model.go.set()
+    until(lambda: not engine_threads())
+    works.model.ended = None
+
+
+@pytest.mark.usefixtures("any_store")
+def test_the_drill_a_restored_server_goes_on_where_the_backup_stood(
+    works: Works, pacs: PretendedPacs, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    works.model.go.clear()
+    jobs = [job.id for job in works.settler.settle_complete()]
+    works.model.busy.wait(30)
+    back_up(works, tmp_path / "backup")
+    end(works)
+    # The machine is lost whole.
+    url = f"sqlite:///{tmp_path / 'second' / 'oncopixel.sqlite'}"
+    if works.store.database.engine.dialect.name == "postgresql":
+        works.store.database.close()
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        url = server.empty_database()
+    restore_backup(tmp_path / "backup", tmp_path / "second", url)
+    for store in opened(url, tmp_path / "second"):
+        again = Works(store, PretendedModel(), works.destinations)
+        with running(again):
+            assert {again.finished(job).state for job in jobs} == {JobState.DONE}
+        found = verify(store.database, store.files, is_intact)
+        assert (found.instances, found.damaged) == (2, ())
+        assert found.results == sum(len(store.ledger.job(job).objects) for job in jobs) == 4
+    uids = [uid for uid, _ in pacs.received]
+    assert len(uids) == len(set(uids)) == 4
+
+
+def test_a_second_backup_copies_only_what_is_new(works: Works, tmp_path: Path) -> None:
+    first = back_up(works, tmp_path / "backup")
+    job = works.settler.settle_complete()[0]
+    works.finished(job.id)
+    end(works)
+    second = back_up(works, tmp_path / "backup")
+    assert first == 2
+    assert second > 0
+    assert back_up(works, tmp_path / "backup") == 0
+    kept = list((tmp_path / "backup" / "files" / "instances").rglob("*.dcm"))
+    assert len(kept) == 2
+    assert len(list((tmp_path / "backup").glob("database-*"))) == 1
+    assert find_damage(tmp_path / "backup") == []
+
+
+def test_damage_is_found_and_never_restored(works: Works, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    back_up(works, backup)
+    victim = next((backup / "files" / "instances").rglob("*.dcm"))
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    assert find_damage(backup) == [str(victim.relative_to(backup))]
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        restore_backup(backup, tmp_path / "second", f"sqlite:///{tmp_path / 'second.sqlite'}")
+    assert not (tmp_path / "second.sqlite").exists()
+
+
+@pytest.mark.usefixtures("any_store")
+def test_nothing_is_restored_over_what_is_there(works: Works, tmp_path: Path) -> None:
+    back_up(works, tmp_path / "backup")
+    with pytest.raises(ConfigurationError, match="holds files already"):
+        restore_backup(tmp_path / "backup", works.store.files.data_dir, "sqlite:///new.sqlite")
+    with pytest.raises(ConfigurationError, match="holds tables already|There is a database"):
+        restore_backup(tmp_path / "backup", tmp_path / "second", url_of(works.store))
+    if works.store.database.engine.dialect.name == "postgresql":
+        elsewhere = works.store.database.engine.url.set(database="missing")
+        url = elsewhere.render_as_string(hide_password=False)
+        with pytest.raises(ConfigurationError, match="cannot be opened"):
+            restore_backup(tmp_path / "backup", tmp_path / "third", url)
+
+
+def test_an_interrupted_backup_is_none_and_is_begun_again(works: Works, tmp_path: Path) -> None:
+    back_up(works, tmp_path / "backup")
+    (tmp_path / "backup" / MANIFEST).unlink()
+    with pytest.raises(ConfigurationError, match="no finished backup"):
+        find_damage(tmp_path / "backup")
+    assert back_up(works, tmp_path / "backup") == 2
+
+
+def test_a_folder_with_something_else_is_left_alone(works: Works, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(ConfigurationError, match=r"cat\.jpg, which is no part of a backup"):
+        back_up(works, tmp_path / "photos")
+
+
+def test_verifying_sees_a_missing_and_a_changed_file(works: Works) -> None:
+    store = works.store
+    works.finished(works.settler.settle_complete()[0].id)
+    first = store.catalogue.studies().items[0].instances[0]
+    store.files.absolute(first.path).unlink()
+    result = next(item for job in store.ledger.jobs().items for item in job.objects)
+    with store.files.absolute(result.path).open("ab") as stream:
+        stream.write(b"\0\0")
+    found = verify(store.database, store.files, is_intact)
+    assert set(found.damaged) == {first.path, result.path}
+
+
+def test_the_commands_back_up_check_and_restore(store: Store, tmp_path: Path) -> None:
+    works = Works(store, PretendedModel())
+    works.receive(tmp_path / "in")
+    first = tmp_path / "first.toml"
+    first.write_text(f'data_dir = "{tmp_path}"\n', encoding="utf-8")
+    second = tmp_path / "second" / "oncopixel.toml"
+    second.parent.mkdir()
+    second.write_text('data_dir = "data"\n', encoding="utf-8")
+    backup = str(tmp_path / "backup")
+
+    def said(*words: str) -> str:
+        return CliRunner().invoke(app, list(words), catch_exceptions=False).output
+
+    assert "Backed up 1 files" in said("backup", backup, "--config", str(first))
+    assert said("restore", backup, "--check") == "1 files and the database have their digests.\n"
+    text = said("restore", backup, "--config", str(second))
+    assert text.endswith("1 images and 0 results have their digests.\n")
+    (path,) = (second.parent / "data" / "instances").rglob("*.dcm")
+    path.unlink()
+    next((tmp_path / "backup" / "files").rglob("*.dcm")).unlink()
+    broken = CliRunner().invoke(app, ["restore", backup, "--check"])
+    assert broken.exit_code == 1
+    assert "missing or damaged" in broken.output

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO_FLAGS ?=
 
-.PHONY: demo test check lint types layers docs clean help
+.PHONY: demo test check lint types layers docs licences release clean help
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -33,6 +33,12 @@ layers: $(VENV)/ready-dev
 docs: $(VENV)/ready-docs ## Build the documentation into site/
 	@$(BIN)/mkdocs build --strict --quiet
 
+licences: $(VENV)/ready-release ## Write THIRD_PARTY_LICENSES.md anew
+	@$(BIN)/python -m release.third_party
+
+release: $(VENV)/ready-release ## Make a release in dist/, proven in a clean environment; PUBLISH=yes uploads it
+	@$(BIN)/python -m release --torch "$(TORCH)" $(if $(PUBLISH),--publish)
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -40,11 +46,11 @@ $(BIN)/python:
 		{ echo "The virtual environment cannot be made; on Debian: apt install python3-venv"; exit 1; }
 
 # Each stamp is newer than what it was made from, so set-up is done once.
-$(VENV)/ready: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/ready: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) (once; a few minutes) ..."
 	@$(BIN)/pip install --quiet "$(TORCH)" || \
 		{ echo "torch could not be installed; check the network, or set TORCH to a wheel"; exit 1; }
-	@$(BIN)/pip install --quiet -r requirements.lock || \
+	@$(BIN)/pip install --quiet -r requirements-build.lock -r requirements.lock || \
 		{ echo "The locked dependencies could not be installed; check the network and try again"; exit 1; }
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -57,5 +63,9 @@ $(VENV)/ready-docs: requirements-docs.lock $(VENV)/ready
 	@$(BIN)/pip install --quiet -r requirements-docs.lock
 	@touch $@
 
+$(VENV)/ready-release: requirements-release.lock $(VENV)/ready
+	@$(BIN)/pip install --quiet -r requirements-release.lock
+	@touch $@
+
 clean: ## Remove the environment and everything a demonstration made
-	rm -rf $(VENV) oncopixel-demo site
+	rm -rf $(VENV) oncopixel-demo site dist build

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs import RESEARCH_NOTICE, __version__
 from oncopixel_pacs.cli import (
     backup,
     demo,
@@ -28,6 +29,24 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that come before any command; their callbacks act."""
+
+
 app.command("serve")(serve.serve)
 app.command("run")(run.run)
 app.command("send")(send.send)

@@ -1,0 +1,1 @@
+"""Makes a release: checks, distributions, bill of materials, licences, checksums."""

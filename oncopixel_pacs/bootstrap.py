@@ -41,6 +41,7 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -55,8 +56,10 @@ from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
+from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.purging import Purge, Purger
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
+from oncopixel_pacs.workflow.takeover import Reaper
 
 log = structlog.get_logger()
 
@@ -222,6 +225,14 @@ class Server:
         store.files.sweep_writing()
         self._device = DeviceProcess(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
+        lease = HostLease(
+            Hosts(database),
+            settings.executor,
+            settings.takeover_seconds,
+            lambda: queue.queue_again(queue.running_on(settings.executor)),
+        )
+        lease.start()
+        self._closing.callback(lease.stop)
         study = StudySteps(
             catalogue=store.catalogue,
             ledger=store.ledger,
@@ -236,6 +247,7 @@ class Server:
             queue=queue,
             now=utc_now,
             stopping=self._stopping,
+            leases=lease,
         )
         delivery = DeliverySteps(
             store.ledger,
@@ -245,6 +257,7 @@ class Server:
             settings.delivery,
             settings.ae_title,
             utc_now,
+            lease,
             settings.tls,
         )
         executor = Executor(
@@ -254,6 +267,7 @@ class Server:
             Steps(study.analyse, study.write, delivery.deliver),
         )
         self._closing.callback(executor.stop)
+        self._closing.callback(lease.interrupt)
         self._device.start()
         executor.start()
         self._start_watch(store, queue, algorithms)
@@ -274,6 +288,14 @@ class Server:
             settler,
             Reconciler(store.database, store.ledger, outbox, queue, utc_now),
             Dispatcher(outbox, queue, self.settings.delivery, utc_now),
+            Reaper(
+                Hosts(store.database),
+                store.ledger,
+                queue,
+                self.settings.executor,
+                self.settings.takeover_seconds,
+                utc_now,
+            ),
         )
         watch.start()
         self._closing.callback(watch.stop)

@@ -165,6 +165,8 @@ class Settings(BaseSettings):
     """Port that the HTTP server binds; 0 picks a free one."""
     executor: str = "local"
     """Name of this host among those that share the database."""
+    takeover_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """A host of which nothing was heard for so long is taken for dead; others do its work."""
     peers: tuple[PeerSettings, ...] = ()
     """Known senders, besides those allowed on the system page. Empty: any sender while
     ``dimse_host`` is loopback."""

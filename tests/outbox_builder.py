@@ -13,6 +13,7 @@ from builders import NOON, make_instance
 from conftest import Store
 from dimse_builder import mammogram
 from pydicom.uid import SecondaryCaptureImageStorage
+from workflow_builder import AlwaysHeld
 
 from oncopixel_pacs.domain import Job, ObjectKind, ResultObject, StepName, StudyHeader
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings
@@ -58,6 +59,7 @@ class Desk:
             settings=self.settings,
             calling_ae_title="ONCOPIXEL",
             now=self.now,
+            leases=AlwaysHeld(),
         )
 
     @property

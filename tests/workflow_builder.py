@@ -44,6 +44,7 @@ from oncopixel_pacs.settings import (
     ResultSettings,
 )
 from oncopixel_pacs.store.associations import AssociationLeases
+from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retractions import Retractions
@@ -53,7 +54,21 @@ from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
+from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.settling import Reconciler, Settler
+from oncopixel_pacs.workflow.takeover import Reaper
+
+
+class AlwaysHeld:
+    """A lease that nobody takes."""
+
+    def ticket(self) -> AlwaysHeld:
+        """Let it go on."""
+        return self
+
+    def require(self) -> None:
+        """Let it go on."""
+
 
 ALGORITHMS = (make_algorithm(), make_algorithm(ModelTask.SEGMENT))
 
@@ -220,12 +235,21 @@ class Works:
     stopping: threading.Event = field(default_factory=threading.Event)
     queue: WorkQueue = field(init=False)
     executor: Executor | None = None
+    takeover_seconds: float = 15.0
+    lease: HostLease = field(init=False)
     _dispatching: threading.Thread = field(init=False)
 
     def start(self) -> None:
         """Start the engine."""
         self.stopping = threading.Event()
         self.queue = WorkQueue(self.store.database.engine)
+        self.lease = HostLease(
+            Hosts(self.store.database),
+            self.executor_name,
+            self.takeover_seconds,
+            lambda: self.queue.queue_again(self.queue.running_on(self.executor_name)),
+        )
+        self.lease.start()
         self.executor = Executor(
             self.store.database.engine,
             self.executor_name,
@@ -247,7 +271,9 @@ class Works:
         self.stopping.set()
         if self.executor is not None:
             self._dispatching.join()
+            self.lease.interrupt()
             self.executor.stop()
+            self.lease.stop()
             self.executor = None
             self.queue.close()
 
@@ -267,6 +293,7 @@ class Works:
             queue=self.queue,
             now=utc_now,
             stopping=self.stopping,
+            leases=self.lease,
             first_retry_seconds=0.01,
         )
         delivery = DeliverySteps(
@@ -277,6 +304,7 @@ class Works:
             settings=self.delivery,
             calling_ae_title="ONCOPIXEL",
             now=utc_now,
+            leases=self.lease,
         )
         return Steps(study.analyse, study.write, delivery.deliver)
 
@@ -306,6 +334,18 @@ class Works:
     def dispatcher(self) -> Dispatcher:
         """Hands over what is due."""
         return Dispatcher(self.outbox, self.queue, self.delivery, utc_now)
+
+    @property
+    def reaper(self) -> Reaper:
+        """Takes over from hosts that died."""
+        return Reaper(
+            Hosts(self.store.database),
+            self.store.ledger,
+            self.queue,
+            self.executor_name,
+            self.takeover_seconds,
+            utc_now,
+        )
 
     def receive(self, folder: Path, view: View2D = SCREENING[0], **attributes: str) -> None:
         """Take in a view; `attributes` override those of its header."""

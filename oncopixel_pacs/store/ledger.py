@@ -146,14 +146,30 @@ class Ledger:
             end_step(session, job_id, name, now, StepState.FAILED, error=error)
 
     def set_state(self, job_id: str, state: JobState) -> None:
-        """Move a job to a state that is not final."""
+        """Move a job to a state that is not final, unless it has ended elsewhere."""
         with self._database.write() as session:
-            job_row(session, job_id).state = state
+            row = job_row(session, job_id, lock=True)
+            if not JobState(row.state).final:
+                row.state = state
 
     def save_result(self, job_id: str, result: StudyResult) -> None:
         """Keep what the models said."""
         with self._database.write() as session:
             job_row(session, job_id).result = dump_result(result)
+
+    def count_takeover(self, job_id: str) -> int:
+        """Count that a host stopped over a job; returns how often since it was queued."""
+        with self._database.write() as session:
+            row = job_row(session, job_id, lock=True)
+            row.takeovers += 1
+            return row.takeovers
+
+    def give_up(self, job_id: str, now: datetime, error: str) -> None:
+        """End a job that nobody shall take up again."""
+        with self._database.write() as session:
+            row = job_row(session, job_id, lock=True)
+            if not JobState(row.state).final:
+                row.state, row.error, row.finished_at = JobState.FAILED, error, now
 
     def note_error(self, job_id: str, error: str) -> None:
         """Say what went wrong with a job that goes on, to report it."""
@@ -285,7 +301,9 @@ class Ledger:
         """Note that an attempt to send these objects starts."""
         with self._database.write() as session:
             for uid in sop_instance_uids:
-                row = session.get_one(DeliveryRow, (destination, uid))
+                row = session.get_one(DeliveryRow, (destination, uid), with_for_update=True)
+                if row.state not in OPEN:
+                    continue  # another host sent it meanwhile
                 row.state = DeliveryState.SENDING
                 row.attempts += 1
                 row.next_attempt_at = None
@@ -351,6 +369,7 @@ class Ledger:
                 row.result, row.written = None, False
             row.state = JobState.QUEUED
             row.run += 1
+            row.takeovers = 0
             row.error = ""
             row.finished_at = None
             for delivery in deliveries_of(session, [job_id]).get(job_id, []):

@@ -127,6 +127,7 @@ class JobRow(SQLModel, table=True):
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     written: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     repairs: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    takeovers: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
 
 
 class StepRow(SQLModel, table=True):
@@ -327,6 +328,16 @@ class IdempotencyKeyRow(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=255)
     upload_id: str = Field(foreign_key="upload.id", index=True)
     content: str
+
+
+class HostRow(SQLModel, table=True):
+    """One host at work: `epoch` is empty once its work was taken from it."""
+
+    __tablename__ = "host"
+
+    executor: str = Field(primary_key=True)
+    epoch: str
+    beats: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
 class DeletionRow(SQLModel, table=True):

@@ -42,6 +42,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow.engine import Interrupted, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
+from oncopixel_pacs.workflow.lease import Leases, Ticket
 from oncopixel_pacs.workflow.outcomes import failed_result, has_failed, kinds_for, sentence_of
 
 log = structlog.get_logger()
@@ -80,10 +81,12 @@ class StudySteps:
     queue: WorkQueue
     now: Callable[[], datetime]
     stopping: threading.Event
+    leases: Leases
     first_retry_seconds: float = 2.0
 
     def analyse(self, job_id: str, run: int) -> None:
         """Run the models on the images of a job and keep the result."""
+        ticket = self.leases.ticket()
         job = self.ledger.job(job_id)
         if job.state.final or self.ledger.current_run(job_id) != run:
             return
@@ -91,20 +94,22 @@ class StudySteps:
             self._conclude(job, job.result)
             return
         self.ledger.set_state(job_id, JobState.ANALYSING)
-        self._guard(job_id, StepName.ANALYSE, lambda: self._analyse(job))
+        self._guard(job_id, StepName.ANALYSE, ticket, lambda: self._analyse(job, ticket))
 
     def write(self, job_id: str, run: int) -> None:
         """Write a job's result objects, then queue their deliveries."""
+        ticket = self.leases.ticket()
         job = self.ledger.job(job_id)
         if job.state.final or self.ledger.current_run(job_id) != run:
             return
         if job.written:
             self._queue_deliveries(job, job.objects, run)
             return
-        self._guard(job_id, StepName.WRITE, lambda: self._write(job, run))
+        self._guard(job_id, StepName.WRITE, ticket, lambda: self._write(job, run, ticket))
 
-    def _analyse(self, job: Job) -> None:
+    def _analyse(self, job: Job, ticket: Ticket) -> None:
         result = self._attempt(job.id, self._request(job))
+        ticket.require()
         self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)
         self._conclude(self.ledger.job(job.id), result)
@@ -159,7 +164,7 @@ class StudySteps:
             labels_dir=self.files.labels_dir(job.id),
         )
 
-    def _write(self, job: Job, run: int) -> None:
+    def _write(self, job: Job, run: int, ticket: Ticket) -> None:
         assert job.result is not None  # noqa: S101 - analyse has run, or the job is final
         self.ledger.begin_step(job.id, StepName.WRITE, self.now())
         watch = _Stopwatch()
@@ -176,6 +181,7 @@ class StudySteps:
         # Several destinations may need the same note.
         objects = {item.sop_instance_uid: self._store(item) for item in (*built, *notes.values())}
         watch.lap("store")
+        ticket.require()
         self.ledger.end_step(job.id, StepName.WRITE, self.now(), watch.seconds)
         self._queue_deliveries(
             job,
@@ -301,16 +307,19 @@ class StudySteps:
             retractions=retractions,
         )
 
-    def _guard(self, job_id: str, step: StepName, work: Callable[[], None]) -> None:
+    def _guard(self, job_id: str, step: StepName, ticket: Ticket, work: Callable[[], None]) -> None:
         try:
             work()
         except (OutOfResources, OSError) as exc:
+            ticket.require()
             self.ledger.fail_step(job_id, step, self.now(), str(exc))
             raise
         except OncoPixelError as exc:
+            ticket.require()
             log.error("job.failed", job_id=job_id, step=step, error=str(exc))
             self._fail(job_id, step, str(exc))
         except Exception as exc:
+            ticket.require()
             log.exception("job.defect", job_id=job_id, step=step)
             self._fail(
                 job_id,

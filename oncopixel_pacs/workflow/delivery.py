@@ -16,6 +16,7 @@ from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.workflow.backoff import wait_seconds
+from oncopixel_pacs.workflow.lease import Leases, Ticket
 
 log = structlog.get_logger()
 
@@ -31,6 +32,7 @@ class DeliverySteps:
     settings: DeliverySettings
     calling_ae_title: str
     now: Callable[[], datetime]
+    leases: Leases
     tls: TlsSettings = PLAIN
 
     def deliver(self, job_id: str, run: int, destination: str) -> None:
@@ -39,6 +41,7 @@ class DeliverySteps:
         What is not taken goes back to the outbox with the time of its next attempt; so does
         everything, untried, while the destination rests.
         """
+        ticket = self.leases.ticket()
         if self.ledger.current_run(job_id) != run:
             return
         waiting = self.ledger.open_deliveries(job_id, destination)
@@ -47,11 +50,16 @@ class DeliverySteps:
                 uids = [item.sop_instance_uid for item, _ in waiting]
                 self.outbox.put_back(destination, uids, self.now())
             else:
-                self._send(destination, waiting)
+                self._send(destination, waiting, ticket)
         for sharing in self.outbox.sharing(job_id):
             self.ledger.close_delivery(sharing, self.now())
 
-    def _send(self, destination: str, waiting: tuple[tuple[ResultObject, Delivery], ...]) -> None:
+    def _send(
+        self,
+        destination: str,
+        waiting: tuple[tuple[ResultObject, Delivery], ...],
+        ticket: Ticket,
+    ) -> None:
         unanswered = {item.sop_instance_uid: sent.attempts + 1 for item, sent in waiting}
         self.ledger.begin_delivery(destination, unanswered)
         trouble = DeliveryFailed(
@@ -72,6 +80,8 @@ class DeliverySteps:
                 # Before it is recorded, so that nothing is left open behind the last record.
                 answered = answered or self._note_answer(destination, outcome)
                 self._record(destination, uid, outcome, unanswered.pop(uid))
+                # The next object is on its way when it is asked for.
+                ticket.require()
         except DeliveryFailed as exc:
             trouble = exc
             log.warning("delivery.failed", destination=destination, error=str(exc))
@@ -85,6 +95,7 @@ class DeliverySteps:
                 "the server's log has the trace.",
                 permanent=True,
             )
+        ticket.require()
         if not answered and not trouble.permanent:
             self._note_failure(destination, str(trouble))
         for uid, attempt in unanswered.items():

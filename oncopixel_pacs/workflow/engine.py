@@ -7,7 +7,7 @@ same database, so that a job and its place in the queue commit together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,25 @@ class Steps:
     analyse: Callable[[str, int], None]
     write: Callable[[str, int], None]
     deliver: Callable[[str, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One workflow that a host has under way."""
+
+    workflow_id: str
+    queue: str
+    executor: str
+
+    @property
+    def job_id(self) -> str:
+        """The job that it works on."""
+        return self.workflow_id.partition("-")[0]
+
+    @property
+    def is_study(self) -> bool:
+        """Whether it analyses, rather than delivers."""
+        return self.queue == _STUDY_QUEUE
 
 
 class WorkQueue:
@@ -129,6 +148,60 @@ class WorkQueue:
         except SQLAlchemyError as exc:
             raise _away(exc) from exc
         return found
+
+    def running(self) -> tuple[Running, ...]:
+        """Everything that some host has under way, or had when it died.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        try:
+            found = self._client.list_workflows(
+                status="PENDING", app_version=ENGINE_VERSION, load_input=False, load_output=False
+            )
+        except SQLAlchemyError as exc:
+            raise _away(exc) from exc
+        return tuple(
+            Running(item.workflow_id, item.queue_name or _STUDY_QUEUE, item.executor_id or "")
+            for item in found
+        )
+
+    def running_on(self, executor: str) -> tuple[Running, ...]:
+        """List what one host has under way; raises like `running`."""
+        return tuple(item for item in self.running() if item.executor == executor)
+
+    def queue_again(self, work: Iterable[Running]) -> None:
+        """Put running work back into its queue; whoever ran it cannot record anything any more.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        by_queue: dict[str, list[str]] = {}
+        for item in work:
+            by_queue.setdefault(item.queue, []).append(item.workflow_id)
+        try:
+            for name, workflow_ids in by_queue.items():
+                # Named, or it would move to a queue of the engine's own.
+                self._client.resume_workflows(workflow_ids, queue_name=name)
+        except SQLAlchemyError as exc:
+            raise _away(exc) from exc
+
+    def cancel(self, work: Running) -> None:
+        """Take work out for good.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        try:
+            self._client.cancel_workflow(work.workflow_id)
+        except SQLAlchemyError as exc:
+            raise _away(exc) from exc
 
     def forget(self, job_ids: Sequence[str]) -> None:
         """Delete what the engine remembers of jobs that are over.

@@ -22,6 +22,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import OUTDATED, WorkQueue
+from oncopixel_pacs.workflow.takeover import Reaper
 
 log = structlog.get_logger()
 
@@ -147,12 +148,15 @@ class Reconciler:
 
 
 class Watch:
-    """A thread that settles, dispatches and reconciles until it is stopped."""
+    """A thread that settles, dispatches, reconciles and takes over until it is stopped."""
 
-    def __init__(self, settler: Settler, reconciler: Reconciler, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, settler: Settler, reconciler: Reconciler, dispatcher: Dispatcher, reaper: Reaper
+    ) -> None:
         self._settler = settler
         self._reconciler = reconciler
         self._dispatcher = dispatcher
+        self._reaper = reaper
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -172,6 +176,7 @@ class Watch:
                 self._try(self._reconciler.reconcile)
             self._try(self._settler.settle_complete)
             self._try(self._dispatcher.dispatch)
+            self._try(self._reaper.reap)
             ticks += 1
 
     def _try(self, work: Callable[[], object]) -> None:

@@ -37,7 +37,7 @@ def works(store: Store, tmp_path: Path) -> Iterator[Works]:
 
 @contextmanager
 def watching(works: Works) -> Iterator[Watch]:
-    watch = Watch(works.settler, works.reconciler, works.dispatcher)
+    watch = Watch(works.settler, works.reconciler, works.dispatcher, works.reaper)
     watch.start()
     try:
         yield watch

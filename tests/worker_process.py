@@ -1,0 +1,61 @@
+"""One host: the real server with some roles and a model of fixed cost, in a process of its own.
+
+``python -m tests.worker_process CONFIG SECONDS ROLE…``; SECONDS is the cost of one study.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from workflow_builder import PretendedModel  # noqa: E402
+
+from oncopixel_pacs import bootstrap  # noqa: E402
+from oncopixel_pacs.domain import StudyResult  # noqa: E402
+from oncopixel_pacs.infer.reading import AnalysisRequest  # noqa: E402
+from oncopixel_pacs.logs import configure_logging  # noqa: E402
+from oncopixel_pacs.settings import load_settings  # noqa: E402
+
+
+class FixedCostModel(PretendedModel):
+    """Takes so many seconds for each study, and no processor."""
+
+    def analyse(self, request: AnalysisRequest) -> StudyResult:
+        """Read a study."""
+        time.sleep(float(sys.argv[2]))
+        return super().analyse(request)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can."""
+        return True
+
+    def start(self) -> None:
+        """Need nothing."""
+
+    def close(self) -> None:
+        """Leave nothing."""
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    bootstrap.DeviceProcess = lambda *_: FixedCostModel()  # type: ignore[assignment,misc]
+    settings = load_settings(Path(sys.argv[1]))
+    configure_logging(settings.log_level, "json")
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    server = bootstrap.Server(settings, tuple(bootstrap.Role(name) for name in sys.argv[3:]))
+    server.start()
+    try:
+        stopped.wait()
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

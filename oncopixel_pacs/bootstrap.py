@@ -36,6 +36,7 @@ from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import ResultSettings, Settings
 from oncopixel_pacs.store.associations import AssociationLeases
+from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
@@ -111,7 +112,7 @@ def open_store(settings: Settings) -> Store:
     try:
         # Names of patients lie in it, so it is for our own eyes.
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = FileStore(settings.data_dir)
+        files = _files_of(settings)
     except OSError as exc:
         raise ConfigurationError(
             f"The data directory {settings.data_dir} cannot be used ({exc.strerror}); "
@@ -119,6 +120,12 @@ def open_store(settings: Settings) -> Store:
         ) from exc
     database = open_database(settings.resolved_database_url)
     return Store(database, files, Catalogue(database), Ledger(database))
+
+
+def _files_of(settings: Settings) -> FileStore:
+    if settings.bucket.name:
+        return BucketFileStore(settings.data_dir, settings.bucket)
+    return FileStore(settings.data_dir)
 
 
 def retry_job(ledger: Ledger, queue: WorkQueue, job_id: str) -> Job:
@@ -225,14 +232,7 @@ class Server:
         store.files.sweep_writing()
         self._device = DeviceProcess(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
-        lease = HostLease(
-            Hosts(database),
-            settings.executor,
-            settings.takeover_seconds,
-            lambda: queue.queue_again(queue.running_on(settings.executor)),
-        )
-        lease.start()
-        self._closing.callback(lease.stop)
+        lease = self._start_lease(database, queue)
         study = StudySteps(
             catalogue=store.catalogue,
             ledger=store.ledger,
@@ -271,6 +271,18 @@ class Server:
         self._device.start()
         executor.start()
         self._start_watch(store, queue, algorithms)
+
+    def _start_lease(self, database: Database, queue: WorkQueue) -> HostLease:
+        executor = self.settings.executor
+        lease = HostLease(
+            Hosts(database),
+            executor,
+            self.settings.takeover_seconds,
+            lambda: queue.queue_again(queue.running_on(executor)),
+        )
+        lease.start()
+        self._closing.callback(lease.stop)
+        return lease
 
     def _start_watch(
         self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]

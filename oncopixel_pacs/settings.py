@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from oncopixel_pacs.bucket_settings import BucketSettings as BucketSettings
 from oncopixel_pacs.destination_settings import CStoreDestination as CStoreDestination
 from oncopixel_pacs.destination_settings import DestinationProfile as DestinationProfile
 from oncopixel_pacs.destination_settings import DestinationSettings as DestinationSettings
@@ -185,6 +186,7 @@ class Settings(BaseSettings):
     pull: PullSettings = PullSettings()
     results: ResultSettings = ResultSettings()
     retention: RetentionSettings = RetentionSettings()
+    bucket: BucketSettings = BucketSettings()
     api: ApiSettings = ApiSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
@@ -211,6 +213,10 @@ class Settings(BaseSettings):
         pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
         if pinned and not self.tls.listens:
             raise ValueError(f"peer {pinned[0]} must come over TLS, so set [tls] certificate")
+        if self.bucket.name and self.retention.days is not None:
+            raise ValueError(
+                "[retention] does not reach into a bucket; delete there by rules of its own server"
+            )
         if not self.api.tokens and not _is_loopback(self.http_host):
             raise ValueError(
                 f"http_host {self.http_host} is reachable from other machines, "

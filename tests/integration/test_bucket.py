@@ -1,0 +1,129 @@
+"""Files in object storage: a real server that speaks S3, and hosts that share no folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Store
+from moto.server import ThreadedMotoServer
+from pydantic import SecretStr
+from server_process import free_port
+from workflow_builder import (
+    PretendedModel,
+    PretendedPacs,
+    Works,
+    accept,
+    folder_destination,
+    install,
+    running,
+    utc_now,
+)
+
+from oncopixel_pacs.bootstrap import open_store
+from oncopixel_pacs.domain import IntakeOutcome, JobState
+from oncopixel_pacs.errors import ConfigurationError, OutOfResources
+from oncopixel_pacs.receive.intake import Intake, is_intact
+from oncopixel_pacs.settings import BucketSettings, Settings, load_settings
+from oncopixel_pacs.store.bucket import BucketFileStore
+from oncopixel_pacs.store.held_files import verify
+
+
+@dataclass
+class Bucket:
+    server: ThreadedMotoServer
+    settings: BucketSettings
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    port = free_port()
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    endpoint = f"http://127.0.0.1:{port}"
+    assert httpx.put(f"{endpoint}/hospital").status_code == 200
+    settings = BucketSettings(
+        name="hospital",
+        prefix="oncopixel",
+        endpoint=endpoint,
+        access_key_id="key",
+        secret_access_key=SecretStr("secret"),
+        timeout_seconds=2.0,
+    )
+    yield Bucket(server, settings)
+    server.stop()
+
+
+@pytest.fixture
+def pacs(monkeypatch: pytest.MonkeyPatch) -> PretendedPacs:
+    return install(monkeypatch, PretendedPacs(accept))
+
+
+def store_of(store: Store, bucket: Bucket, folder: Path) -> Store:
+    files = BucketFileStore(folder, bucket.settings)
+    return Store(store.database, files, store.catalogue, store.ledger)
+
+
+def test_one_host_receives_another_analyses_a_third_delivers(
+    store: Store, bucket: Bucket, tmp_path: Path, pacs: PretendedPacs
+) -> None:
+    receiver = Works(store_of(store, bucket, tmp_path / "receiver"), PretendedModel())
+    receiver.receive(tmp_path / "in")
+    destination = folder_destination(tmp_path / "out")
+    worker = Works(store_of(store, bucket, tmp_path / "worker"), PretendedModel(), (destination,))
+    with running(worker):
+        job = worker.finished(worker.settle().id)
+    assert (job.state, job.error) == (JobState.DONE, "")
+    third = store_of(store, bucket, tmp_path / "third")
+    assert not list((tmp_path / "third").rglob("*.dcm"))
+    found = verify(store.database, third.files, is_intact)
+    assert (found.instances, found.results, found.damaged) == (1, len(job.objects), ())
+    assert list(third.files.labels_dir(job.id).iterdir())
+
+
+def test_nothing_is_acknowledged_that_the_bucket_has_not(
+    store: Store, bucket: Bucket, tmp_path: Path
+) -> None:
+    files = BucketFileStore(tmp_path / "receiver", bucket.settings)
+    works = Works(Store(store.database, files, store.catalogue, store.ledger), PretendedModel())
+    works.receive(tmp_path / "in")
+    path = next((tmp_path / "in").glob("*.dcm"))
+    intake = Intake(files, store.catalogue, utc_now)
+    bucket.server.stop()
+    try:
+        with pytest.raises(OutOfResources, match="object storage"):
+            intake.accept_file(path, "MODALITY")
+    finally:
+        bucket.server.start()
+    assert intake.accept_file(path, "MODALITY") is IntakeOutcome.DUPLICATE
+
+
+def test_a_file_that_is_nowhere_is_missing(bucket: Bucket, tmp_path: Path) -> None:
+    files = BucketFileStore(tmp_path / "host", bucket.settings)
+    assert not files.absolute("instances/00/nothing.dcm").exists()
+    assert list(files.incoming.iterdir()) == []
+
+
+def test_a_lost_cache_is_fetched_again(bucket: Bucket, tmp_path: Path) -> None:
+    files = BucketFileStore(tmp_path / "host", bucket.settings)
+    relative, _ = files.write(b"result" * 1000, "results", "1.2.3")
+    (tmp_path / "host" / relative).unlink()
+    assert files.absolute(relative).read_bytes() == b"result" * 1000
+
+
+def test_the_settings_choose_the_bucket_and_hide_the_secret(bucket: Bucket, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", bucket=bucket.settings)
+    store = open_store(settings)
+    assert isinstance(store.files, BucketFileStore)
+    store.database.close()
+    assert "'secret'" not in repr(settings)
+
+
+def test_what_a_bucket_does_not_do_is_refused_in_words(tmp_path: Path) -> None:
+    config = tmp_path / "oncopixel.toml"
+    config.write_text('[bucket]\nname = "b"\n[retention]\ndays = 1\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="rules of its own server"):
+        load_settings(config)

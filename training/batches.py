@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,33 +61,40 @@ class Crops(Dataset[Item]):
 
 
 class Images(Dataset[Item]):
-    """Whole images, augmented for a phase, or as they are when there is none.
+    """Whole images in their own size, augmented or as they are, with a mask of what is sought.
 
-    The classifier's are brought to the size of the phase; the segmenter's keep their own, and
-    those of a batch are padded to the largest.
+    Segmenter: every lesion. Classifier: the lesions of malignant images.
     """
 
-    def __init__(self, samples: Sequence[Sample], phase: Phase | None, task: ModelTask) -> None:
+    def __init__(self, samples: Sequence[Sample], task: ModelTask, *, augment: bool) -> None:
         self._samples = samples
-        self._with_label = task is ModelTask.SEGMENT
-        self._augment: Callable[[Any], Any] | None = None
-        if phase is not None:
-            size = None if self._with_label else phase.size
-            self._augment = image_augmentation(size, with_label=self._with_label)
+        self._task = task
+        self._augment = image_augmentation() if augment else None
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Item:
-        """Image ``(1, height, width)``, for a segmenter its mask, and whether it is malignant."""
+        """Image and mask ``(1, height, width)``; whether malignant; whether the mask is known."""
         sample = self._samples[index]
-        arrays: dict[str, Any] = {"image": sample.image[None]}
-        if self._with_label:
-            arrays["label"] = lesions_of(sample)[None].astype(np.float32)
+        sought = self._sought(sample)
+        known = np.zeros(sample.image.shape, bool) if sought is None else sought
+        arrays: dict[str, Any] = {
+            "image": sample.image[None],
+            "label": known[None].astype(np.float32),
+        }
         if self._augment is not None:
             arrays = {key: value.as_tensor() for key, value in self._augment(arrays).items()}
-        item = {key: torch.as_tensor(value) for key, value in arrays.items()}
-        return {**item, "malignant": torch.tensor(float(sample.malignant is True))}
+        return {
+            **{key: torch.as_tensor(value) for key, value in arrays.items()},
+            "malignant": torch.tensor(float(sample.malignant is True)),
+            "located": torch.tensor(float(sought is not None)),
+        }
+
+    def _sought(self, sample: Sample) -> NDArray[np.bool_] | None:
+        if self._task is ModelTask.SEGMENT:
+            return lesions_of(sample)
+        return sample.lesions if sample.malignant else np.zeros(sample.image.shape, bool)
 
 
 def malignant_share(label: torch.Tensor, lesion_px: int) -> torch.Tensor:
@@ -174,7 +181,7 @@ def training_batches(
         weights, num_samples=phase.steps * phase.batch, replacement=True, generator=generator
     )
     dataset: Dataset[Item] = (
-        Crops(chosen, phase, task) if phase.kind == "crops" else Images(chosen, phase, task)
+        Crops(chosen, phase, task) if phase.kind == "crops" else Images(chosen, task, augment=True)
     )
     return DataLoader(
         dataset,
@@ -189,7 +196,7 @@ def training_batches(
 def validation_batches(samples: Sequence[Sample], task: ModelTask) -> Any:
     """Loader of whole images, one at a time, as the server would see them."""
     chosen = usable(samples, "images", task)
-    return DataLoader(Images(chosen, None, task), batch_size=1, num_workers=0)
+    return DataLoader(Images(chosen, task, augment=False), batch_size=1, num_workers=0)
 
 
 def _collate(items: Sequence[Item]) -> Item:

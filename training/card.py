@@ -73,7 +73,7 @@ def model_card(task: Task, report: Report, sha256: str, parameters: int) -> str:
 
 | | |
 |---|---|
-| network | `monai.networks.nets.{task.network.target}({arguments})`, {parameters:,} values |
+| network | `{task.network.path}({arguments})`, {parameters:,} values |
 | input | one mammogram, {Preprocessing().pixel_size_mm:g} mm per pixel, prepared by \
 `oncopixel_pacs.imaging.preprocess` |
 | output | one logit per {"pixel" if task.task is ModelTask.SEGMENT else "image"}; the server \

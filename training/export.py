@@ -109,7 +109,7 @@ def inference(task: Task) -> dict[str, Any]:
     return {
         "device": "cpu",
         "network_def": {
-            "_target_": f"monai.networks.nets.{task.network.target}",
+            "_target_": task.network.path,
             **task.network.arguments,
         },
         "inferer": {"_target_": "monai.inferers.SimpleInferer"},

@@ -28,10 +28,11 @@ from training.gather import gather
 from training.modules import build_network, module_for
 from training.plots import line_plot, smooth
 from training.prepared import Sample
+from training.published_weights import load_published, start_with
 from training.task import Phase, Task
 
 PREFIX = "network."
-_VALIDATIONS_PER_PHASE = 4
+_VALIDATIONS_PER_PHASE = 2
 _SMOOTHED_ENTRIES = 10
 # A handful of samples per step needs no worker processes, and the averaged weights are complete.
 _HARMLESS = (
@@ -100,8 +101,11 @@ def fit(
             task.data, data, cache or out / "cache", (Split.TRAIN, Split.VAL), workers=workers or 1
         )
         network = build_network(task.network)
+        if task.network.pretrained is not None:
+            load_published(network)
         if start_from is not None:
-            network.load_state_dict(load_weights(start_from), strict=True)
+            start_with(network, load_weights(start_from))
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         start = time.monotonic()
         for number, phase in enumerate(task.phases, start=1):
             trainer = _trainer(task, phase, number, out, progress)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS
 
 TASKS = Path(__file__).parent / "tasks"
 
@@ -19,12 +20,21 @@ class _Part(BaseModel):
 
 
 class NetworkConfig(_Part):
-    """A network of ``monai.networks.nets``, as it will stand in the bundle."""
+    """A network of ``monai.networks.nets`` or of ours, as it will stand in the bundle."""
 
-    target: Literal["UNet", "DenseNet", "ResNet"]
-    """Class name."""
+    target: Literal["UNet", "DenseNet", "ResNet", "LiteUNet", "LiteClassifier"]
+    """Class name; the last two are of ``oncopixel_pacs.infer.networks``."""
     arguments: dict[str, Any]
     """Literal keyword arguments."""
+    pretrained: Literal["efficientnet-lite0"] | None = None
+    """Published weights that the encoder begins with; networks of ours only."""
+
+    @property
+    def path(self) -> str:
+        """Where the class lies, as ``_target_`` of a bundle names it."""
+        own = self.target in OWN_NETWORKS
+        package = "oncopixel_pacs.infer.networks" if own else "monai.networks.nets"
+        return f"{package}.{self.target}"
 
 
 class Seeds(_Part):
@@ -56,19 +66,19 @@ class Phase(_Part):
     kind: Literal["crops", "images"]
     """Crops around lesions and elsewhere, or whole images."""
     size: tuple[int, int]
-    """``(height, width)`` of the network's input in pixels of the model's grid."""
+    """Crops: ``(height, width)`` in pixels of the model's grid. Images keep their own size."""
     steps: int = Field(ge=1)
     """Optimiser steps."""
     batch: int = Field(ge=1)
     """Images per step."""
     learning_rate: float = Field(gt=0)
     """Highest rate of the one-cycle schedule."""
+    encoder_rate: float = Field(default=1.0, ge=0)
+    """Factor of the learning rate for a pretrained encoder; 0 leaves it as it is."""
     weight_decay: float = Field(default=1e-3, ge=0)
     """Of AdamW."""
     positive_share: float = Field(default=0.5, ge=0, le=1)
     """Crops: probability that one is centred on a lesion where there is one."""
-    part_of: tuple[int, int] | None = None
-    """Classifier on crops: ``(height, width)`` of the whole image that a crop is part of."""
     shares: dict[str, float] | None = None
     """Shares of the sets in this phase, where they differ from the task's."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)

@@ -9,7 +9,6 @@ from monai.transforms.compose import Compose
 from monai.transforms.croppad.dictionary import (
     CenterSpatialCropd,
     RandCropByPosNegLabeld,
-    ResizeWithPadOrCropd,
     SpatialPadd,
 )
 from monai.transforms.intensity.dictionary import (
@@ -55,25 +54,15 @@ def crop_augmentation(crop: Sequence[int], positive_share: float | None) -> Any:
     )
 
 
-def image_augmentation(size: Sequence[int] | None, *, with_label: bool) -> Any:
-    """Whole images with augmentation.
-
-    Parameters
-    ----------
-    size
-        ``(height, width)`` that every image is padded or cropped to; as it is when ``None``.
-    with_label
-        Whether ``label``, a mask, goes along.
+def image_augmentation() -> Any:
+    """Whole images with augmentation, in their own size.
 
     Returns
     -------
     callable
-        From ``{"image"[, "label"]}`` to the same.
+        From ``{"image", "label"}`` to the same.
     """
-    keys = _BOTH if with_label else (_IMAGE,)
-    modes = ("bilinear", "nearest") if with_label else ("bilinear",)
-    resize = [] if size is None else [ResizeWithPadOrCropd(keys, size)]
-    return Compose([_affine(keys, modes), *resize, *_flips(keys), *_tone()])
+    return Compose([_affine(_BOTH, ("bilinear", "nearest")), *_flips(_BOTH), *_tone()])
 
 
 def _crop(size: Sequence[int], positive_share: float | None) -> Any:
@@ -96,9 +85,9 @@ def _crop(size: Sequence[int], positive_share: float | None) -> Any:
 def _affine(keys: Sequence[str], modes: Sequence[str]) -> Any:
     return RandAffined(
         keys,
-        prob=0.5,
+        prob=0.8,
         rotate_range=(0.26,),
-        scale_range=(0.15, 0.15),
+        scale_range=(0.2, 0.2),
         shear_range=(0.08, 0.08),
         mode=modes,
         padding_mode="zeros",
@@ -112,7 +101,7 @@ def _flips(keys: Sequence[str]) -> list[Any]:
 
 def _tone() -> list[Any]:
     return [
-        RandAdjustContrastd((_IMAGE,), prob=0.4, gamma=(0.7, 1.45)),
+        RandAdjustContrastd((_IMAGE,), prob=0.5, gamma=(0.6, 1.6)),
         RandScaleIntensityd((_IMAGE,), factors=0.15, prob=0.3),
         RandShiftIntensityd((_IMAGE,), offsets=0.06, prob=0.3),
         RandGaussianNoised((_IMAGE,), prob=0.25, std=0.03),

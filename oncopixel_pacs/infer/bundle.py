@@ -21,8 +21,10 @@ from torch import Tensor
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.infer import networks
 from oncopixel_pacs.infer.bundle_config import BundleConfig, Component, read_config
 from oncopixel_pacs.infer.cards import CHANNELS, Card, read_card, require_pinned, weights_path
+from oncopixel_pacs.infer.networks import OWN_NETWORKS
 from oncopixel_pacs.settings import ModelSettings
 
 Network = Callable[[Tensor], Tensor]
@@ -130,11 +132,15 @@ def _build_network(
     model: ModelSettings, config: BundleConfig, weights: Mapping[str, Tensor]
 ) -> torch.nn.Module:
     with torch.device("meta"):
-        outline = _construct(model, config.network, nets)
+        outline = _construct(model, config.network, _package(config.network))
     _require_same_layout(model, outline, weights)
-    network: torch.nn.Module = _construct(model, config.network, nets)
+    network: torch.nn.Module = _construct(model, config.network, _package(config.network))
     network.load_state_dict(weights, strict=True)
     return network
+
+
+def _package(component: Component) -> Any:
+    return networks if component.target in OWN_NETWORKS else nets
 
 
 def _construct(model: ModelSettings, component: Component, package: Any) -> Any:

@@ -67,6 +67,15 @@ NETWORKS: Mapping[str, frozenset[str]] = {
 }
 """Networks of ``monai.networks.nets`` that may be built, with the arguments they may have."""
 
+OWN_NETWORKS: Mapping[str, frozenset[str]] = {
+    name: frozenset(arguments.split())
+    for name, arguments in {
+        "LiteClassifier": "num_classes depth features",
+        "LiteUNet": "out_channels depth features",
+    }.items()
+}
+"""The same for ``oncopixel_pacs.infer.networks``."""
+
 INFERERS: Mapping[str, frozenset[str]] = {
     name: frozenset(arguments.split())
     for name, arguments in {
@@ -131,7 +140,8 @@ def read_config(model: ModelSettings) -> BundleConfig:
         if "network_def" not in content:
             raise _Refusal("it holds no network_def")
         resolve = _References(content).resolve
-        network = _component(resolve(content["network_def"]), NETWORKS, "network")
+        allowed = {**NETWORKS, **OWN_NETWORKS}
+        network = _component(resolve(content["network_def"]), allowed, "network")
         simple = {"_target_": "SimpleInferer"}
         inferer = _component(resolve(content.get("inferer", simple)), INFERERS, "inferer")
     except _Refusal as exc:
@@ -206,7 +216,11 @@ def _require_no_expression(value: str) -> None:
 
 
 def _bare_name(target: Any) -> str:
-    for package, allowed in (("monai.networks.nets.", NETWORKS), ("monai.inferers.", INFERERS)):
+    for package, allowed in (
+        ("monai.networks.nets.", NETWORKS),
+        ("oncopixel_pacs.infer.networks.", OWN_NETWORKS),
+        ("monai.inferers.", INFERERS),
+    ):
         if isinstance(target, str) and (name := target.removeprefix(package)) in allowed:
             return name
     raise _Refusal(f"the _target_ {_shown(target)} is not among the allowed classes")
@@ -292,7 +306,7 @@ def _require_whole(key: str, value: int) -> None:
 def _without_download(network: Component) -> Component:
     # Some networks fetch weights from the net when built, EfficientNetBN even by default. All
     # weights come from model.pt, so the answer to `pretrained` is always no.
-    if "pretrained" not in NETWORKS[network.target]:
+    if "pretrained" not in NETWORKS.get(network.target, frozenset()):
         return network
     return Component(network.target, {**network.arguments, "pretrained": False})
 

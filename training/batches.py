@@ -51,6 +51,7 @@ class Crops(Dataset[Item]):
             "image": item["image"].as_tensor(),
             "label": label,
             "malignant": malignant_share(label, int(target.sum())),
+            "located": torch.tensor(1.0),
         }
 
     def _target(self, sample: Sample) -> NDArray[np.bool_]:

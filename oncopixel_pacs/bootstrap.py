@@ -13,9 +13,10 @@ from enum import StrEnum
 import structlog
 
 from oncopixel_pacs import __version__
+from oncopixel_pacs.api.access import require_sign_in
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb.addresses import service_url
-from oncopixel_pacs.api.http_server import HttpServer
+from oncopixel_pacs.api.http_server import HttpServer, https_context
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job, JobState
@@ -35,6 +36,8 @@ from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import ResultSettings, Settings
+from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.callers import Callers
@@ -355,6 +358,8 @@ class Server:
         intake = Intake(store.files, store.catalogue, utc_now)
         desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
         parts = ApiParts(
+            accounts=Accounts(store.database),
+            tokens=ApiTokens(store.database),
             catalogue=store.catalogue,
             callers=Callers(store.database),
             allowed_peers=AllowedPeers(store.database),
@@ -384,7 +389,13 @@ class Server:
             service_url=service_url,
         )
         routers = [stow_router(stow, documented(*STOW_PROBLEMS))]
-        http = HttpServer(create_app(parts, routers), settings.http_host, settings.http_port)
+        require_sign_in(settings, parts.accounts, parts.tokens)
+        http = HttpServer(
+            create_app(parts, routers),
+            settings.http_host,
+            settings.http_port,
+            https_context(settings.api),
+        )
         port = http.start()
         self._closing.callback(http.stop)
         return port

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -35,6 +35,7 @@ from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
 from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.http_settings import ApiSettings as ApiSettings
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
 
@@ -131,13 +132,6 @@ class RetentionSettings(Section):
     confirmed; never while one is not. Absent: kept for ever."""
 
 
-class ApiSettings(Section):
-    """Access to the HTTP API and pages."""
-
-    tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
-    """Bearer tokens; required when ``http_host`` is not a loopback address."""
-
-
 class Settings(BaseSettings):
     """Everything that can be configured. Defaults serve one machine with no other server."""
 
@@ -217,10 +211,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "[retention] does not reach into a bucket; delete there by rules of its own server"
             )
-        if not self.api.tokens and not _is_loopback(self.http_host):
+        if not self.api.encrypted and not _is_loopback(self.http_host):
             raise ValueError(
-                f"http_host {self.http_host} is reachable from other machines, "
-                "so set a token in [api] tokens"
+                f"http_host {self.http_host} is reachable from other machines, so set [api] "
+                "certificate and key, or name the reverse proxy in [api] trusted_proxies"
             )
         return self
 
@@ -233,6 +227,11 @@ class Settings(BaseSettings):
     def http_on_loopback(self) -> bool:
         """Whether only this machine reaches the HTTP server."""
         return _is_loopback(self.http_host)
+
+    @property
+    def http_needs_sign_in(self) -> bool:
+        """Whether other machines reach the HTTP server, directly or through a proxy."""
+        return not self.http_on_loopback or bool(self.api.trusted_proxies)
 
     @property
     def takes_anyone(self) -> bool:
@@ -307,8 +306,15 @@ def _anchor_paths(settings: Settings, folder: Path) -> Settings:
         for name in ("certificate", "key", "ca_file")
         if (path := getattr(tls, name)) is not None
     }
+    api = settings.api
+    http_files = {
+        name: folder / path
+        for name in ("certificate", "key")
+        if (path := getattr(api, name)) is not None
+    }
     return settings.model_copy(
         update={
+            "api": api.model_copy(update=http_files),
             "tls": tls.model_copy(update=files),
             "data_dir": (folder / settings.data_dir).absolute(),
             "destinations": destinations,

@@ -47,6 +47,8 @@ from oncopixel_pacs.imaging.codecs import decode
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import CStoreDestination, Settings
+from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.outbox import Outbox
@@ -81,6 +83,7 @@ def make_parts(
     *,
     tokens: Sequence[str] = (),
     upload: Mapping[str, object] | None = None,
+    api: Mapping[str, object] | None = None,
     **changes: Any,
 ) -> ApiParts:
     """Make the parts of an API over this store, listening on loopback, with one destination."""
@@ -88,7 +91,7 @@ def make_parts(
         {
             "data_dir": store.files.data_dir,
             "destinations": (PACS.model_dump(),),
-            "api": {"tokens": tuple(tokens)},
+            "api": {"tokens": tuple(tokens), **(api or {})},
             "upload": dict(upload or {}),
         }
     )
@@ -96,6 +99,8 @@ def make_parts(
     intake = Intake(store.files, store.catalogue, lambda: later(30))
     desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, lambda: later(30))
     parts = ApiParts(
+        accounts=Accounts(store.database),
+        tokens=ApiTokens(store.database),
         catalogue=store.catalogue,
         callers=Callers(store.database),
         allowed_peers=AllowedPeers(store.database),

@@ -8,6 +8,7 @@ from pathlib import Path
 from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import (
@@ -15,6 +16,7 @@ from oncopixel_pacs.api import (
     health,
     jobs,
     models,
+    oidc,
     pages,
     peer_pages,
     peers,
@@ -22,13 +24,20 @@ from oncopixel_pacs.api import (
     pull_pages,
     pulls,
     quarantine,
+    sign_in,
     studies,
     upload_pages,
     uploads,
 )
-from oncopixel_pacs.api.access import TokenGuard
-from oncopixel_pacs.api.browser_guards import CrossSiteGuard, HostGuard, SecurityHeaders
+from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
+from oncopixel_pacs.api.browser_guards import (
+    CrossSiteGuard,
+    HostGuard,
+    ProxyGuard,
+    SecurityHeaders,
+)
 from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
+from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.overlays import OverlayShelf
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.rendering import load_pages
@@ -37,10 +46,11 @@ _DESCRIPTION = f"""{RESEARCH_NOTICE}
 
 Status of an open mammography AI server: what was received, what was done with it, and where the
 results went. Times are UTC. Lists are paged by cursor. Errors are problem documents (RFC 9457).
-Where tokens are configured, send `Authorization: Bearer TOKEN`."""
+Where a token is needed, send `Authorization: Bearer TOKEN`."""
 
 
 _SITE = (studies, uploads, pulls, jobs, models, destinations, peers, quarantine, health)
+_ACCESS = (sign_in, oidc)
 _PEOPLE = (pages, upload_pages, peer_pages, pull_pages)
 _DICOMWEB = (search, retrieve, frames, rendered)
 
@@ -48,7 +58,7 @@ _DICOMWEB = (search, retrieve, frames, rendered)
 def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     """Make the application from its parts. It starts nothing and holds no other state.
 
-    Every route but ``/health/live`` needs a token when ``parts.settings.api.tokens`` names any.
+    Which role each route needs is in `route_rules`.
 
     Parameters
     ----------
@@ -67,7 +77,7 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.overlays = OverlayShelf(parts)
     app.state.upload_places = CapacityLimiter(parts.settings.upload.at_once)
-    for module in (*_SITE, *_PEOPLE, *_DICOMWEB):
+    for module in (*_SITE, *_ACCESS, *_PEOPLE, *_DICOMWEB):
         app.include_router(module.router)
     for router in routers:
         app.include_router(router)
@@ -77,13 +87,34 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     return app
 
 
+def _let_in(app: FastAPI, parts: ApiParts) -> Gatekeeper:
+    """Put together what signing in needs."""
+    settings = parts.settings
+    gatekeeper = Gatekeeper(
+        settings.api,
+        parts.accounts,
+        parts.tokens,
+        parts.now,
+        must_sign_in=settings.http_needs_sign_in,
+    )
+    app.state.gatekeeper = gatekeeper
+    app.state.login_limits = LoginLimits(parts.now)
+    app.state.login_places = CapacityLimiter(2)
+    app.state.oidc = oidc.OidcProvider(settings.api.oidc) if settings.api.oidc else None
+    return gatekeeper
+
+
 def _guard(app: FastAPI, parts: ApiParts) -> None:
     """Put the guards in front; the one added last is met first."""
+    settings = parts.settings
     app.add_middleware(CrossSiteGuard)
-    if parts.settings.api.tokens:
-        tokens = [token.get_secret_value() for token in parts.settings.api.tokens]
-        app.add_middleware(TokenGuard, tokens=tokens)
-    if parts.settings.http_on_loopback:
-        app.add_middleware(HostGuard, host=parts.settings.http_host)
+    app.add_middleware(AccessGuard, gatekeeper=_let_in(app, parts))
+    if not settings.http_needs_sign_in:
+        app.add_middleware(HostGuard, host=settings.http_host)
+    if settings.api.trusted_proxies:
+        proxies = [str(address) for address in settings.api.trusted_proxies]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
+        if settings.api.certificate is None:
+            app.add_middleware(ProxyGuard, proxies=proxies)
     app.add_middleware(problems.ErrorBarrier)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, https_alone=settings.api.certificate is not None)

@@ -8,6 +8,7 @@ although it is data (scripts in a patient's name).
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
@@ -38,10 +39,19 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class SecurityHeaders:
-    """Adds the headers that keep a browser strict; patient data stays out of its cache."""
+    """Adds the headers that keep a browser strict; patient data stays out of its cache.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Parameters
+    ----------
+    https_alone
+        Whether a browser shall never again ask this server without TLS (RFC 6797).
+    """
+
+    def __init__(self, app: ASGIApp, *, https_alone: bool = False) -> None:
         self._app = app
+        self._headers = dict(_HEADERS)
+        if https_alone:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -52,7 +62,7 @@ class SecurityHeaders:
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
                 if scope["path"] == _SCRIPTED:
                     headers["Content-Security-Policy"] = _SCRIPTED_POLICY
@@ -60,6 +70,29 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, add)
+
+
+class ProxyGuard:
+    """Refuses whoever comes past the reverse proxy, since what we say is not encrypted then."""
+
+    def __init__(self, app: ASGIApp, proxies: Sequence[str]) -> None:
+        self._app = app
+        self._proxies = frozenset(proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or answer 421."""
+        client = (scope.get("client") or ("",))[0]
+        passes = scope["type"] != "http" or scope["path"] == "/health/live"
+        if passes or client in self._proxies:
+            await self._app(scope, receive, send)
+            return
+        answer = problem(
+            Request(scope),
+            421,
+            "This server is reached through its proxy alone; ask there, or name this address in "
+            "[api] trusted_proxies.",
+        )
+        await answer(scope, receive, send)
 
 
 class HostGuard:

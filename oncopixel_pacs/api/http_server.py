@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 
 import uvicorn
 from fastapi import FastAPI
 
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.settings import ApiSettings, TlsSettings
+from oncopixel_pacs.tls import acceptor_context
 
 _START_SECONDS = 30.0
 #: Requests that are still being answered at a stop get so long.
@@ -28,6 +31,23 @@ class _Listener(uvicorn.Server):
         self.listening.set()
 
 
+def https_context(settings: ApiSettings) -> ssl.SSLContext | None:
+    """Context of the HTTPS server, ``None`` for plain HTTP; callers show no certificate.
+
+    Raises
+    ------
+    ConfigurationError
+        When certificate or key cannot be used.
+    """
+    if settings.certificate is None:
+        return None
+    return acceptor_context(
+        TlsSettings(
+            certificate=settings.certificate, key=settings.key, require_peer_certificate=False
+        )
+    )
+
+
 class HttpServer:
     """Serves an application from a thread of its own.
 
@@ -35,9 +55,13 @@ class HttpServer:
     ----------
     port
         0 picks a free one.
+    tls
+        What to encrypt with; plain HTTP when absent.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    def __init__(
+        self, app: FastAPI, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._host = host
         self._port = port
         self._listener = _Listener(
@@ -54,6 +78,7 @@ class HttpServer:
                 proxy_headers=False,
                 limit_concurrency=_CONNECTIONS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
         )
         self._socket: socket.socket | None = None

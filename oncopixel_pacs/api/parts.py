@@ -12,6 +12,8 @@ from fastapi import Depends, Path, Request
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.imaging.frames import FrameDecoder
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
@@ -48,6 +50,8 @@ class ApiParts:
         PNG of one image of a job with its findings outlined.
     """
 
+    accounts: Accounts
+    tokens: ApiTokens
     catalogue: Catalogue
     callers: Callers
     allowed_peers: AllowedPeers

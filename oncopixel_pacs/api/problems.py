@@ -41,8 +41,8 @@ UNEXPECTED = "The server met an error that it did not expect; its log says where
 _FOR_PROGRAMS = ("/api/", "/dicom-web/", "/health/", "/openapi.json", "/static/")
 _MEANINGS = {
     400: "The request cannot be understood.",
-    401: "A token is needed, or the one given is not known.",
-    403: "The request came from a page of another site.",
+    401: "Who asks did not say who it is, or is not known.",
+    403: "Who asks may not do this, or the request came from a page of another site.",
     404: "What the path names is not here.",
     406: "It cannot be given in any form that the client accepts.",
     408: "The body stopped in the middle.",
@@ -84,7 +84,7 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem answers of a route, as OpenAPI describes them; 401 and 422 are always there."""
+    """Problem answers of a route, as OpenAPI describes them; 401, 403 and 422 are always there."""
     return {
         status: {
             "description": _MEANINGS[status],
@@ -95,7 +95,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
                 }
             },
         }
-        for status in sorted({401, 422, *statuses})
+        for status in sorted({401, 403, 422, *statuses})
     }
 
 

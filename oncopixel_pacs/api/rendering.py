@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from pydicom.uid import UID
 
 from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.access import AccessRole, Caller
 from oncopixel_pacs.domain import Delivery, Instance, Job, JobState
 
 #: States of a job that ended without success: these alone can be retried.
@@ -25,6 +27,16 @@ _TONES = {
     "bad": {"failed", "not ready"},
     "odd": {"not-analysed", "cancelled", "partial"},
 }
+
+
+#: Who asks for the page that is rendered; set by the guard for the length of a request.
+CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+def may(role: str) -> bool:
+    """Whether who asks for the page may do what this role may."""
+    caller = CALLER.get()
+    return caller is not None and caller.role.includes(AccessRole(role))
 
 
 def tone(state: str) -> str:
@@ -159,5 +171,7 @@ def load_pages(version: str, alarms: Callable[[], Sequence[str]]) -> Pages:
         views=views,
         finding_count=finding_count,
     )
-    environment.globals.update(notice=RESEARCH_NOTICE, version=version, alarms=alarms)
+    environment.globals.update(
+        notice=RESEARCH_NOTICE, version=version, alarms=alarms, caller=CALLER.get, may=may
+    )
     return Pages(environment)

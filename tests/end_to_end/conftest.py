@@ -9,7 +9,7 @@ import httpx
 import pytest
 from server_process import ServerProcess, wait_until
 
-TOKEN = "letmein"  # noqa: S105
+TOKEN = "letmein-by-the-token"  # noqa: S105
 
 
 @pytest.fixture(scope="session")

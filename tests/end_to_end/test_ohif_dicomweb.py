@@ -13,7 +13,7 @@ from ohif_viewer import Colour, Viewer, ohif_viewer
 from report_builders import FOUR_VIEWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.chromium]
-TOKEN = "letmein"  # noqa: S105
+TOKEN = "letmein-by-the-token"  # noqa: S105
 
 
 def is_red(colour: Colour) -> bool:

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from api_builders import HEADER, JOB, basic, fail, finish, make_parts, receive, serving
-from builders import STUDY_UID
+from api_builders import HEADER, JOB, fail, finish, make_parts, receive, serving
+from builders import STUDY_UID, later
 from conftest import Store
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.access import AccessRole, User
 from oncopixel_pacs.domain import JobState
+from oncopixel_pacs.passwords import hash_password
+from oncopixel_pacs.store.accounts import Accounts
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -108,19 +111,32 @@ def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
             assert width <= 420, path
 
 
-def test_the_retry_button_works_in_a_browser_that_sends_the_token(
+def test_who_signs_in_lands_on_the_page_and_can_retry_if_the_role_allows(
     store: Store, browser: Browser
 ) -> None:
     fail(store)
-    with serving(make_parts(store, tokens=["letmein"])) as client:
-        context = browser.new_context(http_credentials={"username": "x", "password": "letmein"})
-        opened = context.new_page()
-        opened.goto(f"{client.base_url}/jobs/{JOB}")
-        opened.get_by_role("button", name="Retry").click()
-        opened.wait_for_url(f"**/jobs/{JOB}")
-        assert opened.get_by_text("queued").first.is_visible()
-        context.close()
-        assert client.get("/", headers=basic("letmein")).status_code == 200
+    accounts = Accounts(store.database)
+    for role in (AccessRole.VIEWER, AccessRole.OPERATOR):
+        accounts.add(User(str(role), role, later(0), hash_password("four words that rhyme")))
+    with serving(make_parts(store)) as client:
+        for role in ("viewer", "operator"):
+            context = browser.new_context()
+            opened = context.new_page()
+            opened.goto(f"{client.base_url}/jobs/{JOB}")
+            opened.get_by_label("Name").fill(role)
+            opened.get_by_label("Password").fill("four words that rhyme")
+            opened.get_by_role("button", name="Sign in", exact=True).click()
+            opened.wait_for_url(f"**/jobs/{JOB}")
+            assert opened.get_by_text(role).first.is_visible()
+            retry = opened.get_by_role("button", name="Retry")
+            assert retry.count() == (role == "operator")
+            if retry.count():
+                retry.click()
+                opened.wait_for_url(f"**/jobs/{JOB}")
+                assert opened.get_by_text("queued").first.is_visible()
+            opened.get_by_role("button", name="Sign out").click()
+            opened.wait_for_url("**/login")
+            context.close()
     assert store.ledger.job(JOB).state is JobState.QUEUED
 
 

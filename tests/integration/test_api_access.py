@@ -14,12 +14,13 @@ from conftest import Store
 from fastapi.routing import APIRoute
 
 from oncopixel_pacs import api
-from oncopixel_pacs.api.application import create_app
-from oncopixel_pacs.api.http_server import HttpServer
 from oncopixel_pacs.domain import JobState
 
-TOKEN = "correct horse"  # noqa: S105
-OTHER = "battery-staple"
+TOKEN = "correct horse of mine"  # noqa: S105
+OTHER = "battery-staple-no-9"
+
+
+OIDC = ("/login/oidc", "/login/oidc/callback")
 
 
 def every_route() -> Iterator[tuple[str, str]]:
@@ -44,23 +45,22 @@ def guarded(store: Store) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_every_route_but_liveness_needs_a_token(guarded: httpx.Client) -> None:
+def test_every_route_asks_who_it_is_but_those_that_are_public(guarded: httpx.Client) -> None:
     routes = list(every_route())
     assert len(routes) > 15
+    public = {"/health/live", "/static/oncopixel.css", "/login", *OIDC}
     for method, path in routes:
-        allowed = path == "/health/live"
         for headers in ({}, bearer("wrong"), basic("wrong"), {"Authorization": "Basic ???"}):
             refused = guarded.request(method, path, headers=headers)
-            assert (refused.status_code == 200) is allowed, (method, path, headers)
-            assert (refused.status_code == 401) is not allowed, (method, path, headers)
+            closed = path not in public or (method, path) == ("POST", "/login")
+            assert (refused.status_code == 401) is closed, (method, path, headers)
         entered = guarded.request(method, path, headers=bearer(TOKEN))
         # What a path names may not be there, and a request may lack what it needs.
         absent = "{" in path or path.startswith("/dicom-web") or "/objects/" in path
-        fine = {200, 404, 422} if absent else {200}
-        assert entered.status_code in (fine if method != "POST" else {303, 404, 409, 415, 422}), (
-            method,
-            path,
-        )
+        fine = {200, 404, 422} if absent or path in OIDC else {200}
+        assert entered.status_code in (
+            fine if method != "POST" else {303, 401, 404, 409, 415, 422}
+        ), (method, path)
 
 
 def test_what_does_not_exist_is_not_told_to_strangers(guarded: httpx.Client) -> None:
@@ -75,13 +75,19 @@ def test_each_of_several_tokens_opens_and_their_beginnings_do_not(guarded: httpx
     assert guarded.get("/api/v1", headers=basic("")).status_code == 401
 
 
-def test_a_browser_is_asked_for_the_token_and_may_send_it_as_password(
+def test_a_browser_is_led_to_the_form_and_a_program_may_send_the_token_as_password(
     guarded: httpx.Client,
 ) -> None:
-    asked = guarded.get("/", headers={"Accept": "text/html"})
-    assert asked.status_code == 401
-    assert asked.headers["www-authenticate"].startswith("Basic ")
-    assert asked.headers["content-type"].startswith("text/html")
+    asked = guarded.get("/?state=settled", headers={"Accept": "text/html"})
+    assert (asked.status_code, asked.headers["location"]) == (
+        303,
+        "/login?next=%2F%3Fstate%3Dsettled",
+    )
+    program = guarded.get("/api/v1")
+    assert program.headers["www-authenticate"].startswith("Basic ")
+    # A script of ours must not make the browser ask in a box of its own.
+    script = guarded.get("/api/v1", headers={"Sec-Fetch-Mode": "cors"})
+    assert (script.status_code, script.headers["www-authenticate"]) == (401, "Bearer")
     assert guarded.get("/", headers=basic(TOKEN)).status_code == 200
     assert guarded.get("/", headers=basic(OTHER, user="")).status_code == 200
 
@@ -109,20 +115,15 @@ def test_a_foreign_name_for_this_machine_is_refused(store: Store, host: str) -> 
             assert client.get(path, headers={"Host": host}).status_code == 421
 
 
-def test_a_server_for_others_answers_under_any_name(store: Store) -> None:
-    parts = make_parts(store, tokens=[TOKEN])
-    open_settings = parts.settings.model_copy(update={"http_host": "0.0.0.0"})  # noqa: S104
-    app = create_app(make_parts(store, tokens=[TOKEN], settings=open_settings))
-    server = HttpServer(app, "127.0.0.1", 0)
-    try:
-        answered = httpx.get(
-            f"http://127.0.0.1:{server.start()}/api/v1",
-            headers={"Host": "pacs.example", **bearer(TOKEN)},
-            trust_env=False,
-        )
-    finally:
-        server.stop()
-    assert answered.status_code == 200
+def test_a_server_for_others_answers_under_any_name_but_through_its_proxy_alone(
+    store: Store,
+) -> None:
+    for proxy, status in (("127.0.0.1", 200), ("192.0.2.7", 421)):
+        parts = make_parts(store, tokens=[TOKEN], api={"trusted_proxies": [proxy]})
+        with serving(parts) as client:
+            headers = {"Host": "pacs.example", **bearer(TOKEN)}
+            assert client.get("/api/v1", headers=headers).status_code == status
+            assert client.get("/health/live", headers=headers).status_code == 200
 
 
 # --- requests that another site sends -------------------------------------------------------------

@@ -225,18 +225,23 @@ def test_every_route_is_documented() -> None:
 
 def routes() -> set[str]:
     """Paths of every route of the application, hidden ones too."""
+    return {path for _, path in routes_with_methods()} | {"/static"}
+
+
+def routes_with_methods() -> set[tuple[str, str]]:
+    """List method and path of every route of the application but files."""
     from oncopixel_pacs.api.application import create_app
 
     parts = MagicMock()
     parts.settings = Settings()
-    found: set[str] = set()
+    found: set[tuple[str, str]] = set()
     for route in create_app(parts).routes:
         # FastAPI keeps routers whole and resolves them when a request comes.
         resolved = getattr(route, "effective_route_contexts", None)
-        found |= (
-            {item.path for item in resolved()} if resolved else {str(getattr(route, "path", ""))}
-        )
-    return found - {"/docs/oauth2-redirect", "/redoc"}
+        for item in resolved() if resolved else [route]:
+            methods = getattr(item, "methods", None) or ()
+            found |= {(method, item.path) for method in methods if method != "HEAD"}
+    return {item for item in found if item[1] not in {"/docs/oauth2-redirect", "/redoc"}}
 
 
 # --- DICOM ------------------------------------------------------------------------------------

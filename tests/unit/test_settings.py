@@ -206,48 +206,35 @@ def test_an_environment_variable_that_cannot_be_read_is_refused(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "pacs.example", ""])  # noqa: S104
-def test_a_dicom_listener_for_other_machines_takes_known_peers_alone(host: str) -> None:
-    assert not load_settings(dimse_host=host).takes_anyone
-    assert load_settings().takes_anyone
-    assert not load_settings(peers=[{"ae_title": "MODALITY"}]).takes_anyone
+def test_an_http_server_for_other_machines_needs_tls_or_a_proxy(host: str) -> None:
+    assert "trusted_proxies" in refusal(http_host=host, api={"tokens": ["s3cret-token-of-16"]})
+    for api in ({"certificate": "a.crt", "key": "a.key"}, {"trusted_proxies": ["10.0.0.1"]}):
+        settings = load_settings(http_host=host, api=api)
+        assert settings.http_host == host
+        assert settings.http_needs_sign_in
+    assert load_settings(api={"trusted_proxies": ["127.0.0.1"]}).http_needs_sign_in
+    assert not load_settings().http_needs_sign_in
+
+
+def test_https_needs_certificate_and_key_beside_the_configuration(tmp_path: Path) -> None:
+    assert "belong together" in refusal(api={"certificate": "a.crt"})
+    config = tmp_path / "oncopixel.toml"
+    config.write_text('[api]\ncertificate = "a.crt"\nkey = "a.key"\n')
+    assert load_settings(config).api.key == tmp_path / "a.key"
 
 
 @pytest.mark.parametrize(
-    ("tls", "words"),
+    ("change", "words"),
     [
-        ({"certificate": "a.crt"}, "certificate and key belong together"),
-        ({"key": "a.key"}, "certificate and key belong together"),
-        ({"certificate": "a.crt", "key": "a.key"}, "which authority vouches for peers"),
-        ({"only": True}, "only needs certificate and key"),
+        ({"issuer": "http://idp.example"}, "https"),
+        ({"admins": []}, "nobody could come in"),
+        ({"scopes": ["email"]}, "openid"),
     ],
 )
-def test_half_of_tls_is_refused(tls: dict[str, object], words: str) -> None:
-    assert words in refusal(tls=tls)
-
-
-def test_a_pinned_certificate_needs_tls_and_may_be_written_as_it_is_shown() -> None:
-    peer = {"ae_title": "MODALITY", "certificate_sha256": [":".join(["AB"] * 32)]}
-    assert "must come over TLS" in refusal(peers=[peer])
-    tls = {"certificate": "a.crt", "key": "a.key", "ca_file": "ca.pem"}
-    settings = load_settings(peers=[peer], tls=tls)
-    assert settings.peers[0].certificate_sha256 == ("ab" * 32,)
-    assert "certificate_sha256" in refusal(
-        peers=[{"ae_title": "MODALITY", "certificate_sha256": ["ab"]}], tls=tls
-    )
-
-
-def test_files_of_tls_start_at_the_configuration(tmp_path: Path) -> None:
-    config = tmp_path / "oncopixel.toml"
-    config.write_text('[tls]\ncertificate = "a.crt"\nkey = "a.key"\nca_file = "ca.pem"\n')
-    tls = load_settings(config).tls
-    assert (tls.certificate, tls.ca_file) == (tmp_path / "a.crt", tmp_path / "ca.pem")
-    assert tls.listens
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "pacs.example", ""])  # noqa: S104
-def test_an_http_server_for_other_machines_needs_a_token(host: str) -> None:
-    assert "[api] tokens" in refusal(http_host=host)
-    assert load_settings(http_host=host, api={"tokens": ["s3cret-token"]}).http_host == host
+def test_a_provider_is_complete(change: dict[str, object], words: str) -> None:
+    oidc = {"issuer": "https://idp.example", "client_id": "oncopixel", "admins": ["it"]}
+    assert load_settings(api={"oidc": oidc}).api.oidc is not None
+    assert words in refusal(api={"oidc": {**oidc, **change}})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -255,18 +242,19 @@ def test_a_server_for_this_machine_alone_needs_neither(host: str) -> None:
     assert load_settings(dimse_host=host, http_host=host).http_host == host
 
 
-def test_an_empty_token_opens_nothing() -> None:
-    assert "api.tokens" in refusal(http_host="192.0.2.7", api={"tokens": [""]})
+@pytest.mark.parametrize("token", ["", "guess-me"])
+def test_a_token_that_can_be_guessed_is_refused(token: str) -> None:
+    assert "api.tokens" in refusal(api={"tokens": [token]})
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:
-    settings = load_settings(api={"tokens": ["s3cret-token"]})
+    settings = load_settings(api={"tokens": ["s3cret-token-of-16"]})
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in settings.model_dump_json()
 
 
 def test_a_refusal_does_not_quote_a_secret() -> None:
-    assert "s3cret" not in refusal(api={"tokens": ["s3cret-token"], "extra": "s3cret"})
+    assert "s3cret" not in refusal(api={"tokens": ["s3cret-token-of-16"], "extra": "s3cret"})
 
 
 def test_the_shipped_models_are_those_that_are_pinned() -> None:

@@ -1,0 +1,264 @@
+"""Sign-in with an account of the institution: OpenID Connect, code flow with PKCE."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import quote_plus
+
+import httpx
+import structlog
+from anyio import to_thread
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from oncopixel_pacs.access import AccessRole, Caller, SignIn
+from oncopixel_pacs.api.parts import ApiParts
+from oncopixel_pacs.api.sign_in import begin_session, local_target
+from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.http_settings import OidcSettings
+
+log = structlog.get_logger()
+
+router = APIRouter(include_in_schema=False)
+
+_COOKIE = "oncopixel_oidc"
+_CALLBACK = "/login/oidc/callback"
+_SECONDS_TO_SIGN_IN = 600
+_TIMEOUT_SECONDS = 10.0
+_LEEWAY_SECONDS = 60
+#: Asymmetric ones alone: with HS256 whoever knows the client's secret could sign.
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """What the browser keeps between leaving for the provider and coming back."""
+
+    state: str
+    nonce: str
+    verifier: str
+    target: str
+
+    def cookie(self) -> str:
+        fields = [self.state, self.nonce, self.verifier, self.target]
+        return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
+
+    @classmethod
+    def of(cls, cookie: str) -> _Flow | None:
+        try:
+            fields = json.loads(base64.urlsafe_b64decode(cookie))
+            state, nonce, verifier, target = map(str, fields)
+        except (binascii.Error, ValueError, TypeError):
+            return None
+        return cls(state, nonce, verifier, local_target(target))
+
+
+class OidcProvider:
+    """The provider of the institution; what it says of itself is asked for once.
+
+    Every method raises `OutOfResources` when the provider cannot be reached or talks nonsense.
+    """
+
+    def __init__(self, settings: OidcSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._metadata: dict[str, Any] = {}
+        self._keys: KeySet | None = None
+
+    def address(self, flow: _Flow, callback: str) -> str:
+        """Where the browser has to go."""
+        settings = self._settings
+        return str(
+            prepare_grant_uri(
+                self._described()["authorization_endpoint"],
+                settings.client_id,
+                "code",
+                redirect_uri=callback,
+                scope=" ".join(settings.scopes),
+                state=flow.state,
+                nonce=flow.nonce,
+                code_challenge=create_s256_code_challenge(flow.verifier),
+                code_challenge_method="S256",
+            )
+        )
+
+    def caller(self, flow: _Flow, code: str, callback: str) -> Caller | None:
+        """Exchange the code, and find who signed in; ``None`` for one without a role here.
+
+        Raises
+        ------
+        HTTPException
+            403 when the provider refuses the code, or its answer is not to be trusted.
+        """
+        try:
+            answer = self._exchanged(flow, code, callback)
+            if answer.status_code >= 500:
+                raise _unreachable(httpx.HTTPError("server error"))
+            claims = self._claims(str(answer.raise_for_status().json()["id_token"]), flow.nonce)
+        except httpx.TransportError as exc:
+            raise _unreachable(exc) from exc
+        except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as exc:
+            log.warning("http.oidc_refused", error=type(exc).__name__)
+            raise HTTPException(403, "The provider's answer is not valid; sign in again.") from exc
+        return _caller(claims, self._settings)
+
+    def _exchanged(self, flow: _Flow, code: str, callback: str) -> httpx.Response:
+        settings = self._settings
+        public = {} if settings.client_secret else {"client_id": settings.client_id}
+        body = prepare_token_request(
+            "authorization_code",
+            redirect_uri=callback,
+            code=code,
+            code_verifier=flow.verifier,
+            **public,
+        )
+        # RFC 6749 section 2.3.1: name and secret are encoded as in a form, then as HTTP Basic.
+        secret = settings.client_secret
+        credentials = secret and (
+            quote_plus(settings.client_id),
+            quote_plus(secret.get_secret_value()),
+        )
+        return httpx.post(
+            self._described()["token_endpoint"],
+            content=body,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            auth=credentials,
+            timeout=_TIMEOUT_SECONDS,
+        )
+
+    def _described(self) -> dict[str, Any]:
+        with self._lock:
+            if not self._metadata:
+                issuer = self._settings.issuer
+                found = _fetched(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+                if found.get("issuer") != issuer:
+                    raise OutOfResources(
+                        "The provider names another issuer than [api.oidc] issuer; correct it."
+                    )
+                self._metadata = found
+            return self._metadata
+
+    def _claims(self, id_token: str, nonce: str) -> dict[str, Any]:
+        try:
+            token = jwt.decode(id_token, self._key_set(), algorithms=_ALGORITHMS)
+        except (JoseError, ValueError):
+            # Keys change; ask for the new ones once.
+            token = jwt.decode(id_token, self._key_set(anew=True), algorithms=_ALGORITHMS)
+        registry = jwt.JWTClaimsRegistry(
+            now=lambda: int(time.time()),
+            leeway=_LEEWAY_SECONDS,
+            iss={"essential": True, "value": self._settings.issuer},
+            aud={"essential": True, "value": self._settings.client_id},
+            sub={"essential": True},
+            exp={"essential": True},
+            iat={"essential": True},
+            nonce={"essential": True, "value": nonce},
+        )
+        registry.validate(token.claims)
+        return dict(token.claims)
+
+    def _key_set(self, *, anew: bool = False) -> KeySet:
+        address = str(self._described()["jwks_uri"])
+        with self._lock:
+            if self._keys is None or anew:
+                self._keys = KeySet.import_key_set(cast(Any, _fetched(address)))
+            return self._keys
+
+
+@router.get("/login/oidc")
+async def leave(request: Request, next: str = "/") -> Response:  # noqa: A002
+    """Lead the browser to the provider."""
+    provider = _provider(request)
+    flow = _Flow(
+        secrets.token_urlsafe(24),
+        secrets.token_urlsafe(24),
+        secrets.token_urlsafe(48),
+        local_target(next),
+    )
+    address = await to_thread.run_sync(provider.address, flow, _callback(request))
+    answer = RedirectResponse(address, status_code=303)
+    answer.set_cookie(
+        _COOKIE,
+        flow.cookie(),
+        max_age=_SECONDS_TO_SIGN_IN,
+        path="/login",
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.get(_CALLBACK)
+async def come_back(request: Request, code: str = "", state: str = "") -> Response:
+    """Take the code that the provider sent the browser back with, and begin a session."""
+    provider = _provider(request)
+    flow = _Flow.of(request.cookies.get(_COOKIE, ""))
+    if flow is None or not code or not secrets.compare_digest(flow.state, state):
+        raise HTTPException(403, "This sign-in was not begun here, or too long ago; begin anew.")
+    caller = await to_thread.run_sync(provider.caller, flow, code, _callback(request))
+    if caller is None:
+        raise HTTPException(
+            403, "Your account has no role here; ask an admin to add one of its groups."
+        )
+    request.state.caller = caller
+    answer = await begin_session(request, caller, flow.target)
+    answer.delete_cookie(_COOKIE, path="/login")
+    return answer
+
+
+def _provider(request: Request) -> OidcProvider:
+    provider = cast(OidcProvider | None, request.app.state.oidc)
+    if provider is None:
+        raise HTTPException(404, "No provider is configured in [api.oidc].")
+    return provider
+
+
+def _callback(request: Request) -> str:
+    parts = cast(ApiParts, request.app.state.parts)
+    base = parts.settings.api.public_url or str(request.base_url)
+    return base.rstrip("/") + _CALLBACK
+
+
+def _fetched(address: str) -> dict[str, Any]:
+    try:
+        answer = httpx.get(address, timeout=_TIMEOUT_SECONDS).raise_for_status()
+        found = answer.json()
+    except (httpx.HTTPError, ValueError) as exc:
+        raise _unreachable(exc) from exc
+    if not isinstance(found, dict):
+        raise OutOfResources("The provider of [api.oidc] does not answer as one; check issuer.")
+    return found
+
+
+def _unreachable(exc: Exception) -> OutOfResources:
+    return OutOfResources(
+        f"The provider of [api.oidc] cannot be reached ({type(exc).__name__}); check issuer "
+        "and network, or sign in with a user of this server."
+    )
+
+
+def _caller(claims: dict[str, Any], settings: OidcSettings) -> Caller | None:
+    said = claims.get(settings.role_claim, ())
+    groups = {said} if isinstance(said, str) else {str(item) for item in said or ()}
+    for role, members in (
+        (AccessRole.ADMIN, settings.admins),
+        (AccessRole.OPERATOR, settings.operators),
+        (AccessRole.VIEWER, settings.viewers),
+    ):
+        if groups & set(members):
+            name = str(claims.get(settings.name_claim) or claims["sub"])
+            return Caller(name, role, SignIn.OIDC)
+    return None

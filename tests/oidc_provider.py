@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -47,9 +47,9 @@ class Provider:
         return asked["redirect_uri"] + "?" + urlencode({"code": code, "state": asked["state"]})
 
     def token(self, form: dict[str, str], authorization: str) -> dict[str, Any] | None:
-        """The answer to a code; ``None`` when it is refused (RFC 6749 5.2, RFC 7636 4.6)."""
+        """Exchange a code; ``None`` when it is refused (RFC 6749 5.2, RFC 7636 4.6)."""
         asked = self.codes.pop(form.get("code", ""), None)
-        expected = base64.b64encode(f"{CLIENT}:of+the+client%2C+~16".encode()).decode()
+        expected = base64.b64encode(f"{CLIENT}:{quote_plus(SECRET)}".encode()).decode()
         if asked is None or authorization != f"Basic {expected}":
             return None
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()

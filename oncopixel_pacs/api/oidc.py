@@ -126,9 +126,10 @@ class OidcProvider:
         )
         # RFC 6749 section 2.3.1: name and secret are encoded as in a form, then as HTTP Basic.
         secret = settings.client_secret
-        credentials = secret and (
-            quote_plus(settings.client_id),
-            quote_plus(secret.get_secret_value()),
+        credentials = (
+            (quote_plus(settings.client_id), quote_plus(secret.get_secret_value()))
+            if secret is not None
+            else None
         )
         return httpx.post(
             self._described()["token_endpoint"],

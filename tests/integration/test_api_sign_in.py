@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from api_builders import JOB, bearer, finish, make_parts, serving
+from argon2 import PasswordHasher
 from builders import STUDY_UID, later
 from certificates import Authority
 from conftest import Store
@@ -57,7 +57,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def client(store: Store, clock: Clock) -> Iterator[httpx.Client]:
-    """A server with a user of each role, each named like it."""
+    """Serve a store with a user of each role, each named like it."""
     finish(store)
     for role in AccessRole:
         Accounts(store.database).add(User(str(role), role, clock(), HASH))
@@ -313,7 +313,9 @@ def test_over_https_the_cookie_is_secure(store: Store, tmp_path: Path) -> None:
     address = f"https://127.0.0.1:{server.start()}"
     try:
         with httpx.Client(
-            base_url=address, verify=ssl.create_default_context(cafile=authority.ca_file), trust_env=False
+            base_url=address,
+            verify=ssl.create_default_context(cafile=authority.ca_file),
+            trust_env=False,
         ) as client:
             begun = sign_in(client, "jane")
             assert "; Secure" in begun.headers["set-cookie"]

@@ -43,7 +43,9 @@ def test_users_are_added_changed_and_removed(config: Path) -> None:
     store.database.close()
     assert user is not None
     assert is_password("five other words, longer", user.password_hash)
-    run(config, "users", "add", "jane", "--password-stdin", said="four words that rhyme\n", status=1)
+    run(
+        config, "users", "add", "jane", "--password-stdin", said="four words that rhyme\n", status=1
+    )
     run(config, "users", "remove", "jane")
     assert json.loads(run(config, "users", "list", "--json")) == []
     run(config, "users", "remove", "jane", status=1)

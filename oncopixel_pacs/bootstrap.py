@@ -390,12 +390,8 @@ class Server:
         )
         routers = [stow_router(stow, documented(*STOW_PROBLEMS))]
         require_sign_in(settings, parts.accounts, parts.tokens)
-        http = HttpServer(
-            create_app(parts, routers),
-            settings.http_host,
-            settings.http_port,
-            https_context(settings.api),
-        )
+        app, tls = create_app(parts, routers), https_context(settings.api)
+        http = HttpServer(app, settings.http_host, settings.http_port, tls)
         port = http.start()
         self._closing.callback(http.stop)
         return port

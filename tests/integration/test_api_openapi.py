@@ -62,6 +62,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
     described = {name for name, _ in operations(description) if "/dicom-web/" not in name}
     assert described == {
         "GET /api/v1",
+        "GET /api/v1/me",
         "GET /api/v1/studies",
         "GET /api/v1/studies/{study_instance_uid}",
         "POST /api/v1/studies/{study_instance_uid}/complete",

@@ -49,6 +49,7 @@ from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
+from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retention import Retention
@@ -61,6 +62,7 @@ from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
+from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, Purger
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
 from oncopixel_pacs.workflow.takeover import Reaper
@@ -252,28 +254,26 @@ class Server:
             stopping=self._stopping,
             leases=lease,
         )
-        delivery = DeliverySteps(
-            store.ledger,
-            Outbox(database),
-            store.files,
-            places,
-            settings.delivery,
-            settings.ae_title,
-            utc_now,
-            lease,
-            settings.tls,
-        )
         executor = Executor(
             database.engine,
             settings.executor,
             {name: item.concurrency for name, item in places.items()},
-            Steps(study.analyse, study.write, delivery.deliver),
+            self._steps(store, study, lease),
         )
         self._closing.callback(executor.stop)
         self._closing.callback(lease.interrupt)
         self._device.start()
         executor.start()
         self._start_watch(store, queue, algorithms)
+
+    def _steps(self, store: Store, study: StudySteps, lease: HostLease) -> Steps:
+        settings, database, files = self.settings, store.database, store.files
+        places = {item.name: item for item in settings.destinations}
+        how, title, tls = settings.delivery, settings.ae_title, settings.tls
+        ledger, outbox = store.ledger, Outbox(database)
+        delivery = DeliverySteps(ledger, outbox, files, places, how, title, utc_now, lease, tls)
+        proof = ProofSteps(Proofs(database), files, places, how, title, utc_now, tls)
+        return Steps(study.analyse, study.write, delivery.deliver, proof.prove)
 
     def _start_lease(self, database: Database, queue: WorkQueue) -> HostLease:
         executor = self.settings.executor
@@ -302,7 +302,7 @@ class Server:
         watch = Watch(
             settler,
             Reconciler(store.database, store.ledger, outbox, queue, utc_now),
-            Dispatcher(outbox, queue, self.settings.delivery, utc_now),
+            Dispatcher(outbox, Proofs(store.database), queue, self.settings.delivery, utc_now),
             Reaper(
                 Hosts(store.database),
                 store.ledger,
@@ -374,6 +374,7 @@ class Server:
             settings=settings,
             algorithms=algorithms,
             quarantine=Quarantine(store.database),
+            proofs=Proofs(store.database),
             models_ready=lambda: None if device is None else device.ready,
             retry=lambda job_id: retry_job(store.ledger, queue, job_id),
             take_upload=desk.take,

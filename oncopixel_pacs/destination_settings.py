@@ -58,6 +58,9 @@ class CStoreDestination(DestinationProfile):
     """Called AE title."""
     tls: bool = False
     """Whether the connection is over TLS, with the certificate of ``[tls]``."""
+    proof: Literal["auto", "commitment", "query", "none"] = "auto"
+    """How it is asked whether it has what it accepted: storage commitment, C-FIND, nothing, or
+    (``auto``) the first of them that it takes."""
 
 
 class OrthancDestination(DestinationProfile):
@@ -70,6 +73,24 @@ class OrthancDestination(DestinationProfile):
     """Base URL, such as ``http://127.0.0.1:8042``."""
     user: str | None = None
     password: SecretStr | None = None
+    proof: Literal["auto", "none"] = "auto"
+    """``auto``: each object is looked up after it was accepted."""
+
+
+class StowDestination(DestinationProfile):
+    """A DICOMweb archive that takes results by STOW-RS."""
+
+    type: Literal["stow"]
+    name: Name
+    """Name of the destination, unique."""
+    url: str = Field(pattern=r"^https?://[^\s/]+")
+    """Base URL of the service, such as ``https://pacs.example.org/dicom-web``."""
+    user: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+    """Bearer token, in the place of user and password."""
+    proof: Literal["auto", "none"] = "auto"
+    """``auto``: each object is searched for by QIDO-RS after it was accepted."""
 
 
 class FolderDestination(DestinationProfile):
@@ -79,8 +100,11 @@ class FolderDestination(DestinationProfile):
     name: Name
     """Name of the destination, unique."""
     path: Path
+    proof: Literal["auto", "none"] = "auto"
+    """``auto``: each file is read back after it was written."""
 
 
 DestinationSettings = Annotated[
-    CStoreDestination | OrthancDestination | FolderDestination, Field(discriminator="type")
+    CStoreDestination | OrthancDestination | StowDestination | FolderDestination,
+    Field(discriminator="type"),
 ]

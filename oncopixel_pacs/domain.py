@@ -325,6 +325,7 @@ class Delivery:
 
     `status` is the peer's answer in its own terms, e.g. ``0x0000`` or ``HTTP 200``.
     `retracted_by` is the rejection note that took the object back there, by its UID.
+    `proof` is how the object was found there, `unconfirmed_at` since when that is overdue.
     """
 
     destination: str
@@ -337,6 +338,12 @@ class Delivery:
     next_attempt_at: datetime | None = None
     finished_at: datetime | None = None
     retracted_by: str = ""
+    proof: str = ""
+    confirmed_at: datetime | None = None
+    unconfirmed_at: datetime | None = None
+    resends: int = 0
+    ask_at: datetime | None = None
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

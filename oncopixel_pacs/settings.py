@@ -29,6 +29,7 @@ from oncopixel_pacs.destination_settings import DestinationSettings as Destinati
 from oncopixel_pacs.destination_settings import FolderDestination as FolderDestination
 from oncopixel_pacs.destination_settings import Name
 from oncopixel_pacs.destination_settings import OrthancDestination as OrthancDestination
+from oncopixel_pacs.destination_settings import StowDestination as StowDestination
 from oncopixel_pacs.dimse_settings import AeTitle, Port, Section
 from oncopixel_pacs.dimse_settings import PeerSettings as PeerSettings
 from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
@@ -98,6 +99,11 @@ class DeliverySettings(Section):
     circuit_failures: int = Field(default=5, ge=1)
     """Attempts in a row that find a destination unusable, after which it rests: then one job at
     a time tries it, until it answers."""
+    confirm_seconds: PositiveSeconds = 3600.0
+    """How long a result may stay unconfirmed at a destination that accepted it and can be asked;
+    then an alarm stands on every page, and the result is sent again."""
+    resends: int = Field(default=2, ge=0)
+    """How often an unconfirmed result is sent again before only the alarm is left."""
 
 
 class PullSettings(Section):

@@ -53,6 +53,7 @@ from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
+from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
@@ -110,6 +111,7 @@ def make_parts(
         uploads=uploads,
         ledger=store.ledger,
         outbox=Outbox(store.database),
+        proofs=Proofs(store.database),
         pulls=Pulls(store.database),
         files=store.files,
         settings=settings,

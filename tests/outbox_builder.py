@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -18,9 +18,11 @@ from workflow_builder import AlwaysHeld
 from oncopixel_pacs.domain import Job, ObjectKind, ResultObject, StepName, StudyHeader
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings
 from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import WorkQueue
+from oncopixel_pacs.workflow.proving import ProofSteps
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Desk:
     ----------
     handed
         Jobs that the engine would have, with run and destination, in order.
+    questions
+        Objects for which the engine would ask, with their destination.
     """
 
     store: Store
@@ -38,6 +42,8 @@ class Desk:
     settings: DeliverySettings = DeliverySettings()
     time: datetime = NOON
     handed: list[tuple[str, int, str]] = field(default_factory=list)
+    questions: list[tuple[str, list[str]]] = field(default_factory=list)
+    report_seconds: float = 3.0
 
     def now(self) -> datetime:
         """Tell the time."""
@@ -47,6 +53,24 @@ class Desk:
     def outbox(self) -> Outbox:
         """Keeps what waits."""
         return Outbox(self.store.database)
+
+    @property
+    def proofs(self) -> Proofs:
+        """Knows what is to be confirmed."""
+        return Proofs(self.store.database)
+
+    @property
+    def proving(self) -> ProofSteps:
+        """The real step that asks."""
+        return ProofSteps(
+            self.proofs,
+            self.store.files,
+            {item.name: item for item in self.destinations},
+            self.settings,
+            "ONCOPIXEL",
+            self.now,
+            report_seconds=self.report_seconds,
+        )
 
     @property
     def steps(self) -> DeliverySteps:
@@ -65,7 +89,7 @@ class Desk:
     @property
     def dispatcher(self) -> Dispatcher:
         """The real dispatcher, in front of a queue that is a list."""
-        return Dispatcher(self.outbox, self.queue, self.settings, self.now)
+        return Dispatcher(self.outbox, self.proofs, self.queue, self.settings, self.now)
 
     @property
     def queue(self) -> WorkQueue:
@@ -74,7 +98,10 @@ class Desk:
         def take(_session: Any, job_id: str, run: int, name: str, _attempt: int = 1) -> None:
             self.handed.append((job_id, run, name))
 
-        return cast(WorkQueue, SimpleNamespace(enqueue_delivery=take))
+        def ask(_session: Any, name: str, uids: list[str], _attempt: int) -> None:
+            self.questions.append((name, uids))
+
+        return cast(WorkQueue, SimpleNamespace(enqueue_delivery=take, enqueue_proof=ask))
 
     def add_job(self, number: int, objects: int = 2) -> Job:
         """Settle a study and write its results, as the workflow does."""
@@ -97,13 +124,14 @@ class Desk:
         )
         return ledger.job(job_id)
 
-    def work(self, after_each: Callable[[], object] = lambda: None) -> int:
+    def work(self) -> int:
         """Do what was handed over; returns how many deliveries that were."""
         done = 0
+        while self.questions:
+            self.proving.prove(*self.questions.pop(0))
         while self.handed:
             self.steps.deliver(*self.handed.pop(0))
             done += 1
-            after_each()
         return done
 
     def wait(self, seconds: float) -> int:

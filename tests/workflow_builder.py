@@ -46,6 +46,7 @@ from oncopixel_pacs.settings import (
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow import delivery as delivery_module
@@ -55,6 +56,7 @@ from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
+from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.settling import Reconciler, Settler
 from oncopixel_pacs.workflow.takeover import Reaper
 
@@ -215,7 +217,8 @@ def folder_destination(
     objects: tuple[ObjectKind, ...] = (ObjectKind.SEG, ObjectKind.SR),
 ) -> FolderDestination:
     """Make a destination that is a folder."""
-    return FolderDestination(type="folder", name=name, path=path, objects=objects)
+    # Proof has tests of its own; here it would change states at any moment.
+    return FolderDestination(type="folder", name=name, path=path, objects=objects, proof="none")
 
 
 @dataclass
@@ -306,7 +309,15 @@ class Works:
             now=utc_now,
             leases=self.lease,
         )
-        return Steps(study.analyse, study.write, delivery.deliver)
+        proof = ProofSteps(
+            Proofs(self.store.database),
+            self.store.files,
+            {item.name: item for item in self.destinations},
+            self.delivery,
+            "ONCOPIXEL",
+            utc_now,
+        )
+        return Steps(study.analyse, study.write, delivery.deliver, proof.prove)
 
     @property
     def settler(self) -> Settler:
@@ -333,7 +344,9 @@ class Works:
     @property
     def dispatcher(self) -> Dispatcher:
         """Hands over what is due."""
-        return Dispatcher(self.outbox, self.queue, self.delivery, utc_now)
+        return Dispatcher(
+            self.outbox, Proofs(self.store.database), self.queue, self.delivery, utc_now
+        )
 
     @property
     def reaper(self) -> Reaper:

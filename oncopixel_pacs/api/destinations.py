@@ -70,7 +70,7 @@ class DestinationAnswer(BaseModel):
     model_config = shape(examples.DESTINATION)
 
     name: str
-    type: Literal["cstore", "orthanc", "folder"] | None
+    type: Literal["cstore", "orthanc", "stow", "folder"] | None
     """Null when it is no longer configured."""
     address: str
     """Without password."""

@@ -13,7 +13,7 @@ _SEG = "2.25.110381047259312487120934812093481204"
 
 DELIVERY: dict[str, Any] = {
     "destination": "pacs",
-    "state": "accepted",
+    "state": "confirmed",
     "attempts": 1,
     "status": "0x0000",
     "error": "",
@@ -21,6 +21,10 @@ DELIVERY: dict[str, Any] = {
     "next_attempt_at": None,
     "finished_at": "2026-03-02T09:31:07Z",
     "retracted_by": "",
+    "proof": "storage commitment",
+    "confirmed_at": "2026-03-02T09:31:12Z",
+    "unconfirmed_at": None,
+    "resends": 0,
 }
 OBJECT: dict[str, Any] = {
     "kind": "seg",

@@ -21,6 +21,7 @@ from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
+from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
@@ -38,6 +39,8 @@ class ApiParts:
         Room for new images; below its watermark an alarm stands on every page.
     quarantine
         Results that are held back; while there are any, an alarm stands on every page.
+    proofs
+        What is accepted and not found; while there is any, an alarm stands on every page.
     decoder
         Where compressed frames are decoded for DICOMweb.
     models_ready
@@ -65,6 +68,7 @@ class ApiParts:
     decoder: FrameDecoder
     settings: Settings
     quarantine: Quarantine
+    proofs: Proofs
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]
     retry: Callable[[str], Job]

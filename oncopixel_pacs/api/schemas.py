@@ -64,6 +64,13 @@ class DeliveryAnswer(BaseModel):
     finished_at: datetime | None
     retracted_by: str
     """SOP Instance UID of the rejection note that took the object back there; mostly empty."""
+    proof: str
+    """How it was found there, such as ``storage commitment`` or ``C-FIND``; empty until it was."""
+    confirmed_at: datetime | None
+    unconfirmed_at: datetime | None
+    """Since when it is overdue that the destination shows that it has the object."""
+    resends: int
+    """How often it was sent again, since it was accepted and not found."""
 
 
 class ObjectAnswer(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from oncopixel_pacs.deliver import cstore, folder, orthanc
+from oncopixel_pacs.deliver import cstore, folder, orthanc, stow
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
 from oncopixel_pacs.settings import DestinationSettings, TlsSettings
 
@@ -14,7 +14,12 @@ __all__ = ["PLAIN", "Outcome", "OutgoingObject", "echo", "send"]
 #: No certificate, and the system's authorities.
 PLAIN = TlsSettings()
 #: Type of a destination to the module that serves it; each has `send` and `echo` as below.
-COURIERS: Mapping[str, Any] = {"cstore": cstore, "orthanc": orthanc, "folder": folder}
+COURIERS: Mapping[str, Any] = {
+    "cstore": cstore,
+    "orthanc": orthanc,
+    "stow": stow,
+    "folder": folder,
+}
 
 
 def send(

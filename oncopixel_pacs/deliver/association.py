@@ -52,6 +52,7 @@ def opened(
     contexts: Sequence[PresentationContext],
     timeout_seconds: float,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[tuple[Any, ...]] = (),
 ) -> Iterator[Association]:
     """Open an association, and release it when the block ends.
 
@@ -63,6 +64,8 @@ def opened(
         How long the peer may be silent, at any point.
     roles
         SCP/SCU role selections to propose (PS3.7 D.3.3.4).
+    handlers
+        Of what the peer asks of us on it, as pairs of event and function.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def opened(
             max_pdu=MAX_PDU_BYTES,
             ext_neg=list(roles),
             tls_args=None if peer.tls is None else (peer.tls, peer.host),
-            evt_handlers=[(evt.EVT_CONN_OPEN, connection.on_open)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, connection.on_open), *handlers],
         )
     except OSError as exc:
         raise _failed(peer, f"its address cannot be used ({exc}); check host and port") from exc

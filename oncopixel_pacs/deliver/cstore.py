@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
@@ -17,12 +19,15 @@ from pynetdicom.presentation import PresentationContext, build_context
 from oncopixel_pacs.deliver.association import VERIFICATION, Peer, opened
 from oncopixel_pacs.deliver.dimse_status import meaning_of
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
-from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
+from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed, UnreadableImage
+from oncopixel_pacs.imaging.transcode import write_plain
 from oncopixel_pacs.settings import CStoreDestination, TlsSettings
 from oncopixel_pacs.tls import requestor_context
 
 #: Context identifiers are the odd numbers up to 255 (PS3.8 9.3.2.2).
 MAX_CONTEXTS = 128
+#: What every archive takes (PS3.5 10.1), the better one first.
+PLAIN_SYNTAXES: tuple[str, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 #: The library starts the clock for the answer when it queues an object: what the wire takes
 #: is allowed on top, down to this rate.
 SLOWEST_BYTES_PER_SECOND = 256 << 10
@@ -60,9 +65,9 @@ def send(
     tls: TlsSettings,
 ) -> Iterator[Outcome]:
     """Send result objects over one association; see `oncopixel_pacs.deliver.send`."""
-    peer = _peer(destination, calling_ae_title, tls)
+    peer = peer_of(destination, calling_ae_title, tls)
     sources = [_Source(item.path, item.sop_instance_uid) for item in objects]
-    yield from _send(sources, peer, timeout_seconds)
+    yield from _send(sources, peer, timeout_seconds, PLAIN_SYNTAXES)
 
 
 def send_files(
@@ -101,7 +106,7 @@ def echo(
     tls: TlsSettings,
 ) -> str:
     """C-ECHO (PS3.7 9.1.5); see `oncopixel_pacs.deliver.echo`."""
-    peer = _peer(destination, calling_ae_title, tls)
+    peer = peer_of(destination, calling_ae_title, tls)
     with opened(peer, [build_context(VERIFICATION)], timeout_seconds) as assoc:
         if not assoc.is_established:
             raise DeliveryFailed(
@@ -119,7 +124,14 @@ def echo(
     return f"C-ECHO answered 0x0000 by {peer.place}"
 
 
-def _peer(destination: CStoreDestination, calling_ae_title: str, tls: TlsSettings) -> Peer:
+def peer_of(destination: CStoreDestination, calling_ae_title: str, tls: TlsSettings) -> Peer:
+    """Whom a destination stands for.
+
+    Raises
+    ------
+    DeliveryFailed
+        When our side of TLS is not in order.
+    """
     try:
         context = requestor_context(tls) if destination.tls else None
     except ConfigurationError as exc:
@@ -134,22 +146,31 @@ def _peer(destination: CStoreDestination, calling_ae_title: str, tls: TlsSetting
     )
 
 
-def _send(sources: Sequence[_Source], peer: Peer, timeout_seconds: float) -> Iterator[Outcome]:
+def _send(
+    sources: Sequence[_Source],
+    peer: Peer,
+    timeout_seconds: float,
+    fallbacks: tuple[str, ...] = (),
+) -> Iterator[Outcome]:
     items = [_read(source) for source in sources]
     batch: list[_Parcel | Outcome] = []
     contexts: set[tuple[str, str]] = set()
     for item in items:
         if isinstance(item, _Parcel):
-            if len(contexts | {item.context}) > MAX_CONTEXTS:
-                yield from _send_batch(batch, peer, timeout_seconds)
+            # Each may need a second context, for what it falls back on.
+            if 2 * len(contexts | {item.context}) > MAX_CONTEXTS:
+                yield from _send_batch(batch, peer, timeout_seconds, fallbacks)
                 batch, contexts = [], set()
             contexts.add(item.context)
         batch.append(item)
-    yield from _send_batch(batch, peer, timeout_seconds)
+    yield from _send_batch(batch, peer, timeout_seconds, fallbacks)
 
 
 def _send_batch(
-    batch: Sequence[_Parcel | Outcome], peer: Peer, timeout_seconds: float
+    batch: Sequence[_Parcel | Outcome],
+    peer: Peer,
+    timeout_seconds: float,
+    fallbacks: tuple[str, ...],
 ) -> Iterator[Outcome]:
     """Send over one association, and over another when the peer hangs up on an object.
 
@@ -158,7 +179,7 @@ def _send_batch(
     done = 0
     while done < len(batch):
         try:
-            for outcome in _send_until_lost(batch[done:], peer, timeout_seconds):
+            for outcome in _send_until_lost(batch[done:], peer, timeout_seconds, fallbacks):
                 done += 1
                 yield outcome
         except DeliveryFailed as exc:
@@ -169,32 +190,69 @@ def _send_batch(
 
 
 def _send_until_lost(
-    batch: Sequence[_Parcel | Outcome], peer: Peer, timeout_seconds: float
+    batch: Sequence[_Parcel | Outcome],
+    peer: Peer,
+    timeout_seconds: float,
+    fallbacks: tuple[str, ...],
 ) -> Iterator[Outcome]:
     wanted = dict.fromkeys(item.context for item in batch if isinstance(item, _Parcel))
     if not wanted:
         yield from (item for item in batch if isinstance(item, Outcome))
         return
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+    contexts += [
+        build_context(sop_class, list(fallbacks))
+        for sop_class in dict.fromkeys(sop_class for sop_class, _ in wanted)
+        if fallbacks
+    ]
     with opened(peer, contexts, timeout_seconds) as assoc:
         taken = {_pair(context) for context in assoc.accepted_contexts}
         for item in batch:
             if isinstance(item, Outcome):
                 yield item
                 continue
-            if item.context not in taken:
-                yield _not_taken(item, peer)
-                continue
             begin = time.monotonic()
-            outcome = _store(assoc, item, peer, timeout_seconds)
+            outcome = _store_as_taken(assoc, item, taken, peer, timeout_seconds, fallbacks)
             yield outcome
-            if not outcome.status:
+            if not outcome.status and not outcome.permanent:
                 if time.monotonic() - begin >= timeout_seconds:
                     raise DeliveryFailed(
                         f"{peer.name} ({peer.place}) fell silent; look at its log and load.",
                         permanent=False,
                     )
                 return
+
+
+def _store_as_taken(
+    assoc: Association,
+    item: _Parcel,
+    taken: set[tuple[str, str]],
+    peer: Peer,
+    timeout_seconds: float,
+    fallbacks: tuple[str, ...],
+) -> Outcome:
+    """Send an object as it is, or else in a syntax that the peer takes (PS3.5 10.1)."""
+    if item.context in taken:
+        return _store(assoc, item, peer, timeout_seconds)
+    syntax = next((uid for uid in fallbacks if (item.sop_class_uid, uid) in taken), "")
+    if not syntax:
+        return _not_taken(item, peer)
+    with tempfile.TemporaryDirectory(prefix="oncopixel-") as folder:
+        path = Path(folder) / "object.dcm"
+        try:
+            write_plain(item.path, path, implicit_vr=syntax == ImplicitVRLittleEndian)
+        except (UnreadableImage, OSError, ValueError) as exc:
+            return Outcome(
+                item.sop_instance_uid,
+                False,
+                "",
+                f"{peer.name} takes no object in transfer syntax {item.transfer_syntax_uid}, and "
+                f"it could not be written in another ({exc}).",
+                True,
+                item.path,
+            )
+        outcome = _store(assoc, replace(item, path=path), peer, timeout_seconds)
+    return replace(outcome, path=item.path)
 
 
 def _store(assoc: Association, item: _Parcel, peer: Peer, timeout_seconds: float) -> Outcome:

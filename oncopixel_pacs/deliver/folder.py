@@ -54,6 +54,11 @@ def echo(
     return f"{destination.path} can be written"
 
 
+def place_of(destination: FolderDestination, study_instance_uid: str, uid: str) -> Path:
+    """Return where an object is filed."""
+    return destination.path / _safe(study_instance_uid) / f"{_safe(uid)}.dcm"
+
+
 def _make(destination: FolderDestination) -> None:
     try:
         destination.path.mkdir(parents=True, exist_ok=True)
@@ -65,10 +70,10 @@ def _write(item: OutgoingObject, destination: FolderDestination) -> Outcome:
     uid = item.sop_instance_uid
     try:
         header = dcmread(item.path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
-        study = destination.path / _safe(str(header.StudyInstanceUID))
-        study.mkdir(exist_ok=True)
+        place = place_of(destination, str(header.StudyInstanceUID), uid)
+        place.parent.mkdir(exist_ok=True)
         _sync(destination.path)
-        write_durably(item.path.read_bytes(), study / f"{_safe(uid)}.dcm")
+        write_durably(item.path.read_bytes(), place)
     except OSError as exc:
         error = f"{destination.name} ({destination.path}) cannot be written ({exc.strerror})."
         return Outcome(uid, False, "", error, False)

@@ -54,6 +54,22 @@ def echo(
     return f"Orthanc {system.get('Version', '?')} answered at {destination.url}"
 
 
+def is_held(item: OutgoingObject, destination: OrthancDestination, timeout_seconds: float) -> bool:
+    """Look an object up by its SOP Instance UID.
+
+    Raises
+    ------
+    DeliveryFailed
+        When Orthanc does not answer the question.
+    """
+    with closing(_client(destination)) as client:
+        _system(client, destination, timeout_seconds / CLIENT_ATTEMPTS)
+        try:
+            return client.instances.lookup(item.sop_instance_uid) is not None
+        except (exceptions.OrthancApiException, requests.RequestException) as exc:
+            raise _unusable(destination, "it did not answer a look-up; see its log") from exc
+
+
 def _client(destination: OrthancDestination) -> OrthancApiClient:
     password = destination.password.get_secret_value() if destination.password else None
     return OrthancApiClient(destination.url, user=destination.user, pwd=password)

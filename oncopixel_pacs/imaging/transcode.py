@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
+from numpy.typing import NDArray
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from oncopixel_pacs.domain import Reason
 from oncopixel_pacs.errors import UnreadableImage
-from oncopixel_pacs.imaging.frames import DAMAGED, PIXEL_DATA, FrameDecoder, StoredObject, damaged
+from oncopixel_pacs.imaging.codecs import decode
+from oncopixel_pacs.imaging.frames import (
+    DAMAGED,
+    PIXEL_DATA,
+    FrameDecoder,
+    StoredObject,
+    damaged,
+    read_object,
+)
 
 #: Decoded pixels of one object that are held in memory at a time.
 MAX_DECODED_BYTES = 512 << 20
@@ -33,6 +43,30 @@ def write_explicit(stored: StoredObject, out: IO[bytes], decoder: FrameDecoder) 
             dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
         except DAMAGED as exc:
             raise damaged(exc) from exc
+
+
+def write_plain(source: Path, target: Path, *, implicit_vr: bool) -> None:
+    """Write a Part 10 file of our own in a syntax without compression, else as it is.
+
+    The values and the UIDs stay the same; nothing but their encoding changes.
+
+    Raises
+    ------
+    UnreadableImage
+        When its pixels cannot be decoded.
+    """
+    with target.open("wb") as out:
+        write_explicit(read_object(source), out, decode_frame)
+    if implicit_vr:
+        dataset = dcmread(target)
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dcmwrite(target, dataset, implicit_vr=True, little_endian=True, enforce_file_format=True)
+
+
+def decode_frame(dataset: Dataset, path: Path, index: int = 0) -> NDArray[Any]:
+    """Decode in this process; only for files that we wrote ourselves."""
+    del dataset
+    return decode(read_object(path).single(index))
 
 
 def _explicit(stored: StoredObject, decoder: FrameDecoder) -> Dataset:

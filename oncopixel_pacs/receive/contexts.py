@@ -80,6 +80,8 @@ def supported_contexts(further: Sequence[str] = ()) -> list[PresentationContext]
         build_context(sop_class, list(PLAIN_TRANSFER_SYNTAXES))
         for sop_class in (VERIFICATION, STORAGE_COMMITMENT)
     ]
+    # An archive that reports to us is SCP, and calls: it proposes its role (PS3.7 D.3.3.4).
+    plain[-1].scu_role = plain[-1].scp_role = True
     storage = [
         build_context(sop_class, list(SUPPORTED_TRANSFER_SYNTAXES))
         for sop_class in dict.fromkeys([*STORAGE_SOP_CLASSES, *further])

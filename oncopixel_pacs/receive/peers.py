@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from oncopixel_pacs.errors import OutOfResources
-from oncopixel_pacs.settings import PeerSettings, Settings
+from oncopixel_pacs.settings import CStoreDestination, PeerSettings, Settings
 from oncopixel_pacs.store.callers import RejectionKind
 from oncopixel_pacs.store.peers import AllowedPeers
 
@@ -77,8 +77,23 @@ def called_back(peers: Iterable[PeerSettings], ae_title: str, address: str) -> P
     )
 
 
+def reporting_archives(settings: Settings) -> tuple[PeerSettings, ...]:
+    """Destinations that bring storage commitment reports on associations of their own.
+
+    One that is named by a host name may call from several addresses; it is known only where it
+    is among ``[[peers]]``.
+    """
+    return tuple(
+        PeerSettings(ae_title=item.ae_title, address=item.host)
+        for item in settings.destinations
+        if isinstance(item, CStoreDestination)
+        and item.proof in ("auto", "commitment")
+        and _is_address(item.host)
+    )
+
+
 class PeerBook:
-    """The peers of the configuration, and those that a person allowed since.
+    """The peers of the configuration, archives that report to us, and those allowed since.
 
     The latter may be changed by another process at any time, so they are read again after a
     second, and at once before someone is turned away. While the database is gone the last
@@ -91,7 +106,7 @@ class PeerBook:
         allowed: AllowedPeers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._configured = settings.peers
+        self._configured = (*settings.peers, *reporting_archives(settings))
         self._takes_anyone = settings.takes_anyone
         self._allowed = allowed
         self._clock = clock
@@ -135,3 +150,11 @@ def _same_address(configured: str, actual: str) -> bool:
         return ipaddress.ip_address(configured) == ipaddress.ip_address(actual)
     except ValueError:
         return configured == actual
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

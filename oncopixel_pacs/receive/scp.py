@@ -12,6 +12,7 @@ from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
 from oncopixel_pacs.receive.admission import Admission
+from oncopixel_pacs.receive.commitment_reports import CommitmentReports
 from oncopixel_pacs.receive.commitment_scp import ATTEMPT_WAITS, CommitmentScp
 from oncopixel_pacs.receive.contexts import supported_contexts
 from oncopixel_pacs.receive.floods import Gate
@@ -28,6 +29,7 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.free_space import FreeSpace, free_bytes
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.pending_reports import PendingReports
+from oncopixel_pacs.store.proofs import Proofs
 
 log = structlog.get_logger()
 
@@ -39,16 +41,17 @@ class Records:
     callers: Callers
     allowed_peers: AllowedPeers
     pending_reports: PendingReports
+    proofs: Proofs
 
 
 def open_records(database: Database, executor: str) -> Records:
     """Return the records of one host."""
     reports = PendingReports(database, executor)
-    return Records(Callers(database), AllowedPeers(database), reports)
+    return Records(Callers(database), AllowedPeers(database), reports, Proofs(database))
 
 
 class StorageScp:
-    """Verification, storage and storage commitment SCP.
+    """Verification, storage and storage commitment SCP; takes reports of what we asked, too.
 
     Parameters
     ----------
@@ -85,6 +88,10 @@ class StorageScp:
         self._commitment = CommitmentScp(
             settings, intake.judge, self._peers, records.pending_reports, now, attempt_waits
         )
+        resends = settings.delivery.resends
+        self._reports = CommitmentReports(
+            lambda report: records.proofs.report(report, now(), resends)
+        )
         self._rejections = RejectionRecorder(records.callers, now)
         self._listeners: Listeners | None = None
 
@@ -104,6 +111,7 @@ class StorageScp:
         handlers = [
             (evt.EVT_REQUESTED, admission.on_request),
             (evt.EVT_N_ACTION, self._commitment.on_action),
+            (evt.EVT_N_EVENT_REPORT, self._reports.on_report),
         ]
         listeners = Listeners(
             entity,

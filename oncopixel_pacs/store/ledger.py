@@ -317,6 +317,7 @@ class Ledger:
             row.error = delivery.error
             row.next_attempt_at = delivery.next_attempt_at
             row.finished_at = delivery.finished_at
+            row.ask_at = delivery.ask_at
 
     def close_delivery(self, job_id: str, now: datetime) -> bool:
         """Finish a job whose every delivery has ended; returns whether it has."""
@@ -330,11 +331,12 @@ class Ledger:
                 return True
             job.state = JobState.FAILED if failed else verdict(job)
             job.finished_at = now
-            if failed:
-                job.error = f"{job.error} ".lstrip() + (
-                    f"Not every result was delivered to {', '.join(failed)}; "
-                    "see the deliveries for the reasons, then retry the job."
-                )
+            sentence = (
+                f"Not every result was delivered to {', '.join(failed)}; "
+                "see the deliveries for the reasons, then retry the job."
+            )
+            if failed and sentence not in job.error:
+                job.error = f"{job.error} {sentence}".lstrip()
             state = StepState.FAILED if failed else StepState.DONE
             error = job.error if failed else ""
             end_step(session, job_id, StepName.DELIVER, now, state, error=error)

@@ -145,6 +145,12 @@ def to_delivery(row: DeliveryRow) -> Delivery:
         next_attempt_at=row.next_attempt_at,
         finished_at=row.finished_at,
         retracted_by=row.retracted_by,
+        proof=row.proof,
+        confirmed_at=row.confirmed_at,
+        unconfirmed_at=row.unconfirmed_at,
+        resends=row.resends,
+        ask_at=row.ask_at,
+        asked=row.asked,
     )
 
 

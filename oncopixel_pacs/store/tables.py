@@ -43,6 +43,10 @@ def _key(index: bool = True) -> Any:
     return Field(default="", index=index, sa_column_kwargs={"server_default": text("''")})
 
 
+def _count() -> Any:
+    return Field(default=0, sa_column_kwargs={"server_default": text("0")})
+
+
 class StudyRow(SQLModel, table=True):
     """One study. What can be searched for stands beside its header; names are casefolded.
 
@@ -174,7 +178,11 @@ class JobObjectRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One result object on its way to one destination; see `outbox` for who has it."""
+    """One result object on its way to one destination; see `outbox` for who has it.
+
+    `ask_at` is when the destination is asked next whether it has what it accepted, `asked` how
+    often it was, `unconfirmed_at` since when that stands as an alarm.
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (Index("ix_delivery_due", "destination", "state", "next_attempt_at"),)
@@ -189,6 +197,12 @@ class DeliveryRow(SQLModel, table=True):
     next_attempt_at: datetime | None = _moment(nullable=True)
     finished_at: datetime | None = _moment(nullable=True)
     retracted_by: str = _key(index=False)
+    proof: str = _key(index=False)
+    confirmed_at: datetime | None = _moment(nullable=True)
+    unconfirmed_at: datetime | None = _moment(nullable=True)
+    ask_at: datetime | None = _moment(nullable=True, index=True)
+    asked: int = _count()
+    resends: int = _count()
 
 
 class CircuitRow(SQLModel, table=True):
@@ -202,6 +216,19 @@ class CircuitRow(SQLModel, table=True):
     next_probe_at: datetime | None = _moment(nullable=True)
     probe_job_id: str = ""
     reason: str = ""
+
+
+class CommitmentRow(SQLModel, table=True):
+    """A storage commitment request that we sent, by which its report is known."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: str = Field(primary_key=True, max_length=64)
+    destination: str
+    requested_at: datetime = _moment(index=True)
+    sop_instance_uids: list[str] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
 
 
 class QuarantineRow(SQLModel, table=True):

@@ -141,9 +141,13 @@ class DeliverySteps:
     def _record(
         self, destination: str, sop_instance_uid: str, outcome: Outcome, attempts: int
     ) -> None:
-        now = self.now()
+        now, ask_at = self.now(), None
         if outcome.accepted:
             state, due = DeliveryState.ACCEPTED, None
+            place = self.destinations.get(destination)
+            if place is not None and place.proof != "none":
+                # Soon, though not before the rest of its set is there.
+                ask_at = now + timedelta(seconds=self.settings.first_retry_seconds)
         elif outcome.permanent:
             state, due = DeliveryState.FAILED, None
         else:
@@ -158,6 +162,7 @@ class DeliverySteps:
                 error=outcome.error,
                 next_attempt_at=due,
                 finished_at=now if due is None else None,
+                ask_at=ask_at,
             )
         )
 

@@ -60,12 +60,16 @@ class Steps:
         Takes job id, run and destination; does nothing when the run is not the latest. What it
         does not get through is left to the outbox.
 
+    prove
+        Takes a destination and SOP Instance UIDs that it accepted; asks whether they are there.
+
     Any of them raises `Interrupted` when the server stops.
     """
 
     analyse: Callable[[str, int], None]
     write: Callable[[str, int], None]
     deliver: Callable[[str, int, str], None]
+    prove: Callable[[str, Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,18 @@ class WorkQueue:
             "app_version": ENGINE_VERSION,
         }
         self._client.enqueue_in_transaction(session, options, job_id, run, destination, attempt)
+
+    def enqueue_proof(
+        self, session: Session, destination: str, sop_instance_uids: list[str], attempt: int
+    ) -> None:
+        """Queue asking a destination whether it has these objects; another number, once more."""
+        options: EnqueueOptions = {
+            "workflow_name": "proof",
+            "queue_name": _delivery_queue(destination),
+            "workflow_id": f"proof-{destination}-{attempt}",
+            "app_version": ENGINE_VERSION,
+        }
+        self._client.enqueue_in_transaction(session, options, destination, sop_instance_uids)
 
     def states(self, job_ids: list[str]) -> dict[str, str]:
         """State of every workflow of these jobs, in the engine's words or `OUTDATED`, by its id.
@@ -305,6 +321,14 @@ def _register(steps: Steps) -> None:
     @DBOS.step(name="deliver", **retried)
     def deliver(job_id: str, run: int, destination: str) -> None:
         steps.deliver(job_id, run, destination)
+
+    @DBOS.step(name="prove", **retried)
+    def prove(destination: str, sop_instance_uids: list[str]) -> None:
+        steps.prove(destination, sop_instance_uids)
+
+    @DBOS.workflow(name="proof", max_recovery_attempts=_MAX_STARTS)
+    def proof(destination: str, sop_instance_uids: list[str]) -> None:
+        prove(destination, sop_instance_uids)
 
     @DBOS.workflow(name="study", max_recovery_attempts=_MAX_STARTS)
     def study(job_id: str, run: int) -> None:

@@ -23,7 +23,17 @@ from dimse_builder import (
     write,
 )
 from pydicom import dcmread
-from pydicom.uid import ComprehensiveSRStorage, CTImageStorage, SegmentationStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SegmentationStorage,
+)
+from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation as MG
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
 
 from oncopixel_pacs.deliver import OutgoingObject, echo, send
 from oncopixel_pacs.deliver.archive import EmbeddedArchive, Receipt
@@ -304,3 +314,84 @@ def test_the_archive_can_be_stopped_twice(tmp_path: Path) -> None:
     with archive(tmp_path / "archive") as pacs:
         assert store(pacs.port, mammogram(), called="ARCHIVE").Status == 0x0000
         pacs.stop()
+
+
+# --- what a PACS takes in another transfer syntax -------------------------------------------------
+
+
+@contextmanager
+def taking(*syntaxes: str) -> Iterator[tuple[int, list[Any]]]:
+    """Run an archive that takes mammograms in these transfer syntaxes alone."""
+    entity = ApplicationEntity("ARCHIVE")
+    entity.add_supported_context(MG, list(syntaxes))
+    got: list[Any] = []
+
+    def on_store(event: evt.Event) -> int:
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        got.append(dataset)
+        return 0x0000
+
+    handlers: list[Any] = [(evt.EVT_C_STORE, on_store)]
+    server: Any = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield server.server_address[1], got
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize("stored", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("taken", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_an_object_goes_out_in_a_syntax_that_the_pacs_takes(
+    tmp_path: Path, stored: str, taken: str
+) -> None:
+    image = mammogram()
+    plain = image.pixel_array.copy()
+    if stored == RLELossless:
+        image.compress(RLELossless, generate_instance_uid=False)
+    path = write(image, tmp_path / "a.dcm")
+    before = path.read_bytes()
+    item = OutgoingObject(image.SOPInstanceUID, image.SOPClassUID, path)
+    with taking(taken) as (port, got):
+        (outcome,) = deliver([item], port)
+    assert (outcome.accepted, outcome.status, outcome.path) == (True, "0x0000", path)
+    (received,) = got
+    assert received.file_meta.TransferSyntaxUID == taken
+    assert received.SOPInstanceUID == image.SOPInstanceUID
+    assert (received.pixel_array == plain).all()
+    assert received.PatientName == image.PatientName
+    assert path.read_bytes() == before
+
+
+def test_an_object_goes_out_as_it_is_where_that_is_taken(tmp_path: Path) -> None:
+    image = mammogram()
+    image.compress(RLELossless, generate_instance_uid=False)
+    path = write(image, tmp_path / "a.dcm")
+    item = OutgoingObject(image.SOPInstanceUID, image.SOPClassUID, path)
+    with taking(ExplicitVRLittleEndian, RLELossless) as (port, got):
+        (outcome,) = deliver([item], port)
+    assert outcome.accepted
+    assert got[0].file_meta.TransferSyntaxUID == RLELossless
+
+
+def test_what_cannot_be_written_otherwise_is_refused_with_the_reason(tmp_path: Path) -> None:
+    image = mammogram()
+    image.compress(RLELossless, generate_instance_uid=False)
+    image.PixelData = image.PixelData[:40] + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    path = write(image, tmp_path / "a.dcm")
+    item = OutgoingObject(image.SOPInstanceUID, image.SOPClassUID, path)
+    with taking(ImplicitVRLittleEndian) as (port, got):
+        (outcome,) = deliver([item], port)
+    assert (outcome.accepted, outcome.permanent, got) == (False, True, [])
+    assert "could not be written in another" in outcome.error
+
+
+def test_what_a_modality_sends_is_never_encoded_anew(tmp_path: Path) -> None:
+    image = mammogram()
+    image.compress(RLELossless, generate_instance_uid=False)
+    path = write(image, tmp_path / "a.dcm")
+    with taking(ExplicitVRLittleEndian) as (port, got):
+        (outcome,) = send_files(
+            [path], "127.0.0.1", port, called_ae_title="ARCHIVE", calling_ae_title="MODALITY"
+        )
+    assert (outcome.accepted, got) == (False, [])

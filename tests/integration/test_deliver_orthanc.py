@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answering_server import http_server
 from dimse_builder import free_port, mammogram, silent_listener, until, write
 
 from oncopixel_pacs.deliver import OutgoingObject, echo, send
@@ -34,39 +32,6 @@ def an_object(folder: Path) -> OutgoingObject:
     image = mammogram()
     path = write(image, folder / "a.dcm")
     return OutgoingObject(image.SOPInstanceUID, image.SOPClassUID, path)
-
-
-@contextmanager
-def http_server(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
-    """Answer each path with a status and a body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def _answer(self) -> None:
-            status, body = answers[self.path]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 PASSWORD = "pixel"  # noqa: S105

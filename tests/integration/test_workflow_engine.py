@@ -211,7 +211,7 @@ def test_a_job_that_finishes_while_it_is_looked_at_is_left_alone(
 def test_a_database_that_is_away_is_reported_and_not_waited_for(works: Works) -> None:
     with works.store.database.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE workflow_status RENAME TO away"))
-    with pytest.raises(OutOfResources, match="cannot be read now"):
+    with pytest.raises(OutOfResources, match="cannot be reached now"):
         works.queue.states(["job"])
     with works.store.database.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE away RENAME TO workflow_status"))

@@ -1,0 +1,107 @@
+"""The step that asks a destination for what it accepted, and sends again what it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from pydicom.uid import generate_uid
+
+from oncopixel_pacs.deliver import PLAIN, OutgoingObject
+from oncopixel_pacs.deliver.asking import REPORT_SECONDS, Asking, prove
+from oncopixel_pacs.domain import ResultObject
+from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
+from oncopixel_pacs.proofs import CommitmentReport, Proof, Verdict
+from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
+from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.proofs import Proofs
+
+log = structlog.get_logger()
+
+#: A destination that reports later is asked so many times within the limit.
+_REQUESTS_WITHIN_LIMIT = 3
+
+
+@dataclass(frozen=True)
+class ProofSteps:
+    """Asks for accepted objects; running it twice does no harm."""
+
+    proofs: Proofs
+    files: FileStore
+    destinations: Mapping[str, DestinationSettings]
+    settings: DeliverySettings
+    calling_ae_title: str
+    now: Callable[[], datetime]
+    tls: TlsSettings = PLAIN
+    report_seconds: float = REPORT_SECONDS
+
+    def prove(self, destination: str, sop_instance_uids: Sequence[str]) -> None:
+        """Ask for these objects, as far as they are accepted and not confirmed."""
+        found = self.proofs.unconfirmed(destination, sop_instance_uids)
+        waiting = [item for item, _ in found]
+        place = self.destinations.get(destination)
+        if not waiting or place is None:
+            return
+        again = all(sent.asked > 1 for _, sent in found)
+        for proof in self._ask(place, waiting, again):
+            if proof.verdict is Verdict.ABSENT:
+                log.warning("delivery.not_found", destination=destination)
+            self.proofs.record(destination, proof, self.now(), self._after_request())
+        missed = self.proofs.expire(
+            destination,
+            [item.sop_instance_uid for item in waiting],
+            self.now(),
+            self.settings.confirm_seconds,
+            self.settings.resends,
+        )
+        if missed:
+            log.error("delivery.unconfirmed", destination=destination, objects=len(missed))
+
+    def _ask(
+        self, place: DestinationSettings, waiting: Sequence[ResultObject], again: bool
+    ) -> list[Proof]:
+        transaction_uid = str(generate_uid(prefix=None))
+        if place.type == "cstore" and place.proof in ("auto", "commitment"):
+            # Before the request: its report may be here before the answer is.
+            uids = [item.sop_instance_uid for item in waiting]
+            self.proofs.begin_transaction(transaction_uid, place.name, uids, self.now())
+        asking = Asking(
+            calling_ae_title=self.calling_ae_title,
+            timeout_seconds=self.settings.timeout_seconds,
+            tls=self.tls,
+            transaction_uid=transaction_uid,
+            on_report=self._on_report,
+            again=again,
+            report_seconds=self.report_seconds,
+        )
+        found: list[Proof] = []
+        try:
+            for proof in prove([self._outgoing(item) for item in waiting], place, asking):
+                found.append(proof)
+        except DeliveryFailed as exc:
+            log.warning("delivery.not_asked", destination=place.name, error=str(exc))
+        except Exception:
+            # A defect in asking must not stop what is found from being recorded.
+            log.exception("delivery.proof_defect", destination=place.name)
+        return found
+
+    def _on_report(self, report: CommitmentReport) -> bool:
+        try:
+            return self.proofs.report(report, self.now(), self.settings.resends)
+        except OutOfResources as exc:
+            log.warning("delivery.report_unwritten", error=str(exc))
+            return False
+
+    def _after_request(self) -> datetime:
+        return self.now() + timedelta(
+            seconds=self.settings.confirm_seconds / _REQUESTS_WITHIN_LIMIT
+        )
+
+    def _outgoing(self, item: ResultObject) -> OutgoingObject:
+        return OutgoingObject(
+            sop_instance_uid=item.sop_instance_uid,
+            sop_class_uid=item.sop_class_uid,
+            path=self.files.absolute(item.path),
+        )

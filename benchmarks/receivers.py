@@ -187,7 +187,9 @@ class Sink(Receiver):
 
     def command(self) -> list[str]:
         """Run the sink of this package."""
-        return [sys.executable, "-m", "benchmarks.sink", str(self.port)]
+        # Receivers run in their own folder, from where this package cannot be found.
+        at = f"PYTHONPATH={Path(__file__).parents[1]}"
+        return ["env", at, sys.executable, "-m", "benchmarks.sink", str(self.port)]
 
 
 RECEIVERS: tuple[type[Receiver], ...] = (Sink, OncoPixel, Storescp, ForkingStorescp, Orthanc)
@@ -205,7 +207,8 @@ class Usage:
 def running(receiver: Receiver) -> Iterator[subprocess.Popen[bytes]]:
     """Start a receiver, wait until it listens, and end it afterwards."""
     receiver.folder.mkdir(parents=True)
-    with (receiver.folder / "log").open("wb") as log:
+    said = receiver.folder / "log"
+    with said.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
             receiver.command(), stdout=log, stderr=log, cwd=receiver.folder
         )
@@ -213,7 +216,7 @@ def running(receiver: Receiver) -> Iterator[subprocess.Popen[bytes]]:
         deadline = time.monotonic() + _START_SECONDS
         while not _listens(receiver.port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotKept(f"{receiver.name} did not start; see {receiver.folder / 'log'}")
+                raise NotKept(f"{receiver.name} did not start: {said.read_text()[-2000:]}")
             time.sleep(0.1)
         yield process
     finally:

@@ -20,7 +20,8 @@ _LIMITS = ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit")
 _COMPLETE = "Root Template Validation Complete"
 _COMPLAINTS = ("Error", "Warning", "illegal", "xception")
 _EXPECTED = (
-    # Its table spells the meaning of 111025 with two spaces.
+    # Its table spells the meanings of 111024 and 111025 with two spaces.
+    '"Failed  Analyses"',
     '"Failed  Detections"',
     # TID 1500 is extensible; the reason why an image was not analysed names that image.
     '(not-analysed,99ONCOPIXEL,"Why the image was not analysed")/IMAGE: Content Item not in',

@@ -91,7 +91,10 @@ def test_every_kind_of_content_that_the_tests_built_follows_its_template(tmp_pat
 def _problems(sets: list[ResultSet]) -> Iterator[str]:
     for results in sets:
         for point, check in WITHOUT_TEMPLATES.items():
-            yield from (f"{results.name}: {point}: {line}" for line in check(results))
+            try:
+                yield from (f"{results.name}: {point}: {line}" for line in check(results))
+            except Exception as exc:  # which result set it was is what one needs to know
+                yield f"{results.name}: {point}: {exc!r}"
 
 
 def _covering(paths: Iterator[Path]) -> list[Path]:

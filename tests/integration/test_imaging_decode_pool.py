@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -105,7 +106,7 @@ def test_a_decoder_that_crashes_takes_only_its_image_with_it(path: Path, stuck: 
         asking.start()
         # The child has opened the other end: it is at work on this image.
         with stuck.open("wb"):
-            worker = next(pid for pid in children_of(os.getpid()) if is_decoder(pid))
+            worker = next(pid for pid in children_of(os.getpid()) if has_open(pid, stuck))
             os.kill(worker, signal.SIGSEGV)
             asking.join(30)
         assert [str(item) for item in caught] == ["the codestream crashed its decoder"]
@@ -113,7 +114,16 @@ def test_a_decoder_that_crashes_takes_only_its_image_with_it(path: Path, stuck: 
 
 
 def is_decoder(pid: int) -> bool:
-    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a process, and not one that another test has left ending, has this file open."""
+    with contextlib.suppress(FileNotFoundError):
+        return any(item.resolve() == path for item in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def test_a_decoder_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:

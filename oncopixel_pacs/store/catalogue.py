@@ -101,8 +101,8 @@ class Catalogue:
             return exc
 
     def _record(self, batch: Sequence[tuple[Instance, StudyHeader]]) -> list[IntakeOutcome]:
-        with self._database.write() as session:
-            return record(session.connection(), batch)
+        with self._database.write_rows() as connection:
+            return record(connection, batch)
 
     def holdings(self, sop_instance_uids: Sequence[str]) -> dict[str, Holding]:
         """Find what is recorded under these UIDs, other content under the same UID included."""

@@ -165,6 +165,8 @@ def renderings(results: ResultSet) -> Iterator[str]:
         image = sources[_presented(state)]
         if not _shows_plainly(dcmread(image, stop_before_pixels=True)):
             continue
+        if not state.PatientName:
+            continue  # legal (PS3.3 C.7.1.1, Type 2), but DCMTK does not load such a state
         alone, through = rendered(image), rendered(image, path)
         # A VOI LUT is stretched to 16 bits, which may round the other way.
         if alone.shape != through.shape or np.abs(alone.astype(int) - through).max() > 1:

@@ -75,7 +75,7 @@ def test_everything_that_the_tests_built(record_property: pytest.RecordProperty)
     problems += list(_problems(COLLECTION.sets))
     record_property("objects", sum(len(item.objects) for item in COLLECTION.sets))
     assert COLLECTION.sets, "nothing was built in this session"
-    assert problems == []
+    assert problems == [], "\n".join(problems)
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ class CompletionSettings(Section):
 
     quiet_seconds: Seconds = 60.0
     """A study settles when no image has come for so long."""
-    settle_seconds: Seconds = 5.0
+    settle_seconds: Seconds = 1.0
     """The same, once every expected view is there."""
     max_wait_seconds: PositiveSeconds = 1800.0
     """A study settles at the latest so long after its first unsettled image."""

@@ -15,7 +15,7 @@ from oncopixel_pacs.store.associations import AssociationLeases
 log = structlog.get_logger()
 
 #: How often the listener is looked at; a shorter association is known by its images alone.
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 #: For how long an association counts as open without a further word from us.
 LEASE_SECONDS = 15.0
 #: Age at which a lease is renewed.

@@ -32,8 +32,10 @@ _GIVEN_UP = {"CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 #: outdated one was queued before an upgrade, with other steps.
 _BEGIN_AGAIN = {"ERROR", OUTDATED}
 _ENDED_WELL = "SUCCESS"
-_TICK_SECONDS = 0.5
-_RECONCILE_EVERY = 120  # ticks
+#: Part of the time from the last view to its analysis; each tick is one short query.
+_TICK_SECONDS = 0.1
+_DISPATCH_EVERY = 5  # ticks
+_RECONCILE_EVERY = 600  # ticks
 
 
 def job_id_for(study_instance_uid: str, revision: int, models_digest: str) -> str:
@@ -175,8 +177,9 @@ class Watch:
             if ticks % _RECONCILE_EVERY == 0:
                 self._try(self._reconciler.reconcile)
             self._try(self._settler.settle_complete)
-            self._try(self._dispatcher.dispatch)
-            self._try(self._reaper.reap)
+            if ticks % _DISPATCH_EVERY == 0:
+                self._try(self._dispatcher.dispatch)
+                self._try(self._reaper.reap)
             ticks += 1
 
     def _try(self, work: Callable[[], object]) -> None:

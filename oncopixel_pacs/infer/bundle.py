@@ -69,6 +69,22 @@ def load_network(model: ModelSettings, device: torch.device) -> Network:
         pinned ones or do not fit, or the output is not what the metadata states.
     """
     card = read_card(model)
+    run = load_unprobed(model, device)
+    _probe(model, card, run, device)
+    return run
+
+
+def load_unprobed(model: ModelSettings, device: torch.device) -> Network:
+    """Build the network of a bundle as strictly, without asking what its output means.
+
+    For those who check the output themselves, such as the exporter of models that read other
+    images than mammograms.
+
+    Raises
+    ------
+    ModelRefused
+        As `load_network`, but for the probe.
+    """
     config = read_config(model)
     weights = _read_weights(model)
     module = _build_network(model, config, weights).to(device).eval().requires_grad_(False)
@@ -78,7 +94,6 @@ def load_network(model: ModelSettings, device: torch.device) -> Network:
         output: Tensor = infer(images, module)
         return output
 
-    _probe(model, card, run, device)
     return run
 
 

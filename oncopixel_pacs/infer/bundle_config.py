@@ -61,6 +61,10 @@ NETWORKS: Mapping[str, frozenset[str]] = {
         "SEResNet50": "spatial_dims in_channels num_classes layers groups reduction dropout_prob "
         "inplanes downsample_kernel_size input_3x3 pretrained",
         "EfficientNetBN": "spatial_dims in_channels num_classes model_name pretrained norm",
+        "UNETR": "spatial_dims in_channels out_channels img_size feature_size hidden_size mlp_dim "
+        "num_heads norm_name conv_block res_block dropout_rate qkv_bias",
+        "SwinUNETR": "spatial_dims in_channels out_channels feature_size depths num_heads "
+        "window_size norm_name drop_rate attn_drop_rate use_v2",
         "Classifier": "in_shape classes channels strides kernel_size num_res_units act norm "
         "dropout bias",
     }.items()
@@ -72,6 +76,13 @@ OWN_NETWORKS: Mapping[str, frozenset[str]] = {
     for name, arguments in {
         "LiteClassifier": "num_classes depth features",
         "LiteUNet": "out_channels depth features",
+        "AttentionMIL": "in_channels num_classes channels layers hidden",
+        "HybridTransformer": "in_channels num_classes channels layers num_heads",
+        "MultiTaskUNet": "in_channels out_channels num_classes features norm answers",
+        "PatchToImage": "in_channels num_classes channels layers",
+        "VGG16BN": "in_channels num_classes channels hidden dropout_prob",
+        "VisionTransformer": "in_channels num_classes img_size patch_size hidden_size mlp_dim "
+        "num_layers num_heads dropout_rate",
     }.items()
 }
 """The same for ``oncopixel_pacs.infer.networks``."""
@@ -93,6 +104,7 @@ _WORDS_BY_MEANING = {
     "upsampling": "deconv nontrainable pixelshuffle default nearest linear bilinear bicubic",
     "residual block": "basic bottleneck a b",
     "sliding window": "constant gaussian reflect replicate circular",
+    "head": "both segment classify",
 }
 WORDS = frozenset(word for words in _WORDS_BY_MEANING.values() for word in words.split())
 """Words that may stand as an argument, in any case; beside these, ``efficientnet-b0`` to
@@ -103,7 +115,10 @@ _LAYER_OPTIONS = frozenset(
     {"inplace", "affine", "eps", "momentum", "num_groups", "num_parameters", "init"}
     | {"negative_slope", "alpha", "track_running_stats"}
 )
-_COUNTS_LAYERS = frozenset({"num_res_units", "layers", "block_config", "blocks_down", "blocks_up"})
+_COUNTS_LAYERS = frozenset(
+    {"num_res_units", "layers", "block_config", "blocks_down", "blocks_up", "depths", "num_layers"}
+)
+_COUNTS_PIXELS = frozenset({"in_shape", "roi_size", "img_size", "mlp_dim"})
 _MAX_WHOLE, _MAX_LAYERS, _MAX_INPUT_SIDE = 2048, 64, 8192
 _MAX_ITEMS, _MAX_LEVELS = 16, 3
 _MAX_BYTES, _MAX_NODES, _MAX_REFERENCES = 1_000_000, 20_000, 20
@@ -298,7 +313,7 @@ def _require_whole(key: str, value: int) -> None:
     if key in _COUNTS_LAYERS:
         limit = _MAX_LAYERS
     else:
-        limit = _MAX_INPUT_SIDE if key in {"in_shape", "roi_size"} else _MAX_WHOLE
+        limit = _MAX_INPUT_SIDE if key in _COUNTS_PIXELS else _MAX_WHOLE
     if not 0 <= value <= limit:
         raise _Refusal(f"{key} = {value} is out of bounds (0 to {limit})")
 

@@ -88,7 +88,7 @@ def _real(name: str, data: Path | None) -> list[Example]:
 def _phantoms(women: int) -> list[Example]:
     firsts = {Split.TRAIN: 10_000, Split.VAL: 20_000, Split.TEST: 30_000}
     return [
-        example_of(record, {"view": str(record.view)})
+        example_of(record, {"view": str(record.view), "laterality": str(record.laterality)})
         for split, first in firsts.items()
         for record in phantom_records(range(first, first + women), split)
     ]

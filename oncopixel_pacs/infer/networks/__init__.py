@@ -6,12 +6,38 @@ from collections.abc import Mapping
 
 import torch
 
+from oncopixel_pacs.infer.networks.attention_mil import AttentionMIL
+from oncopixel_pacs.infer.networks.hybrid import HybridTransformer
 from oncopixel_pacs.infer.networks.lite_classifier import LiteClassifier
 from oncopixel_pacs.infer.networks.lite_unet import LiteUNet
+from oncopixel_pacs.infer.networks.multitask import MultiTaskUNet
+from oncopixel_pacs.infer.networks.patch_to_image import PatchToImage
+from oncopixel_pacs.infer.networks.vgg import VGG16BN
+from oncopixel_pacs.infer.networks.vision_transformer import VisionTransformer
 
 OWN_NETWORKS: Mapping[str, type[torch.nn.Module]] = {
-    network.__name__: network for network in (LiteClassifier, LiteUNet)
+    network.__name__: network
+    for network in (
+        AttentionMIL,
+        HybridTransformer,
+        LiteClassifier,
+        LiteUNet,
+        MultiTaskUNet,
+        PatchToImage,
+        VGG16BN,
+        VisionTransformer,
+    )
 }
 """By class name, as ``_target_`` names them after ``oncopixel_pacs.infer.networks.``."""
 
-__all__ = ["OWN_NETWORKS", "LiteClassifier", "LiteUNet"]
+__all__ = [
+    "OWN_NETWORKS",
+    "AttentionMIL",
+    "HybridTransformer",
+    "LiteClassifier",
+    "LiteUNet",
+    "MultiTaskUNet",
+    "PatchToImage",
+    "VGG16BN",
+    "VisionTransformer",
+]

@@ -1,0 +1,299 @@
+"""Running a recipe: stage after stage, fold after fold, taken up where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from pytorch_lightning.loggers import CSVLogger, Logger
+
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.infer.networks import VisionTransformer
+from training.data_module import Batches
+from training.datasets.readers import read_examples
+from training.inputs import Preparer
+from training.learner import Learner
+from training.network_names import describe_network
+from training.protocol import Parts, split_by_patient
+from training.recipe import Recipe, Stage
+from training.run_record import write_run
+from training.vit_weights import load_vit
+
+_PREFIX = "network."
+_HARMLESS = (
+    ".*does not have many workers.*",
+    ".*srun.*",
+    ".*smaller than the logging interval.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*Checkpoint directory .* exists.*",
+    ".*Detected call of `lr_scheduler.step.*",
+    ".*dirpath has changed.*",
+    ".*Experiment logs directory .* exists.*",
+)
+LOGGERS = ("tensorboard", "mlflow", "wandb")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a recipe is run on this machine.
+
+    Attributes
+    ----------
+    data
+        Folder with one folder per set.
+    cache
+        Folder for prepared mammograms.
+    start_from
+        Folder of a Hugging Face ViT checkpoint, or a checkpoint of a run of the same network.
+    workers
+        Processes that load batches.
+    loggers
+        Of `LOGGERS`, beside the CSV file that is always written.
+    """
+
+    data: Path | None
+    cache: Path
+    start_from: Path | None = None
+    workers: int = 0
+    loggers: tuple[str, ...] = ()
+    progress: bool = True
+
+
+def fit_recipe(recipe: Recipe, out: Path, options: Options) -> list[Path]:
+    """Train every fold of a recipe, or take up a run that was interrupted.
+
+    Leaves ``recipe.json`` and, per fold, ``fold-K/final.ckpt`` (averaged weights of the epoch
+    with the least loss on validation patients), ``run.json`` and the logs.
+
+    Returns
+    -------
+    list of Path
+        Folder of each fold.
+
+    Raises
+    ------
+    DataSetFault
+        When a set cannot be read.
+    ConfigurationError
+        When `out` holds a run of another recipe, or the recipe cannot be built.
+    """
+    _claim(out, recipe)
+    network = describe_network(recipe)
+    examples = read_examples(recipe.data.sets, options.data, recipe.data.phantoms)
+    preparer = Preparer(recipe.data, options.cache)
+    readable, left_out = preparer.readable(examples)
+    folders = []
+    for fold in range(recipe.data.folds):
+        folder = out / f"fold-{fold}"
+        folders.append(folder)
+        if (folder / "final.ckpt").is_file():
+            continue
+        parts = split_by_patient(readable, recipe.data, fold=fold, seed=recipe.seed)
+        write_run(folder, recipe, readable, parts, left_out)
+        with quiet():
+            pl.seed_everything(recipe.seed + fold, workers=True, verbose=False)
+            module = network.make()
+            _start(module, recipe, options)
+            _run_stages(recipe, parts, module, folder, preparer, options)
+    return folders
+
+
+def fitted_network(recipe: Recipe, folder: Path) -> torch.nn.Module:
+    """Rebuild the trained network of a fold, in evaluation mode.
+
+    Raises
+    ------
+    ConfigurationError
+        When the fold is not trained or holds another network.
+    """
+    network = describe_network(recipe).make()
+    load_checkpoint(network, folder / "final.ckpt")
+    return network.eval().requires_grad_(False)
+
+
+def load_checkpoint(network: torch.nn.Module, path: Path) -> None:
+    """Fill a network from a checkpoint of a run, strictly.
+
+    Raises
+    ------
+    ConfigurationError
+        When the file is missing or does not fit.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"There is no checkpoint {path}; run fit first.")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    weights = {
+        key.removeprefix(_PREFIX): value
+        for key, value in content.get("state_dict", {}).items()
+        if key.startswith(_PREFIX)
+    }
+    try:
+        network.load_state_dict(weights, strict=True)
+    except RuntimeError as exc:
+        raise ConfigurationError(f"{path} holds another network; fit it anew.") from exc
+
+
+def read_run(out: Path) -> Recipe:
+    """Read the recipe that a folder was trained with.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is none.
+    """
+    path = out / "recipe.json"
+    if not path.is_file():
+        raise ConfigurationError(f"There is no {path}; run fit first.")
+    return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _claim(out: Path, recipe: Recipe) -> None:
+    path = out / "recipe.json"
+    content = recipe.model_dump_json(indent=2) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != content:
+        raise ConfigurationError(f"{out} holds a run of another recipe; choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+
+
+def _start(module: torch.nn.Module, recipe: Recipe, options: Options) -> None:
+    folder = options.start_from
+    if folder is None and recipe.network.checkpoint:
+        folder = Path(recipe.network.checkpoint)
+    if folder is None:
+        return
+    if folder.is_file():
+        load_checkpoint(module, folder)
+    elif isinstance(module, VisionTransformer):
+        load_vit(folder, module)
+    else:
+        raise ConfigurationError(
+            f"{folder} is a folder, which only ViT can start from; give a .ckpt file."
+        )
+
+
+def _run_stages(
+    recipe: Recipe,
+    parts: Parts,
+    network: torch.nn.Module,
+    folder: Path,
+    preparer: Preparer,
+    options: Options,
+) -> None:
+    for number, stage in enumerate(recipe.training.stages, start=1):
+        place = folder / f"stage-{number}"
+        done = place / "done.json"
+        if not done.is_file():
+            batches = Batches(recipe, parts, stage, preparer, options.workers)
+            best = _run_stage(recipe, stage, network, batches, place, options)
+            done.write_text(json.dumps({"best": best.name}) + "\n", encoding="utf-8")
+        load_checkpoint(network, place / json.loads(done.read_text(encoding="utf-8"))["best"])
+    weights = {f"{_PREFIX}{key}": value for key, value in network.state_dict().items()}
+    partial = folder / "final.part"
+    torch.save({"state_dict": weights}, partial)
+    partial.replace(folder / "final.ckpt")
+
+
+def _run_stage(
+    recipe: Recipe,
+    stage: Stage,
+    network: torch.nn.Module,
+    batches: Batches,
+    place: Path,
+    options: Options,
+) -> Path:
+    # At the end of every epoch, so that a run taken up again repeats whole epochs only.
+    keeper = ModelCheckpoint(
+        dirpath=place,
+        filename="best",
+        monitor="val_loss",
+        mode="min",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [
+        EMAWeightAveraging(decay=recipe.training.ema_decay),
+        EarlyStopping(
+            "val_loss", patience=recipe.training.patience, mode="min", check_on_train_epoch_end=True
+        ),
+        keeper,
+    ]
+    if options.progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=20))
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=recipe.training.devices,
+        strategy=recipe.training.strategy,
+        precision=_precision(recipe),
+        max_epochs=stage.epochs,
+        logger=_loggers(recipe, place, options.loggers),
+        callbacks=callbacks,
+        enable_model_summary=False,
+        enable_progress_bar=options.progress,
+        gradient_clip_val=5.0,
+        log_every_n_steps=min(10, stage.steps),
+        num_sanity_val_steps=0,
+        default_root_dir=str(place),
+    )
+    last = place / "last.ckpt"
+    resume = str(last) if last.is_file() else None
+    trainer.fit(Learner(network, recipe, stage), batches, ckpt_path=resume, weights_only=False)
+    return Path(keeper.best_model_path or place / "last.ckpt")
+
+
+def _precision(recipe: Recipe) -> Any:
+    if recipe.training.precision == "auto":
+        return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    return recipe.training.precision
+
+
+def _loggers(recipe: Recipe, place: Path, names: Sequence[str]) -> list[Logger]:
+    found: list[Logger] = [CSVLogger(str(place), name="", version="logs")]
+    for name in names:
+        if name not in LOGGERS:
+            raise ConfigurationError(f"There is no logger {name}; choose {' or '.join(LOGGERS)}.")
+        try:
+            found.append(_logger(name, recipe, place))
+        except ModuleNotFoundError as exc:
+            raise ConfigurationError(
+                f"The logger {name} is not installed; run pip install 'oncopixel-pacs[tracking]'."
+            ) from exc
+    return found
+
+
+def _logger(name: str, recipe: Recipe, place: Path) -> Logger:
+    if name == "tensorboard":
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(str(place), name="tensorboard", version="")
+    if name == "mlflow":
+        from pytorch_lightning.loggers import MLFlowLogger
+
+        return MLFlowLogger(recipe.name, save_dir=str(place / "mlflow"))
+    from pytorch_lightning.loggers import WandbLogger
+
+    return WandbLogger(project=recipe.name, save_dir=str(place))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's hints about cluster and loaders to itself."""
+    with warnings.catch_warnings():
+        for message in _HARMLESS:
+            warnings.filterwarnings("ignore", message)
+        yield

@@ -150,7 +150,7 @@ class Recipe(_Part):
                 "size": self.smoke.size,
                 "folds": 1,
                 # Generated women instead of the mammography sets, whose pictures are large.
-                **({"sets": ("phantoms",), "phantoms": 2} if self.data.reading == "breast" else {}),
+                **({"sets": ("phantoms",), "phantoms": 1} if self.data.reading == "breast" else {}),
             }
         )
         network = self.network.model_copy(

@@ -61,7 +61,7 @@ def _pcam(folder: Path, draw: np.random.Generator) -> None:
     for part in ("train", "valid", "test"):
         stem = folder / f"camelyonpatch_level_2_split_{part}"
         labels = np.arange(12, dtype=np.uint8) % 2
-        patches = np.stack([_noise(draw, 90 + 80 * label, 96, 96, 3) for label in labels])
+        patches = np.stack([_noise(draw, 90 + 80 * int(label), 96, 96, 3) for label in labels])
         for end, content in (("x", patches), ("y", labels.reshape(-1, 1, 1, 1))):
             with h5py.File(f"{stem}_{end}.h5", "w") as file:
                 file[end] = content

@@ -42,7 +42,15 @@ _FLOOR_IMAGES, _FLOOR_BAGS, _THRESHOLD_IMAGES = 60, 2000, 200
 
 @dataclass(frozen=True, slots=True)
 class FoldSettings:
-    """What the validation patients of a fold decided."""
+    """What the validation patients of a fold decided.
+
+    Attributes
+    ----------
+    class_threshold
+        Of two classes, on the score before calibration, as the server compares it.
+    pixel_threshold
+        Of a lesion segmenter.
+    """
 
     fold: int
     calibrator: Calibrator
@@ -145,7 +153,8 @@ class _Fold:
         calibrator = calibrate(probability, labels)
         if probability.shape[1] != 2:
             return calibrator, 0.5
-        return calibrator, youden_threshold(calibrator(probability), labels)
+        # On scores as the server has them, before calibration; the ranking is the same.
+        return calibrator, youden_threshold(probability, labels)
 
     def _classes(self, test: Sequence[Answer], settings: FoldSettings) -> ClassScores | None:
         data = self._recipe.data
@@ -154,7 +163,8 @@ class _Fold:
         if not known or not train:
             return None
         found = [one.probability for one in known if one.probability is not None]
-        model = settings.calibrator(np.stack(found))
+        raw = np.stack(found)
+        model = settings.calibrator(raw)
         draw = np.random.default_rng(self._recipe.seed)
         train = [train[i] for i in draw.permutation(len(train))[:_FLOOR_BAGS]]
         learned = np.array([label_number(bag, data) for bag in train])
@@ -166,7 +176,7 @@ class _Fold:
             folds=(self._fold,) * len(known),
             facts=tuple({"source": one.bag[0].source, **one.bag[0].facts} for one in known),
             labels=np.array([label_number(one.bag, data) for one in known]),
-            called=model[:, -1] >= settings.class_threshold,
+            called=raw[:, -1] >= settings.class_threshold,
             model=model,
             trivial=prevalence(learned, count, len(known)),
             floor=floor(self._features([one.bag for one in known])),

@@ -11,6 +11,15 @@ from rich.table import Table
 
 from oncopixel_pacs.errors import OncoPixelError
 from training.datasets import Split
+from training.recipe import recipe_names
+from training.recipe_commands import (
+    compare_recipes,
+    evaluate_run,
+    export_run,
+    fit_named,
+    is_recipe,
+    is_recipe_run,
+)
 from training.task import load_task, task_names
 
 app = typer.Typer(
@@ -28,7 +37,8 @@ TaskName = Annotated[
     str,
     typer.Option(
         "--task",
-        help=f"Task to train: {', '.join(task_names())}, or the path of a TOML file of your own.",
+        help=f"Task to train: {', '.join([*task_names(), *recipe_names()])}, "
+        "or the path of a YAML or TOML file of your own.",
     ),
 ]
 DataFolder = Annotated[
@@ -36,7 +46,7 @@ DataFolder = Annotated[
     typer.Option(
         "--data",
         envvar="ONCOPIXEL_DATA",
-        help="Folder that holds one folder per real set (mias, ddsm_mini, cdd_cesm).",
+        help="Folder that holds one folder per real set, such as breakhis or cbis_ddsm.",
     ),
 ]
 OutFolder = Annotated[
@@ -60,11 +70,37 @@ def fit(
     workers: Workers = 1,
     start_from: Annotated[
         Path | None,
-        typer.Option("--from", help="Checkpoint to start from. Default: fresh weights."),
+        typer.Option(
+            "--from",
+            help="Checkpoint to start from, or folder of a Hugging Face ViT. Default: fresh.",
+        ),
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the task in seconds, on generated images.")
+    ] = False,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, mlflow or wandb, beside CSV; may be given again."),
     ] = None,
 ) -> None:
-    """Train a task and leave ``final.ckpt`` in --out."""
+    """Train a task, or take up a run of --out that was interrupted."""
     from training.fit import fit as run
+
+    if is_recipe(task):
+        fit_named(
+            task,
+            data,
+            out,
+            cache=cache,
+            start_from=start_from,
+            workers=workers,
+            loggers=tuple(logger or ()),
+            smoke=smoke,
+        )
+        console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
+        return
+    if smoke or logger:
+        raise typer.BadParameter(f"{task} has neither --smoke nor --logger.")
 
     fitted = run(load_task(task), data, out, cache=cache, start_from=start_from, workers=workers)
     console.print(f"Trained for {fitted.seconds:.0f} s; weights in {fitted.checkpoint}.")
@@ -87,6 +123,11 @@ def evaluate(
 ) -> None:
     """Choose the operating point, score the model per set with intervals, write the report."""
     from training.evaluate import evaluate as run
+
+    if is_recipe_run(out):
+        console.print(evaluate_run(data, out, cache=cache, workers=workers, draws=draws))
+        console.print(f"Next: oncopixel-train export --task {task} --out {out} --bundle FOLDER")
+        return
 
     report = run(
         load_task(task),
@@ -112,10 +153,26 @@ def export(
     bundle: Annotated[
         Path, typer.Option("--bundle", help="Folder of the MONAI bundle; it is replaced.")
     ],
+    data: DataFolder = None,
+    cache: CacheFolder = None,
+    fold: Annotated[int, typer.Option(min=0, help="Fold whose weights are exported.")] = 0,
+    licence: Annotated[
+        Path | None, typer.Option(help="Text file with the licence of your weights.")
+    ] = None,
+    torchscript: Annotated[
+        bool, typer.Option("--torchscript", help="Write models/model.ts as well.")
+    ] = False,
 ) -> None:
     """Write the MONAI bundle of an evaluated run and print the table that pins it."""
     from training.evaluate import read_report
     from training.export import export as run
+
+    if is_recipe_run(out):
+        for pin in export_run(
+            data, out, bundle, cache=cache, fold=fold, licence=licence, torchscript=torchscript
+        ):
+            typer.echo(pin)
+        return
 
     exported = run(load_task(task), out / "final.ckpt", read_report(out), bundle)
     typer.echo(exported.pin(bundle.name))
@@ -123,13 +180,40 @@ def export(
 
 @app.command()
 def compare(
-    one: Annotated[Path, typer.Argument(help="Folder of one evaluated run.")],
-    other: Annotated[Path, typer.Argument(help="Folder of another, on the same images.")],
+    one: Annotated[Path | None, typer.Argument(help="Folder of one evaluated run.")] = None,
+    other: Annotated[
+        Path | None, typer.Argument(help="Folder of another, on the same images.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Task to train beside its twin, not folders.")
+    ] = None,
+    twin: Annotated[
+        str | None, typer.Option("--with", help="Task to compare with. Default: the task's twin.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the comparison.")] = None,
+    data: DataFolder = None,
+    cache: CacheFolder = None,
+    workers: Workers = 1,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try it in seconds, on generated images.")
+    ] = False,
+    draws: Annotated[int, typer.Option(min=10, help="Bootstrap draws of patients.")] = 1000,
 ) -> None:
-    """Compare two evaluated runs image by image, with paired intervals."""
+    """Compare two evaluated runs image by image, or train a task and its twin on equal budgets."""
     from training.evaluate import compare as run
     from training.evaluate import read_report
 
+    if task is not None:
+        if out is None:
+            raise typer.BadParameter("--task needs --out.")
+        console.print(
+            compare_recipes(
+                task, twin, data, out, cache=cache, workers=workers, smoke=smoke, draws=draws
+            )
+        )
+        return
+    if one is None or other is None:
+        raise typer.BadParameter("Give two folders of evaluated runs, or --task and --out.")
     table = Table("set", "figure", "second minus first", "images")
     for figure in run(read_report(one), read_report(other)):
         table.add_row(figure.subset, figure.name, str(figure.estimate), str(figure.estimate.images))

@@ -20,6 +20,7 @@ from pytorch_lightning.callbacks import (
     TQDMProgressBar,
 )
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.infer.networks import VisionTransformer
@@ -71,6 +72,15 @@ class Options:
     workers: int = 0
     loggers: tuple[str, ...] = ()
     progress: bool = True
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Checkpoints appear whole or not at all: a kill while one is written costs nothing."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        partial = Path(path).with_suffix(".part")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        partial.replace(path)
 
 
 def fit_recipe(recipe: Recipe, out: Path, options: Options) -> list[Path]:
@@ -249,6 +259,7 @@ def _run_stage(
         log_every_n_steps=min(10, stage.steps),
         num_sanity_val_steps=0,
         default_root_dir=str(place),
+        plugins=[_WholeFiles()],
     )
     last = place / "last.ckpt"
     resume = str(last) if last.is_file() else None

@@ -30,6 +30,8 @@ from oncopixel_pacs.settings import ModelSettings
 Network = Callable[[Tensor], Tensor]
 """From images ``(n, 1, height, width)`` to logits ``(n, channels[, height, width])``."""
 
+# Their constructors read values of a tensor, which one without memory does not have.
+_NEED_MEMORY = frozenset({"SwinUNETR"})
 _MAX_WEIGHTS_BYTES = 1_000_000_000
 # What MONAI and torch raise for arguments or files that make no sense; there is no common base.
 _MALFORMED = (
@@ -146,7 +148,7 @@ def _require_tensors(model: ModelSettings, weights: Any) -> None:
 def _build_network(
     model: ModelSettings, config: BundleConfig, weights: Mapping[str, Tensor]
 ) -> torch.nn.Module:
-    with torch.device("meta"):
+    with torch.device("cpu" if config.network.target in _NEED_MEMORY else "meta"):
         outline = _construct(model, config.network, _package(config.network))
     _require_same_layout(model, outline, weights)
     network: torch.nn.Module = _construct(model, config.network, _package(config.network))

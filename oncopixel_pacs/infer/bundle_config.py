@@ -118,8 +118,9 @@ _LAYER_OPTIONS = frozenset(
 _COUNTS_LAYERS = frozenset(
     {"num_res_units", "layers", "block_config", "blocks_down", "blocks_up", "depths", "num_layers"}
 )
+_COUNTS_FEATURES = frozenset({"feature_size"})
 _COUNTS_PIXELS = frozenset({"in_shape", "roi_size", "img_size", "mlp_dim"})
-_MAX_WHOLE, _MAX_LAYERS, _MAX_INPUT_SIDE = 2048, 64, 8192
+_MAX_WHOLE, _MAX_LAYERS, _MAX_FEATURES, _MAX_INPUT_SIDE = 2048, 64, 96, 8192
 _MAX_ITEMS, _MAX_LEVELS = 16, 3
 _MAX_BYTES, _MAX_NODES, _MAX_REFERENCES = 1_000_000, 20_000, 20
 _COMPONENT_KEYS = frozenset({"_target_", "_desc_"})
@@ -312,6 +313,8 @@ def _require_bounded(key: str, value: Any, level: int = 0) -> None:
 def _require_whole(key: str, value: int) -> None:
     if key in _COUNTS_LAYERS:
         limit = _MAX_LAYERS
+    elif key in _COUNTS_FEATURES:
+        limit = _MAX_FEATURES
     else:
         limit = _MAX_INPUT_SIDE if key in _COUNTS_PIXELS else _MAX_WHOLE
     if not 0 <= value <= limit:

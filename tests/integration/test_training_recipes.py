@@ -1,0 +1,261 @@
+"""Every recipe that ships runs on generated images, is scored, exported, and served strictly."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import training
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.infer.bundle import load_network
+from oncopixel_pacs.infer.cards import read_card
+from training.bundle_export import Bundle, prove_golden
+from training.cli import app
+from training.learning import Options, fit_recipe, fitted_network
+from training.network_names import describe_network
+from training.recipe import Recipe, load_recipe, recipe_names
+from training.smoke_sets import write_smoke_sets
+
+SERVED = ("mammo-classifier", "mammo-multitask")
+TWINS = ("brain-mri-resnet50", "bcss-basicunet")
+COMPARED = {name: load_recipe(name).twin for name in TWINS}
+ALONE = sorted(set(recipe_names()) - {*COMPARED, *COMPARED.values()})
+SCORED = ("bcss-unetr", "breakhis-vit", *SERVED)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks are fastest so, and sums come out the same in every process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def train(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fitted(name: str, runs: Path, cache: Path) -> Path:
+    out = runs / name
+    if not (out / "fold-0" / "final.ckpt").exists():
+        train("fit", "--task", name, "--smoke", "--out", str(out), "--cache", str(cache))
+    return out
+
+
+def exported(name: str, runs: Path, cache: Path) -> list[Bundle]:
+    out, folder = fitted(name, runs, cache), runs / f"{name}-bundle"
+    common = ["--task", name, "--out", str(out), "--cache", str(cache)]
+    if not folder.exists():
+        train("evaluate", *common, "--draws", "20")
+        pins = train("export", *common, "--bundle", str(folder))
+        (runs / f"{name}.toml").write_text(pins, encoding="utf-8")
+    bundles = []
+    for block in (runs / f"{name}.toml").read_text("utf-8").split("[[models]]")[1:]:
+        pin = dict(line.split(" = ", 1) for line in block.strip().splitlines())
+        bundles.append(
+            Bundle(
+                json.loads(pin["name"]),
+                json.loads(pin["task"]),
+                Path(json.loads(pin["bundle"])),
+                json.loads(pin["sha256"]),
+                float(pin["threshold"]),
+            )
+        )
+    return bundles
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_every_task_runs_in_seconds(name: str, runs: Path, cache: Path) -> None:
+    out = fitted(name, runs, cache)
+
+    run = json.loads((out / "fold-0" / "run.json").read_text("utf-8"))
+    assert len(run["code_sha256"]) == 64
+    files = {path: digest for path, digest in run["inputs_sha256"].items()}
+    assert all(len(digest) == 64 for digest in files.values())
+    assert all(run["patients"][part] > 0 for part in ("train", "val", "test"))
+    with (out / "fold-0" / "stage-1" / "logs" / "metrics.csv").open() as stream:
+        assert {"train_loss", "val_loss"} <= set(next(csv.reader(stream)))
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_scored_task_has_floors_plots_and_a_golden_answer(
+    name: str, runs: Path, cache: Path
+) -> None:
+    bundles = exported(name, runs, cache)
+
+    table = (runs / name / "table.md").read_text("utf-8")
+    plots = {path.name for path in (runs / name / "plots").glob("*.png")}
+    wanted = {
+        "bcss-unetr": {"dice.png", "segmentation_cases.png"},
+        "mammo-multitask": {"dice.png", "froc.png", "roc.png", "confusion.png"},
+    }.get(name, {"roc.png", "calibration.png", "confusion.png", "cases.png"})
+    assert "classical floor" in table and "| all |" in table
+    assert wanted | {"learning_curves.png"} <= plots
+    for bundle in bundles:
+        assert prove_golden(bundle) < 1e-4
+        weights = torch.load(bundle.folder / "models" / "model.pt", weights_only=True)
+        plain = load_file(bundle.folder / "models" / "model.safetensors")
+        assert weights.keys() == plain.keys()
+        assert all(torch.equal(weights[key], plain[key]) for key in weights)
+        metadata = json.loads((bundle.folder / "configs" / "metadata.json").read_text("utf-8"))
+        assert metadata["operating_points"]["default"] == pytest.approx(bundle.threshold)
+        assert len(metadata["preprocessing"]["sha256"]) == 64 and metadata["measured"]
+        assert metadata["data_licence"] in (bundle.folder / "docs" / "license.txt").read_text()
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_the_server_reads_mammography_bundles_and_answers_as_in_training(
+    name: str, runs: Path, cache: Path
+) -> None:
+    for bundle in exported(name, runs, cache):
+        model = bundle.settings()
+        golden = load_file(bundle.folder / "golden" / "golden.safetensors")
+        with torch.inference_mode():
+            served = load_network(model, torch.device("cpu"))(golden["image"])
+
+        assert read_card(model).task == bundle.task
+        assert float((served - golden["logits"]).abs().max()) < 1e-4
+
+
+def test_changed_weights_fail_the_golden_answer(runs: Path, cache: Path, tmp_path: Path) -> None:
+    (bundle,) = exported("mammo-classifier", runs, cache)
+    folder = Path(shutil.copytree(bundle.folder, tmp_path / "bundle"))
+    path = folder / "models" / "model.pt"
+    weights = torch.load(path, weights_only=True)
+    torch.save({key: value * 1.01 for key, value in weights.items()}, path)
+    from training.run_record import digest_file
+
+    changed = Bundle(bundle.name, bundle.task, folder, digest_file(path), bundle.threshold)
+
+    with pytest.raises(ConfigurationError, match="golden input with a difference"):
+        prove_golden(changed)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_twins_are_compared_on_equal_budgets_in_one_table(
+    name: str, tmp_path: Path, cache: Path
+) -> None:
+    output = train(
+        "compare", "--task", name, "--smoke", "--out", str(tmp_path), "--draws", "20",
+        "--cache", str(cache),
+    )  # fmt: skip
+
+    recipe = load_recipe(name)
+    assert recipe.twin is not None
+    first, second = (
+        Recipe.model_validate_json((tmp_path / one / "recipe.json").read_text("utf-8"))
+        for one in (name, recipe.twin)
+    )
+    assert (first.data, first.seed) == (second.data, second.seed)
+    assert [(s.epochs, s.steps, s.batch) for s in first.training.stages] == [
+        (s.epochs, s.steps, s.batch) for s in second.training.stages
+    ]
+    table = (tmp_path / "comparison.md").read_text("utf-8")
+    assert f"{recipe.twin} minus {name}" in table and "parameters" in table
+    assert "minus" in output
+    curve = "dice.png" if name.startswith("bcss") else "roc.png"
+    assert {curve, "learning_curves.png"} <= {p.name for p in (tmp_path / "plots").iterdir()}
+
+
+RUN_UNTIL_KILLED = """
+import os, sys, threading, time, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from training.learning import Options, fit_recipe
+from training.recipe import Recipe
+out, data, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+def die():
+    while not (out / "fold-0" / "stage-1" / "last.ckpt").exists():
+        time.sleep(0.001)
+    os.kill(os.getpid(), 9)
+threading.Thread(target=die, daemon=True).start()
+fit_recipe(Recipe.model_validate_json(recipe.read_text()), out, Options(data, out, progress=False))
+"""
+
+
+def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Path) -> None:
+    short = load_recipe("breakhis-vit").smoked()
+    (stage,) = short.training.stages
+    # Dropout is among what has to come back as it was.
+    network = short.network.model_copy(
+        update={"arguments": {**short.network.arguments, "dropout_rate": 0.2}}
+    )
+    stages = (stage.model_copy(update={"epochs": 4, "steps": 3}),)
+    training_part = short.training.model_copy(update={"stages": stages})
+    recipe = short.model_copy(update={"training": training_part, "network": network})
+    data = write_smoke_sets(recipe.data.sets, tmp_path / "data")
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.model_dump_json(), encoding="utf-8")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    child = subprocess.run(
+        [sys.executable, "-c", RUN_UNTIL_KILLED, str(killed), str(data), str(path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(training.__file__).parents[1],
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert not (killed / "fold-0" / "final.ckpt").exists()
+
+    for out in (killed, whole):
+        fit_recipe(recipe, out, Options(data, out, progress=False))
+
+    resumed, straight = (
+        fitted_network(recipe, out / "fold-0").state_dict() for out in (killed, whole)
+    )
+    assert all(torch.equal(resumed[key], straight[key]) for key in straight)
+
+
+def test_a_run_of_another_recipe_is_not_taken_up(runs: Path, cache: Path) -> None:
+    out = fitted("pcam-vgg", runs, cache)
+
+    result = CliRunner().invoke(
+        app, ["fit", "--task", "breakhis-vit", "--smoke", "--out", str(out)]
+    )
+
+    assert result.exit_code == 1 and "choose another --out" in str(result.exception)
+
+
+def test_a_tracker_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
+    recipe = load_recipe("pcam-vgg").smoked()
+    data = write_smoke_sets(recipe.data.sets, tmp_path / "data")
+    options = Options(data, tmp_path, loggers=("nothing",), progress=False)
+
+    with pytest.raises(ConfigurationError, match="There is no logger nothing; choose tensorboard"):
+        fit_recipe(recipe, tmp_path / "run", options)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path, runs: Path, cache: Path) -> None:
+    once = fitted("pcam-vgg", runs, cache)
+    again = fitted("pcam-vgg", tmp_path, cache)
+    recipe = load_recipe("pcam-vgg").smoked()
+
+    first, second = (fitted_network(recipe, out / "fold-0").state_dict() for out in (once, again))
+
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    fresh = describe_network(recipe).make().state_dict()
+    assert any(not torch.equal(first[key], fresh[key]) for key in first)

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from training.batches import malignant_share
 from training.datasets.example import IGNORED, Example
 from training.inputs import Prepared, Preparer
-from training.picture_transforms import picture_augmentation
+from training.picture_transforms import breast_augmentation, picture_augmentation
 from training.protocol import Parts, label_of
 from training.recipe import DataPart, Recipe, Stage
-from training.transforms import crop_augmentation, image_augmentation
+from training.transforms import crop_augmentation
 
 Item = dict[str, Tensor]
 Bag = tuple[Example, ...]
@@ -98,18 +98,14 @@ class Items(Dataset[Item]):
             return self._plain(prepared, label)
         if stage.kind == "patches":
             return self._patch(prepared, stage, seed, label)
-        arrays: dict[str, Any] = {"image": prepared.image}
-        if self._segments:
-            arrays["label"] = self._mask(prepared)[None].astype(np.float32)
+        mask = self._mask(prepared) if self._segments else np.zeros_like(prepared.breast)
         if self._recipe.data.reading == "breast":
-            size = stage.size or self._recipe.data.size
-            augment = image_augmentation(size, with_label=self._segments)
+            augment = breast_augmentation(stage.size or self._recipe.data.size)
         else:
-            flips = self._recipe.training.flips
-            augment = picture_augmentation(flips, with_label=self._segments)
+            augment = picture_augmentation(self._recipe.training.flips)
         augment.set_random_state(seed)
-        found = {key: torch.as_tensor(value) for key, value in augment(arrays).items()}
-        return self._item(found["image"], found.get("label"), float(label))
+        found = augment({"image": prepared.image, "label": mask[None].astype(np.float32)})
+        return self._item(found["image"], found["label"] if self._segments else None, float(label))
 
     def _patch(self, prepared: Prepared, stage: Stage, seed: int, label: int) -> Item:
         mask = self._mask(prepared)
@@ -140,13 +136,13 @@ class Items(Dataset[Item]):
         return prepared.mask
 
     @staticmethod
-    def _item(image: Tensor, mask: Tensor | None, label: float) -> Item:
+    def _item(image: Any, mask: Any, label: float) -> Item:
         item = {
             "image": torch.as_tensor(image, dtype=torch.float32).as_subclass(Tensor),
             "label": torch.tensor(label, dtype=torch.float32),
         }
         if mask is not None:
-            item["mask"] = mask.as_subclass(Tensor)[0].round().to(torch.int64)
+            item["mask"] = torch.as_tensor(mask).as_subclass(Tensor)[0].round().to(torch.int64)
         return item
 
 

@@ -18,7 +18,7 @@ Batch = Mapping[str, Tensor]
 
 
 class Learner(pl.LightningModule):
-    """AdamW under one cycle; dropout and the like follow from seed and epoch.
+    """AdamW under one cycle; dropout and the like follow from seed and step.
 
     Parameters
     ----------
@@ -41,12 +41,10 @@ class Learner(pl.LightningModule):
             image = image.contiguous(memory_format=self._layout)
         return self.network(image)
 
-    def on_train_epoch_start(self) -> None:
-        """Seed what is random inside the network, so that a resumed epoch is the same epoch."""
-        torch.manual_seed(self._recipe.seed * 1000 + self.current_epoch)
-
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one training batch."""
+        # What is random inside the network follows from the step, so a resumed run repeats it.
+        torch.manual_seed(self._recipe.seed * 1_000_003 + self.global_step)
         loss = self.loss(batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss

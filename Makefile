@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO_FLAGS ?=
 
-.PHONY: demo test check lint types layers docs licences release clean help
+.PHONY: demo test check lint types layers docs licences image-locks release clean help
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,9 @@ docs: $(VENV)/ready-docs ## Build the documentation into site/
 
 licences: $(VENV)/ready-release ## Write THIRD_PARTY_LICENSES.md anew
 	@$(BIN)/python -m release.third_party
+
+image-locks: $(VENV)/ready-release ## Write the digests that the images are built from anew
+	@PATH=$(BIN):$$PATH $(BIN)/python -m release.image_locks
 
 release: $(VENV)/ready-release ## Make a release in dist/, proven in a clean environment; PUBLISH=yes uploads it
 	@$(BIN)/python -m release --torch "$(TORCH)" $(if $(PUBLISH),--publish)

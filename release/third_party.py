@@ -37,7 +37,14 @@ of the shipped models carry terms of their own: see [NOTICE](NOTICE).
 def locked_names(lock: Path = LOCK) -> list[str]:
     """Names of the packages in a lock file, with torch, which is installed before it."""
     lines = lock.read_text(encoding="utf-8").splitlines()
-    return sorted([line.partition("==")[0] for line in lines if "==" in line] + ["torch"])
+    return sorted(
+        [_canonical(line.partition("==")[0]) for line in lines if "==" in line] + ["torch"]
+    )
+
+
+def _canonical(name: str) -> str:
+    """Write a package's name as PEP 503 does."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _licences(*options: str) -> list[dict[str, Any]]:
@@ -52,7 +59,7 @@ def _licences(*options: str) -> list[dict[str, Any]]:
 def table() -> dict[str, tuple[str, str]]:
     """Version and licence of every locked package, by its canonical name (PEP 503)."""
     return {
-        re.sub(r"[-_.]+", "-", item["Name"]).lower(): (
+        _canonical(item["Name"]): (
             # torch: 2.13.0+cpu and 2.13.0+cu130 are one version.
             str(item["Version"]).partition("+")[0],
             str(item["License"]),

@@ -74,7 +74,7 @@ _TYPES = {".wasm": "application/wasm", ".js": "text/javascript", ".mjs": "text/j
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
 _SECONDS = 90.0
 #: Its introduction and its notice, once read, no longer cover the images.
-_UNCOVERED = """
+UNCOVERED = """
   localStorage.setItem('shownTours', '["basicViewerTour"]');
   sessionStorage.setItem('investigationalUseDialog', 'hidden');
 """
@@ -222,7 +222,7 @@ def ohif_viewer(dicomweb: str, headers: Mapping[str, str] | None = None) -> Iter
         viewer = Viewer(page, address)
         page.on("pageerror", lambda error: viewer.complaints.append(str(error)))
         page.on("response", lambda answer: _note(viewer, answer.status, answer.url))
-        page.add_init_script(_UNCOVERED)
+        page.add_init_script(UNCOVERED)
         try:
             yield viewer
         finally:

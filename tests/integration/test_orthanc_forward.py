@@ -180,8 +180,8 @@ def test_what_is_refused_is_tried_again(orthanc: NextDoor, tmp_path: Path) -> No
 
 def test_a_study_in_the_explorer_leads_to_its_results(orthanc: NextDoor) -> None:
     script = orthanc.client.get("/plugins/explorer.js").text
-    assert "https://localhost/studies/{study}" in script
-    assert "https://localhost/ohif/viewer?StudyInstanceUIDs={study}" in script
+    assert "https://localhost:8443/studies/{study}" in script
+    assert "https://localhost:8444/viewer?StudyInstanceUIDs={study}" in script
 
 
 def test_the_shipped_configuration_keeps_no_password() -> None:

@@ -1,0 +1,258 @@
+"""The files in ``deploy/``: each is checked by the tool of those who will read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import SecretStr
+
+from oncopixel_pacs.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE = DEPLOY / "compose" / "compose.yaml"
+KUBERNETES = DEPLOY / "kubernetes"
+DOCKERFILES = sorted((DEPLOY / "images").glob("*Dockerfile"))
+SCRIPTS = [DEPLOY / "nginx" / "start", DEPLOY / "compose" / "prepare"]
+TOKEN = "t" * 48
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+SEARCHED = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
+
+
+def output(*command: str | Path, **environment: str) -> str:
+    """Run a tool, which must be content; returns what it says."""
+    answer = subprocess.run(
+        [str(part) for part in command],
+        env=os.environ | {"PATH": SEARCHED} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout
+    return answer.stdout
+
+
+def need(program: str) -> None:
+    if shutil.which(program, path=SEARCHED) is None:
+        pytest.skip(f"{program} is not installed")
+
+
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    return found
+
+
+# --- images -------------------------------------------------------------------------------------
+
+
+def test_the_dockerfiles_please_hadolint() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    output(linter, "--config", ROOT / ".hadolint.yaml", *DOCKERFILES)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_is_pinned_and_runs_as_nobody_special(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    bases = re.findall(r"^ARG BASE=(\S+)", text, re.MULTILINE)
+    assert len(bases) == 1
+    assert DIGEST.search(bases[0])
+    stages = set(re.findall(r"^FROM \S+ AS (\w+)", text, re.MULTILINE))
+    for source in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+        assert source == "${BASE}" or source in stages
+    last = text.rpartition("\nFROM ")[2]
+    user = re.findall(r"^USER (\d+):(\d+)$", last, re.MULTILINE)[-1]
+    assert "0" not in user
+    assert "HEALTHCHECK" in last
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (DEPLOY / "images" / f"{name}.lock").read_text(encoding="utf-8")
+    found = re.findall(r"^([\w.-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.M)
+    assert len(found) == text.count("=="), f"{name}.lock has a line without a digest"
+    return {package: version for package, version, _ in found}
+
+
+def locked() -> dict[str, str]:
+    text = "".join(
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("requirements.lock", "requirements-build.lock")
+    )
+    return dict(re.findall(r"^([\w.-]+)==(\S+)$", text.lower(), re.MULTILINE))
+
+
+def test_images_install_what_is_locked_by_digest() -> None:
+    serving, training = pins("serving"), pins("training")
+    assert serving.items() <= locked().items(), "run `make image-locks`"
+    assert training.items() <= locked().items(), "run `make image-locks`"
+    assert not serving.keys() & training.keys()
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").lower()
+    run_time = set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE))
+    assert run_time <= serving.keys() | training.keys(), "run `make image-locks`"
+    cpu, cuda = pins("torch-cpu"), pins("torch-cuda")
+    assert cpu["torch"] == cuda["torch"] + "+cpu"
+    assert any(name.startswith("nvidia-") for name in cuda)
+    assert not any(name.startswith("nvidia-") for name in [*serving, *training])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_parse_and_may_be_run(script: Path) -> None:
+    output("sh", "-n", script)
+    assert os.access(script, os.X_OK)
+
+
+# --- compose ------------------------------------------------------------------------------------
+
+
+def test_compose_is_valid_by_its_own_schema() -> None:
+    output(
+        *(sys.executable, "-m", "check_jsonschema", "--builtin-schema"),
+        *("vendor.compose-spec", COMPOSE),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_a_service_is_pinned_and_can_do_little(name: str) -> None:
+    service = services()[name]
+    assert "build" in service or DIGEST.search(service["image"])
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    for volume in service.get("volumes", []):
+        source = volume.partition(":")[0]
+        assert not source.startswith(".") or name == "backup" or (COMPOSE.parent / source).exists()
+
+
+def test_every_password_of_compose_is_prepared_and_none_is_shipped(tmp_path: Path) -> None:
+    need("openssl")
+    output(SCRIPTS[1], tmp_path)
+    lines = (tmp_path / ".env").read_text(encoding="utf-8").splitlines()
+    made = dict(line.split("=", 1) for line in lines)
+    wanted = set(re.findall(r"\$\{(\w+):\?", COMPOSE.read_text(encoding="utf-8")))
+    assert wanted == made.keys()
+    assert all(len(value) == 48 for value in made.values())
+    output(SCRIPTS[1], tmp_path)
+    assert (tmp_path / ".env").read_text(encoding="utf-8").splitlines() == lines
+    stated = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["secrets"]
+    files = {Path(secret["file"]).name for secret in stated.values()}
+    assert files == {path.name for path in (tmp_path / "secrets").iterdir()}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [DEPLOY / "compose" / "oncopixel.toml", KUBERNETES / "base" / "oncopixel.toml"],
+    ids=["compose", "kubernetes"],
+)
+def test_the_shipped_settings_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONCOPIXEL_API__TOKENS", f'["{TOKEN}"]')
+    settings = load_settings(path)
+    assert settings.api.tokens == (SecretStr(TOKEN),)
+    assert settings.peers
+    assert settings.destinations
+
+
+# --- nginx --------------------------------------------------------------------------------------
+
+
+def test_the_front_pleases_nginx(tmp_path: Path) -> None:
+    for program in ("nginx", "envsubst", "openssl"):
+        need(program)
+    output(SCRIPTS[1], tmp_path)
+    said = output(
+        SCRIPTS[0],
+        "-t",
+        FRONT_TMP=str(tmp_path),
+        FRONT_API="https://127.0.0.1:1",
+        FRONT_ORTHANC="127.0.0.1:2",
+        FRONT_CERTIFICATE=str(tmp_path / "secrets" / "certificate.pem"),
+        FRONT_KEY=str(tmp_path / "secrets" / "key.pem"),
+    )
+    assert "test is successful" in said
+    assert "warn" not in said
+
+
+# --- systemd ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[Path]:
+    """Copy the units, with a program that exists."""
+    need("systemd-analyze")
+    made = []
+    for path in (DEPLOY / "systemd").glob("oncopixel*"):
+        text = path.read_text(encoding="utf-8")
+        assert path.suffix == ".timer" or "/opt/oncopixel/bin/oncopixel " in text
+        made.append(tmp_path / path.name)
+        made[-1].write_text(text.replace("/opt/oncopixel/bin/oncopixel ", "/bin/true "))
+    return sorted(made)
+
+
+def test_the_units_please_systemd(units: list[Path]) -> None:
+    assert [unit.name for unit in units] == [
+        "oncopixel-backup.service",
+        "oncopixel-backup.timer",
+        "oncopixel.service",
+    ]
+    assert output("systemd-analyze", "verify", "--man=no", *units).strip() == ""
+
+
+def test_a_misspelt_unit_does_not_please_systemd(units: list[Path]) -> None:
+    unit = units[-1]
+    unit.write_text(unit.read_text().replace("ProtectSystem=strict", "ProtectSystem=srtict"))
+    assert "Failed to parse protect system value" in output(
+        "systemd-analyze", "verify", "--man=no", unit
+    )
+
+
+def test_the_services_are_hardened(units: list[Path]) -> None:
+    for unit in units:
+        if unit.suffix == ".service":
+            # 0 is best, 10 is worst; a service without any protection has 9.6.
+            output("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+
+
+# --- Kubernetes ---------------------------------------------------------------------------------
+
+
+def validated(*paths: Path) -> str:
+    return output(sys.executable, "-m", "kubernetes_validate", "--strict", *paths)
+
+
+def test_the_manifests_are_valid() -> None:
+    found = sorted(KUBERNETES.rglob("*.yaml"))
+    manifests = [path for path in found if path.name != "kustomization.yaml"]
+    said = validated(*manifests)
+    assert all(f"{path} passed" in said for path in manifests)
+
+
+@pytest.mark.parametrize("variant", ["base", "gpu"])
+def test_what_kustomize_makes_is_valid_and_restricted(variant: str, tmp_path: Path) -> None:
+    need("kubectl")
+    built = tmp_path / "built.yaml"
+    built.write_text(output("kubectl", "kustomize", KUBERNETES / variant), encoding="utf-8")
+    validated(built)
+    made = list(yaml.safe_load_all(built.read_text(encoding="utf-8")))
+    pods = {}
+    for item in made:
+        spec = item.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if item["kind"] in ("Deployment", "StatefulSet", "CronJob"):
+            pods[item["metadata"]["name"]] = spec["template"]["spec"]
+    assert pods.keys() == {"receive", "work", "api", "backup"}
+    for pod in pods.values():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    on_gpu = "nvidia.com/gpu" in pods["work"]["containers"][0]["resources"]["limits"]
+    assert on_gpu == (variant == "gpu")

@@ -13,20 +13,20 @@ from enum import StrEnum
 import structlog
 
 from oncopixel_pacs import __version__
+from oncopixel_pacs.actions import overlay_png, retry_job
 from oncopixel_pacs.api.access import require_sign_in
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb.addresses import service_url
 from oncopixel_pacs.api.http_server import HttpServer, https_context
+from oncopixel_pacs.api.ohif import ohif_router
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
-from oncopixel_pacs.domain import Algorithm, ImageResult, Job, JobState
-from oncopixel_pacs.errors import ConfigurationError, NotFound, UnreadableImage
+from oncopixel_pacs.deliver import echo
+from oncopixel_pacs.domain import Algorithm
+from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.imaging.decode_pool import DecodePool
-from oncopixel_pacs.imaging.mammogram import Decoder, read_mammogram
-from oncopixel_pacs.imaging.overlay import render_overlay
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_process import DeviceProcess
-from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.listeners import Ports
@@ -35,13 +35,15 @@ from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.receive.upload.desk import UploadDesk
-from oncopixel_pacs.settings import ResultSettings, Settings
+from oncopixel_pacs.settings import DestinationSettings, ResultSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -56,6 +58,7 @@ from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.uploads import Uploads
+from oncopixel_pacs.viewer import configuration, installed_viewer
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
@@ -131,45 +134,6 @@ def _files_of(settings: Settings) -> FileStore:
     if settings.bucket.name:
         return BucketFileStore(settings.data_dir, settings.bucket)
     return FileStore(settings.data_dir)
-
-
-def retry_job(ledger: Ledger, queue: WorkQueue, job_id: str) -> Job:
-    """Queue a job again that ended without success.
-
-    Raises
-    ------
-    NotFound
-        When there is no such job.
-    ConfigurationError
-        When the job is still running or succeeded.
-    """
-    return ledger.restart(
-        job_id,
-        lambda session, job, run: queue.enqueue_study(session, job.id, run),
-        (JobState.FAILED, JobState.NOT_ANALYSED, JobState.CANCELLED),
-    )
-
-
-def overlay_png(store: Store, decoder: Decoder, job: Job, image: ImageResult) -> bytes:
-    """Draw one image of a job with its findings outlined.
-
-    Raises
-    ------
-    NotFound
-        When the image is no longer held, or its file cannot be drawn.
-    """
-    uid = image.facts.sop_instance_uid
-    study = store.catalogue.study(job.study_instance_uid)
-    instance = next((i for i in study.instances if i.facts.sop_instance_uid == uid), None)
-    if instance is None:
-        raise NotFound(f"Image {uid} is no longer held.")
-    labels = read_label_map(store.files.labels_dir(job.id), uid)
-    score = "" if image.probability is None else f"  {image.probability:.0%}"
-    try:
-        mammogram = read_mammogram(store.files.absolute(instance.path), decoder)
-    except (UnreadableImage, OSError) as exc:
-        raise NotFound(f"Image {uid} cannot be drawn; its file is damaged or gone.") from exc
-    return render_overlay(mammogram, labels, f"{image.facts.name}{score}")
 
 
 @dataclass
@@ -349,15 +313,48 @@ class Server:
         self._closing.callback(puller.stop)
         return ports
 
+    def _echo(self, destination: DestinationSettings) -> str:
+        settings = self.settings
+        return echo(
+            destination,
+            calling_ae_title=settings.ae_title,
+            timeout_seconds=settings.delivery.timeout_seconds,
+            tls=settings.tls,
+        )
+
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
+        settings = self.settings
+        # Any process with the data directory can take images in.
+        intake = Intake(store.files, store.catalogue, utc_now)
+        parts = self._api_parts(store, queue, algorithms, intake)
+        stow = StowService(
+            intake=intake,
+            space=parts.free_space,
+            sop_classes=frozenset({*STORAGE_SOP_CLASSES, *settings.receive.further_sop_classes}),
+            service_url=service_url,
+        )
+        routers = [] if parts.viewer is None else [ohif_router(parts.viewer, configuration())]
+        routers += [stow_router(stow, documented(*STOW_PROBLEMS))]
+        require_sign_in(settings, parts.accounts, parts.tokens)
+        app, tls = create_app(parts, routers), https_context(settings.api)
+        http = HttpServer(app, settings.http_host, settings.http_port, tls)
+        port = http.start()
+        self._closing.callback(http.stop)
+        return port
+
+    def _api_parts(
+        self,
+        store: Store,
+        queue: WorkQueue,
+        algorithms: tuple[Algorithm, ...],
+        intake: Intake,
+    ) -> ApiParts:
         settings = self.settings
         device = self._device
         decoder = self._closing.enter_context(DecodePool())
         uploads = Uploads(store.database)
-        # Any process with the data directory can take images in.
-        intake = Intake(store.files, store.catalogue, utc_now)
         desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
-        parts = ApiParts(
+        return ApiParts(
             accounts=Accounts(store.database),
             tokens=ApiTokens(store.database),
             catalogue=store.catalogue,
@@ -377,22 +374,17 @@ class Server:
             proofs=Proofs(store.database),
             models_ready=lambda: None if device is None else device.ready,
             retry=lambda job_id: retry_job(store.ledger, queue, job_id),
+            read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
+            send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),
+            activity=Activity(store.database),
+            changes=Changes(store.database),
+            echo=self._echo,
+            viewer=installed_viewer(settings.data_dir),
             take_upload=desk.take,
-            render_overlay=lambda job, image: overlay_png(store, decoder, job, image),
+            render_overlay=lambda job, image: overlay_png(
+                store.catalogue, store.files, decoder, job, image
+            ),
             started_at=utc_now(),
             version=__version__,
             now=utc_now,
         )
-        stow = StowService(
-            intake=intake,
-            space=parts.free_space,
-            sop_classes=frozenset({*STORAGE_SOP_CLASSES, *settings.receive.further_sop_classes}),
-            service_url=service_url,
-        )
-        routers = [stow_router(stow, documented(*STOW_PROBLEMS))]
-        require_sign_in(settings, parts.accounts, parts.tokens)
-        app, tls = create_app(parts, routers), https_context(settings.api)
-        http = HttpServer(app, settings.http_host, settings.http_port, tls)
-        port = http.start()
-        self._closing.callback(http.stop)
-        return port

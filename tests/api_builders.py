@@ -48,8 +48,10 @@ from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.callers import Callers
+from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -119,6 +121,12 @@ def make_parts(
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),
+        read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
+        send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),
+        activity=Activity(store.database),
+        changes=Changes(store.database),
+        echo=lambda destination: f"{destination.name} answered 0x0000",
+        viewer=None,
         take_upload=desk.take,
         render_overlay=draw,
         started_at=NOON,

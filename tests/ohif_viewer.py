@@ -1,6 +1,7 @@
 """A real OHIF in headless Chromium, in front of any DICOMweb server; tests assert its pixels.
 
-The viewer is the published build of OHIF, unmodified but for ``deploy/ohif/app-config.js``. It is
+The viewer is the published build of OHIF, unmodified but for
+``oncopixel_pacs/viewer/app-config.js``. It is
 fetched once with ``npm pack``, checked against its SHA-512, and kept in the user's cache folder
 (``XDG_CACHE_HOME``). It is served from one origin together with a reverse proxy to the DICOMweb
 server, so the server needs no CORS. Use it so::
@@ -25,34 +26,27 @@ environment it fails instead.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import mimetypes
 import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 import httpx
-import pytest
+from browser import npm_pack, unavailable
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from playwright.sync_api import Page, sync_playwright
 from server_process import wait_until
 
 from oncopixel_pacs.api.http_server import HttpServer
+from oncopixel_pacs.viewer import INTEGRITY, PACKAGE
 
-PACKAGE = "@ohif/app@3.13.2"
-INTEGRITY = (
-    "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
-)
-CONFIGURATION = Path(__file__).parents[1] / "deploy" / "ohif" / "app-config.js"
+CONFIGURATION = Path(__file__).parents[1] / "oncopixel_pacs" / "viewer" / "app-config.js"
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -148,7 +142,11 @@ class Viewer:
         query = f"StudyInstanceUIDs={study_instance_uid}&hangingprotocolId=oncopixel.mammo"
         query += "" if overlay else "&overlay=off"
         self.page.goto(f"{self.address}/viewer?{query}", wait_until="domcontentloaded")
-        self.page.wait_for_function(_RENDERED, arg=images)
+        self.wait_for_images(images)
+
+    def wait_for_images(self, number: int) -> None:
+        """Wait until so many images are drawn."""
+        self.page.wait_for_function(_RENDERED, arg=number)
 
     def wait_for_overlays(self, number: int) -> None:
         """Wait until so many segmentations are attached and drawn."""
@@ -211,7 +209,7 @@ class Viewer:
 def ohif_viewer(dicomweb: str, headers: Mapping[str, str] | None = None) -> Iterator[Viewer]:
     """Start OHIF in front of the DICOMweb service at this URL, in a browser of its own."""
     if CHROMIUM is None:
-        _unavailable("chromium is not installed (apt-get install chromium)")
+        unavailable("OHIF", "chromium is not installed (apt-get install chromium)")
     with (
         _serving(fetch_ohif(), dicomweb, headers or {}) as address,
         sync_playwright() as playwright,
@@ -229,46 +227,34 @@ def ohif_viewer(dicomweb: str, headers: Mapping[str, str] | None = None) -> Iter
             browser.close()
 
 
-def fetch_ohif() -> Path:
-    """Folder with the published build; fetched from npm when it is not in the cache."""
+def ohif_archive() -> Path:
+    """Package as npm published it; fetched when it is not in the cache."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "oncopixel-tests" / PACKAGE.rpartition("/")[2]
+    kept = caches / "oncopixel-tests" / "ohif-app-3.13.2.tgz"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
+            npm_pack(PACKAGE, INTEGRITY, Path(temporary)).rename(kept)
+    return kept
+
+
+def fetch_ohif() -> Path:
+    """Folder with the published build; unpacked when it is not in the cache."""
+    folder = ohif_archive().parent / PACKAGE.rpartition("/")[2]
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             unpacked = Path(temporary) / "unpacked"
-            _unpack(_npm_pack(Path(temporary)), unpacked)
-            # Whole or not at all, also when two processes fetch it.
+            _unpack(ohif_archive(), unpacked)
+            # Whole or not at all, also when two processes unpack it.
             if not folder.is_dir():
                 unpacked.rename(folder)
     return folder / "package" / "dist"
-
-
-def _npm_pack(folder: Path) -> Path:
-    npm = shutil.which("npm")
-    if npm is None:
-        _unavailable("npm is not installed (apt-get install npm)")
-    packed = subprocess.run(
-        [npm, "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=600
-    )
-    archives = list(folder.glob("*.tgz"))
-    if packed.returncode != 0 or len(archives) != 1:
-        _unavailable(f"npm could not fetch {PACKAGE}: {packed.stderr.strip()[-300:]}")
-    digest = hashlib.sha512(archives[0].read_bytes()).digest()
-    assert base64.b64encode(digest).decode() == INTEGRITY, f"{PACKAGE} is not what it was"
-    return archives[0]
 
 
 def _unpack(archive: Path, target: Path) -> None:
     with tarfile.open(archive) as packed:
         wanted = [m for m in packed.getmembers() if not m.name.startswith(_LEFT_OUT)]
         packed.extractall(target, wanted, filter="data")
-
-
-def _unavailable(why: str) -> NoReturn:
-    if "CI" in os.environ:
-        pytest.fail(f"OHIF cannot be run: {why}")
-    pytest.skip(f"OHIF cannot be run: {why}")
 
 
 def _note(viewer: Viewer, status: int, url: str) -> None:

@@ -12,11 +12,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import (
+    destination_pages,
     destinations,
+    events,
     health,
     jobs,
     models,
     oidc,
+    overview,
+    overview_pages,
     pages,
     peer_pages,
     peers,
@@ -26,8 +30,10 @@ from oncopixel_pacs.api import (
     quarantine,
     sign_in,
     studies,
+    study_pages,
     upload_pages,
     uploads,
+    views,
 )
 from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
 from oncopixel_pacs.api.browser_guards import (
@@ -49,9 +55,30 @@ results went. Times are UTC. Lists are paged by cursor. Errors are problem docum
 Where a token is needed, send `Authorization: Bearer TOKEN`."""
 
 
-_SITE = (studies, uploads, pulls, jobs, models, destinations, peers, quarantine, health)
+_SITE = (
+    studies,
+    views,
+    events,
+    overview,
+    uploads,
+    pulls,
+    jobs,
+    models,
+    destinations,
+    peers,
+    quarantine,
+    health,
+)
 _ACCESS = (sign_in, oidc)
-_PEOPLE = (pages, upload_pages, peer_pages, pull_pages)
+_PEOPLE = (
+    overview_pages,
+    pages,
+    study_pages,
+    upload_pages,
+    destination_pages,
+    peer_pages,
+    pull_pages,
+)
 _DICOMWEB = (search, retrieve, frames, rendered)
 
 
@@ -75,6 +102,7 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     )
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
+    app.state.feed = events.ChangeFeed(parts.changes)
     app.state.overlays = OverlayShelf(parts)
     app.state.upload_places = CapacityLimiter(parts.settings.upload.at_once)
     for module in (*_SITE, *_ACCESS, *_PEOPLE, *_DICOMWEB):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
@@ -16,6 +16,7 @@ from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.domain import DeliveryState, ObjectKind
+from oncopixel_pacs.errors import DeliveryFailed, NotFound
 from oncopixel_pacs.settings import CStoreDestination, DestinationSettings, FolderDestination
 
 router = APIRouter(prefix="/api/v1/destinations", tags=["destinations"])
@@ -87,6 +88,19 @@ class DestinationAnswer(BaseModel):
         return self.deliveries[DeliveryState.QUEUED] + self.deliveries[DeliveryState.SENDING]
 
 
+class EchoAnswer(BaseModel):
+    """Whether a destination is there."""
+
+    model_config = shape({"ok": True, "said": "pacs (ARCHIVE at 192.0.2.10 port 104) answered"})
+
+    ok: bool
+    said: str
+    """What it answered, or what to check."""
+
+
+DestinationName = Annotated[str, Path(max_length=64)]
+
+
 class DestinationList(BaseModel):
     """Every destination that is configured, or was and has deliveries."""
 
@@ -99,6 +113,38 @@ class DestinationList(BaseModel):
 def list_destinations(parts: Parts) -> DestinationList:
     """Destinations with deliveries per state, and the delivery that has been stuck longest."""
     return DestinationList(items=destinations(parts))
+
+
+@router.post(
+    "/{name}/echo", summary="Ask a destination whether it is there", responses=documented(403, 404)
+)
+def echo_destination(parts: Parts, name: DestinationName) -> EchoAnswer:
+    """C-ECHO, Orthanc's system page, or a file that is written: what its type has.
+
+    Send `X-Requested-With` with any value, or a bearer token: no page of another site can.
+    """
+    return echo(parts, name)
+
+
+def echo(parts: ApiParts, name: str) -> EchoAnswer:
+    """Ask a destination whether it is there; one that is not is no error of ours.
+
+    Raises
+    ------
+    NotFound
+        When no destination of this name is configured.
+    """
+    try:
+        return EchoAnswer(ok=True, said=parts.echo(_configured(parts, name)))
+    except DeliveryFailed as exc:
+        return EchoAnswer(ok=False, said=str(exc))
+
+
+def _configured(parts: ApiParts, name: str) -> DestinationSettings:
+    for item in parts.settings.destinations:
+        if item.name == name:
+            return item
+    raise NotFound(f"No destination {name} is configured.")
 
 
 def destinations(parts: ApiParts) -> tuple[DestinationAnswer, ...]:

@@ -268,6 +268,37 @@ ROOT: dict[str, Any] = {
     "started_at": "2026-03-02T08:00:00Z",
     "links": {"studies": "/api/v1/studies", "openapi": "/openapi.json"},
 }
+HUNG_VIEW: dict[str, Any] = {
+    "sop_instance_uid": _IMAGE,
+    "name": "R CC",
+    "laterality": "R",
+    "view": "CC",
+    "rows": 2294,
+    "columns": 1914,
+    "column_per_row": 1.0,
+    "mirror": False,
+    "upside_down": False,
+    "window_centre": 2048.0,
+    "window_width": 4096.0,
+    "picture": f"/dicom-web/studies/{_STUDY}/series/{_STUDY}.1/instances/{_IMAGE}/rendered",
+    "probability": 0.87,
+    "reason": "",
+    "findings": [FINDING],
+}
+BUCKET: dict[str, Any] = {"start": "2025-03-01T12:00:00Z", "received": 9, "done": 8, "troubled": 1}
+OVERVIEW: dict[str, Any] = {
+    "span": "day",
+    "buckets": [BUCKET],
+    "studies": {"receiving": 1, "settled": 412},
+    "jobs": {"queued": 1, "done": 409, "failed": 2},
+    "waiting": 1,
+    "oldest_waiting_since": "2025-03-01T12:01:00Z",
+    "free_bytes": 220117073920,
+    "models_ready": True,
+    "device": "cpu",
+    "alarms": [],
+}
+STUDY_CHANGE: dict[str, Any] = {"study_instance_uid": _STUDY}
 PULL_REQUEST: dict[str, Any] = {"study_instance_uid": _STUDY, "source": "archive"}
 PULL: dict[str, Any] = {
     "id": "0c4be7d12a5f4f6b8e9d7a31",

@@ -62,6 +62,7 @@ class HttpServer:
     def __init__(
         self, app: FastAPI, host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> None:
+        self._app = app
         self._host = host
         self._port = port
         self._listener = _Listener(
@@ -112,6 +113,8 @@ class HttpServer:
 
     def stop(self) -> None:
         """Answer what is under way, then close. Harmless when not started."""
+        # Answers that have no end of their own look at this.
+        self._app.state.stopping = True
         self._listener.should_exit = True
         if self._thread is not None:
             self._thread.join()

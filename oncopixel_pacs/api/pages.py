@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from oncopixel_pacs.api.destinations import destinations
@@ -23,8 +22,8 @@ from oncopixel_pacs.api.rendering import (
     seconds_between,
 )
 from oncopixel_pacs.api.schemas import overlay_path
-from oncopixel_pacs.api.studies import MOST_JOBS, Cursor, complete
-from oncopixel_pacs.domain import DeliveryState, Job, JobState, StudyState
+from oncopixel_pacs.api.studies import Cursor
+from oncopixel_pacs.domain import DeliveryState, Job, JobState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -40,33 +39,6 @@ def pages_of(request: Request) -> Pages:
 
 
 Templates = Annotated[Pages, Depends(pages_of)]
-
-
-@router.get("/")
-def show_studies(
-    parts: Parts,
-    pages: Templates,
-    cursor: Cursor = None,
-    state: Annotated[StudyState | None, Query()] = None,
-) -> HTMLResponse:
-    """Studies with their newest job, and what needs a person."""
-    page = parts.catalogue.studies(limit=_ROWS, cursor=cursor, state=state)
-    counts = parts.ledger.counts()
-    receiving = parts.catalogue.counts().get(StudyState.RECEIVING, 0)
-    working = sum(number for item, number in counts.items() if not item.final)
-    return pages.render(
-        "studies.html",
-        studies=page.items,
-        latest=parts.ledger.latest_jobs([study.study_instance_uid for study in page.items]),
-        next_cursor=page.next_cursor,
-        cursor=cursor,
-        state=state,
-        tallies=_tallies(receiving, counts),
-        troubled=[item for item in destinations(parts) if item.oldest_problem],
-        models_ready=parts.models_ready(),
-        refresh=_BUSY_SECONDS if receiving or working else _IDLE_SECONDS,
-        now=parts.now(),
-    )
 
 
 @router.get("/jobs")
@@ -85,30 +57,6 @@ def show_jobs(
         refresh=_refresh(page.items, otherwise=_IDLE_SECONDS),
         now=parts.now(),
     )
-
-
-@router.get("/studies/{study_instance_uid}")
-def show_study(parts: Parts, pages: Templates, study_instance_uid: Key) -> HTMLResponse:
-    """One study: images, what it waits for, its jobs."""
-    study = parts.catalogue.study(study_instance_uid)
-    jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS).items
-    images = jobs[0].result.images if jobs and jobs[0].result else ()
-    receiving = study.state is StudyState.RECEIVING
-    return pages.render(
-        "study.html",
-        study=study,
-        jobs=jobs,
-        answers={image.facts.sop_instance_uid: image for image in images},
-        refresh=_BUSY_SECONDS if receiving else _refresh(jobs),
-        now=parts.now(),
-    )
-
-
-@router.post("/studies/{study_instance_uid}/complete", response_class=RedirectResponse)
-def complete_study(parts: Parts, study_instance_uid: Key) -> RedirectResponse:
-    """Declare a study complete, then show it."""
-    complete(parts, study_instance_uid)
-    return RedirectResponse(f"/studies/{study_instance_uid}", status_code=303)
 
 
 @router.get("/jobs/{job_id}")
@@ -166,29 +114,6 @@ def show_docs(request: Request, pages: Templates) -> HTMLResponse:
     """Read the OpenAPI description aloud, without a script from elsewhere."""
     description = request.app.openapi()
     return pages.render("docs.html", info=description["info"], routes=_routes(description))
-
-
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    label: str
-    number: int
-    tone: str
-    link: str
-
-
-def _tallies(receiving: int, counts: dict[JobState, int]) -> list[_Tally]:
-    def tally(label: str, tone: str, *states: JobState) -> _Tally:
-        link = "/jobs?" + "&".join(f"state={state}" for state in states)
-        return _Tally(label, sum(counts.get(state, 0) for state in states), tone, link)
-
-    working = [state for state in JobState if not state.final]
-    return [
-        _Tally("receiving", receiving, "busy", f"/?state={StudyState.RECEIVING}"),
-        tally("in work", "busy", *working),
-        tally("failed", "bad", JobState.FAILED),
-        tally("not analysed", "odd", JobState.NOT_ANALYSED),
-        tally("done", "good", JobState.DONE),
-    ]
 
 
 def _refresh(jobs: Iterable[Job], otherwise: int | None = None) -> int | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, cast
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Request
+from fastapi import Path as InPath
 
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.imaging.frames import FrameDecoder
-from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.settings import DestinationSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.ledger import Ledger
@@ -47,6 +51,16 @@ class ApiParts:
         Whether the models are loaded; ``None`` when another process runs them.
     retry
         Queues a job again; raises `OncoPixelError` when it cannot.
+    read_again
+        Queues a job that has ended for the models to read its images anew.
+    send_again
+        Queues a job that has ended for its results to be sent again, accepted ones too.
+    changes
+        What to ask for what happened since.
+    echo
+        Asks a destination whether it is there, and says what it answered.
+    viewer
+        Folder of an installed OHIF; ``None`` when there is none.
     take_upload
         Takes files in; is given them, an idempotency key, and whether nothing more will come.
     render_overlay
@@ -55,7 +69,9 @@ class ApiParts:
 
     accounts: Accounts
     tokens: ApiTokens
+    activity: Activity
     catalogue: Catalogue
+    changes: Changes
     callers: Callers
     allowed_peers: AllowedPeers
     free_space: FreeSpace
@@ -72,8 +88,12 @@ class ApiParts:
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]
     retry: Callable[[str], Job]
+    read_again: Callable[[str], Job]
+    send_again: Callable[[str], Job]
     take_upload: Callable[[Sequence[UploadedFile], str, bool], Upload]
     render_overlay: Callable[[Job, ImageResult], bytes]
+    echo: Callable[[DestinationSettings], str]
+    viewer: Path | None
     started_at: datetime
     version: str
     now: Callable[[], datetime]
@@ -86,4 +106,4 @@ def parts_of(request: Request) -> ApiParts:
 
 Parts = Annotated[ApiParts, Depends(parts_of)]
 #: A UID or job id in a path: printable, without blanks, and no longer than a UID may be.
-Key = Annotated[str, Path(pattern=r"^[!-~]{1,64}$")]
+Key = Annotated[str, InPath(pattern=r"^[!-~]{1,64}$")]

@@ -24,7 +24,7 @@ RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSE
 _TONES = {
     "good": {"done", "accepted", "confirmed", "ok"},
     "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
-    "bad": {"failed", "not ready"},
+    "bad": {"failed", "not ready", "not reached", "low"},
     "odd": {"not-analysed", "cancelled", "partial"},
 }
 
@@ -130,6 +130,19 @@ def deliveries_by_object(job: Job) -> dict[tuple[str, str], Delivery]:
     return {(item.sop_instance_uid, item.destination): item for item in job.deliveries}
 
 
+#: Sections of the pages, in the order of the menu.
+NAVIGATION = (
+    ("Overview", "/"),
+    ("Studies", "/studies"),
+    ("Upload", "/upload"),
+    ("Jobs", "/jobs"),
+    ("Pulls", "/pulls"),
+    ("Destinations", "/destinations"),
+    ("System", "/system"),
+    ("API", "/docs"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
     """Renders templates. One per application."""
@@ -172,6 +185,11 @@ def load_pages(version: str, alarms: Callable[[], Sequence[str]]) -> Pages:
         finding_count=finding_count,
     )
     environment.globals.update(
-        notice=RESEARCH_NOTICE, version=version, alarms=alarms, caller=CALLER.get, may=may
+        notice=RESEARCH_NOTICE,
+        version=version,
+        alarms=alarms,
+        caller=CALLER.get,
+        may=may,
+        navigation=NAVIGATION,
     )
     return Pages(environment)

@@ -45,8 +45,8 @@ RULES = (
     Rule(r"/static/", PUBLIC, _A),
     Rule(r"/logout$", _V, _V),
     Rule(r"(/api/v1)?/(users|tokens|audit|settings|webhooks)(/|$)", _A, _A),
+    Rule(r"(/api/v1)?/destinations/[^/]+/(echo|test)$", _V, _O),
     Rule(r"(/api/v1)?/(peers|destinations|models)(/|$)", _V, _A),
-    Rule(r"/api/v1/destinations/[^/]+/(echo|test)$", _V, _O),
     Rule(r"", _V, _O),
 )
 #: First match counts; the last is everything else.

@@ -20,6 +20,7 @@ from oncopixel_pacs.cli import (
     send,
     serve,
     status,
+    viewer,
 )
 from oncopixel_pacs.errors import OncoPixelError
 
@@ -65,6 +66,7 @@ app.add_typer(status.studies, name="studies")
 app.add_typer(status.jobs, name="jobs")
 app.add_typer(operate.models, name="models")
 app.add_typer(operate.destinations, name="destinations")
+app.add_typer(viewer.viewer, name="viewer")
 
 
 def main() -> None:

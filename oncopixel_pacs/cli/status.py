@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from oncopixel_pacs.bootstrap import Store, open_store, retry_job, utc_now
+from oncopixel_pacs.actions import retry_job
+from oncopixel_pacs.bootstrap import Store, open_store, utc_now
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.settings import load_settings

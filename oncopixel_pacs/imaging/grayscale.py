@@ -44,6 +44,16 @@ def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
     return shown
 
 
+def own_window(dataset: Dataset) -> tuple[float, float]:
+    """Centre and width of an image's first window, PS3.3 C.11.2.1.2; else of all its bits hold."""
+    centre, width = _first(dataset, "WindowCenter"), _first(dataset, "WindowWidth")
+    if centre is not None and width is not None and width >= 1:
+        return centre, width
+    values = 2.0 ** (_first(dataset, "BitsStored") or 12)
+    slope = _first(dataset, "RescaleSlope") or 1.0
+    return (_first(dataset, "RescaleIntercept") or 0.0) + slope * values / 2, abs(slope) * values
+
+
 @dataclass(frozen=True, slots=True)
 class Lut:
     """A LUT of PS3.3 C.11.1.1 or C.11.2.1.1: `first` is the value that the first entry is for."""

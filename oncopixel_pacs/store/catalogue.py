@@ -27,6 +27,7 @@ from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.arrivals import record
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.rows import to_instance, to_job, to_study
+from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter, conditions
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 #: Called inside the transaction that makes a job, to hand it to the workflow engine.
@@ -210,14 +211,20 @@ class Catalogue:
             return to_study(row, _instances_of(session, study_instance_uid))
 
     def studies(
-        self, *, limit: int = 50, cursor: str | None = None, state: StudyState | None = None
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        wanted: StudyFilter = EVERY_STUDY,
     ) -> Page[Study]:
-        """List studies, the one that received an image last first."""
-        query = select(StudyRow).order_by(
-            col(StudyRow.last_received_at).desc(), col(StudyRow.study_instance_uid).desc()
+        """List the studies that are wanted, the one that received an image last first."""
+        query = (
+            select(StudyRow)
+            .where(*conditions(wanted))
+            .order_by(
+                col(StudyRow.last_received_at).desc(), col(StudyRow.study_instance_uid).desc()
+            )
         )
-        if state is not None:
-            query = query.where(StudyRow.state == state)
         if cursor is not None:
             query = query.where(
                 tuple_(col(StudyRow.last_received_at), col(StudyRow.study_instance_uid))

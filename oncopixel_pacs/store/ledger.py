@@ -155,7 +155,9 @@ class Ledger:
     def save_result(self, job_id: str, result: StudyResult) -> None:
         """Keep what the models said."""
         with self._database.write() as session:
-            job_row(session, job_id).result = dump_result(result)
+            row = job_row(session, job_id)
+            row.result = dump_result(result)
+            row.probability = result.probability
 
     def count_takeover(self, job_id: str) -> int:
         """Count that a host stopped over a job; returns how often since it was queued."""
@@ -343,7 +345,13 @@ class Ledger:
             return True
 
     def restart(
-        self, job_id: str, enqueue: Enqueue, states: Collection[JobState] = tuple(JobState)
+        self,
+        job_id: str,
+        enqueue: Enqueue,
+        states: Collection[JobState] = tuple(JobState),
+        *,
+        anew: bool = False,
+        resend: bool = False,
     ) -> Job:
         """Queue a job again; failed deliveries start anew with the same bytes.
 
@@ -354,6 +362,9 @@ class Ledger:
         ----------
         states
             In these it may be; two who ask at once get one run.
+        anew, resend
+            Whether images are read again that have results; whether what was accepted is sent
+            again, unless it was taken back since.
 
         Raises
         ------
@@ -366,16 +377,16 @@ class Ledger:
                 raise ConfigurationError(
                     f"Job {job_id} is {row.state}; only {', '.join(states)} jobs start again."
                 )
-            if not row.written or verdict(row) is not JobState.DONE:
-                # Nothing came of it: the images are read again.
-                row.result, row.written = None, False
+            if anew or not row.written or verdict(row) is not JobState.DONE:
+                # Nothing came of it, or it shall be read again.
+                row.result, row.probability, row.written = None, None, False
             row.state = JobState.QUEUED
             row.run += 1
             row.takeovers = 0
             row.error = ""
             row.finished_at = None
             for delivery in deliveries_of(session, [job_id]).get(job_id, []):
-                if delivery.state == DeliveryState.FAILED:
+                if delivery.state == DeliveryState.FAILED or (resend and not delivery.retracted_by):
                     delivery.state = DeliveryState.QUEUED
                     delivery.error = ""
             job = complete_jobs(session, [row])[0]

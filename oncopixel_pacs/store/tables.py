@@ -59,7 +59,7 @@ class StudyRow(SQLModel, table=True):
     study_instance_uid: str = Field(primary_key=True, max_length=64)
     state: str = Field(index=True)
     revision: int = 0
-    first_received_at: datetime = _moment()
+    first_received_at: datetime = _moment(index=True)
     last_received_at: datetime = _moment(index=True)
     unsettled_since: datetime | None = _moment(nullable=True)
     completed_at: datetime | None = _moment(nullable=True)
@@ -114,7 +114,10 @@ class JobRow(SQLModel, table=True):
     """The work on one study revision; `run` counts restarts by a person."""
 
     __tablename__ = "job"
-    __table_args__ = (Index("ix_job_created", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_job_created", "created_at", "id"),
+        Index("ix_job_finished", "finished_at", "state"),
+    )
 
     id: str = Field(primary_key=True)
     study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True)
@@ -129,6 +132,7 @@ class JobRow(SQLModel, table=True):
     finished_at: datetime | None = _moment(nullable=True)
     error: str = ""
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    probability: float | None = Field(default=None, index=True)
     written: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     repairs: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     takeovers: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})

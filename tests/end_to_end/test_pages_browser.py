@@ -51,7 +51,11 @@ def page(browser: Browser) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     opened.set_default_timeout(10_000)
     complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
+    # htmx tells of what it asked for when the page was left; what fails is told besides.
+    opened.on(
+        "console",
+        lambda message: message.text.startswith("htmx:") or complaints.append(message.text),
+    )
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on(
         "requestfailed",
@@ -69,7 +73,7 @@ def test_studies_and_a_job_are_seen_and_a_script_in_a_name_does_nothing(
     receive(store, 1, study="1.2.3", header=replace(HEADER, patient_name=HOSTILE))
     finish(store)
     with serving(make_parts(store)) as client:
-        page.goto(f"{client.base_url}/")
+        page.goto(f"{client.base_url}/studies")
         assert page.get_by_text(RESEARCH_NOTICE).first.is_visible()
         assert page.get_by_text(HOSTILE).is_visible()
         assert page.title() == "Studies · OncoPixel PACS"
@@ -105,7 +109,15 @@ def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
     finish(store)
     page.set_viewport_size({"width": 420, "height": 800})
     with serving(make_parts(store)) as client:
-        for path in ("/", "/jobs", f"/jobs/{JOB}", f"/studies/{STUDY_UID}", "/system", "/docs"):
+        for path in (
+            "/",
+            "/studies",
+            "/jobs",
+            f"/jobs/{JOB}",
+            f"/studies/{STUDY_UID}",
+            "/system",
+            "/docs",
+        ):
             page.goto(f"{client.base_url}{path}")
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= 420, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ from pydantic import BaseModel
 
 from oncopixel_pacs.api import (
     destinations,
+    events,
     health,
     models,
+    overview,
     peers,
     problems,
     quarantine,
     schemas,
     study_schemas,
     upload_schemas,
+    views,
 )
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
@@ -30,14 +34,17 @@ SHAPES = [
     shape
     for module in (
         destinations,
+        events,
         health,
         models,
+        overview,
         peers,
         problems,
         quarantine,
         schemas,
         study_schemas,
         upload_schemas,
+        views,
     )
     for shape in vars(module).values()
     if isinstance(shape, type) and issubclass(shape, BaseModel) and shape is not BaseModel
@@ -66,6 +73,11 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/studies",
         "GET /api/v1/studies/{study_instance_uid}",
         "POST /api/v1/studies/{study_instance_uid}/complete",
+        "POST /api/v1/studies/{study_instance_uid}/read-again",
+        "POST /api/v1/studies/{study_instance_uid}/send-again",
+        "GET /api/v1/studies/{study_instance_uid}/views",
+        "GET /api/v1/overview",
+        "GET /api/v1/events",
         "POST /api/v1/studies",
         "GET /api/v1/pulls",
         "GET /api/v1/pulls/{pull_id}",
@@ -79,6 +91,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/jobs/{job_id}/objects/{sop_instance_uid}",
         "GET /api/v1/models",
         "GET /api/v1/destinations",
+        "POST /api/v1/destinations/{name}/echo",
         "GET /api/v1/peers",
         "POST /api/v1/peers",
         "POST /api/v1/peers/rejected/{rejected_id}/allow",
@@ -112,6 +125,9 @@ def test_every_route_has_summary_words_shape_and_example(description: dict[str, 
             continue
         if "/objects/" in name:
             assert list(good["content"]) == ["application/dicom"]
+            continue
+        if name.endswith("/events"):
+            assert list(good["content"]) == ["text/event-stream"]
             continue
         if "/dicom-web/" in name:
             assert set(good["content"]) & {DICOM_JSON, MULTIPART, PNG}, name
@@ -161,6 +177,8 @@ def test_the_documentation_page_loads_nothing_from_elsewhere(store: Store) -> No
         assert client.get("/openapi.json").json()["openapi"].startswith("3.")
     assert "/api/v1/jobs/{job_id}/retry" in page
     assert "&#34;finding_count&#34;: 1" in page
-    assert "<script" not in page
+    assert set(re.findall(r"<script[^>]*>", page)) == {
+        f'<script src="/static/vendor/{name}.min.js" defer>' for name in ("htmx", "htmx-sse")
+    }
     assert "http://" not in page.replace("http://127.0.0.1", "")
     assert "https://" not in page

@@ -25,6 +25,7 @@ from oncopixel_pacs.domain import (
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.study_filter import StudyFilter
 
 HEADER = StudyHeader("Phantom^Anna", "P-1", "Screening", "A-1", "20250301")
 
@@ -339,7 +340,7 @@ def test_pages_hold_every_study_once_while_new_ones_come(
 def test_a_list_can_be_of_one_state(store: Store) -> None:
     add(store, make_instance(study="1.2.9"), make_instance())
     settle(store)
-    (settled,) = store.catalogue.studies(state=StudyState.SETTLED).items
+    (settled,) = store.catalogue.studies(wanted=StudyFilter(state=StudyState.SETTLED)).items
     assert settled.study_instance_uid == STUDY_UID
 
 

@@ -168,7 +168,8 @@
 
   window.config = {
     name: 'oncopixel',
-    routerBasename: '/',
+    // What the page says that it is served under; without a slash at the end.
+    routerBasename: (window.PUBLIC_URL || '/').replace(/(.)\/$/, '$1'),
     extensions: [extension],
     modes: [],
     customizationService: {},

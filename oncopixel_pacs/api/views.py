@@ -1,0 +1,159 @@
+"""Route about the views of a study as they hang in a reading room."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from pydicom.dataset import Dataset
+
+from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.dicomweb.addresses import PREFIX
+from oncopixel_pacs.api.parts import ApiParts, Key, Parts
+from oncopixel_pacs.api.problems import documented
+from oncopixel_pacs.api.schemas import FindingAnswer, Probability, shape
+from oncopixel_pacs.domain import ImageResult, Instance, Job, Laterality, Study, View
+from oncopixel_pacs.errors import UnreadableImage
+from oncopixel_pacs.imaging.frames import read_object
+from oncopixel_pacs.imaging.grayscale import own_window
+from oncopixel_pacs.imaging.hanging import Hanging, hanging, hanging_order
+
+router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
+
+#: A page of more pictures would be slow; further ones are in the viewer.
+_MOST_VIEWS = 12
+_PROCESSING = "FOR PROCESSING"
+
+
+class HungView(BaseModel):
+    """One view, and how to hang it. Points are ``(row, column)`` in stored pixels."""
+
+    model_config = shape(examples.HUNG_VIEW)
+
+    sop_instance_uid: str
+    name: str
+    laterality: Laterality | None
+    view: View | None
+    rows: int
+    columns: int
+    column_per_row: float
+    """Width of a pixel over its height."""
+    mirror: bool
+    """Whether columns run the other way when it hangs: the chest walls stand back to back."""
+    upside_down: bool
+    window_centre: float
+    window_width: float
+    """The image's own window; the range of its values where it has none."""
+    picture: str | None
+    """Path of the picture; takes the query parameters of WADO-RS rendered resources. Null when
+    the file of the image is gone or damaged."""
+    probability: Probability
+    reason: str
+    """Why no model read it, in a sentence; empty when one did, or none has looked yet."""
+    findings: tuple[FindingAnswer, ...]
+
+    @classmethod
+    def of(cls, instance: Instance, header: Dataset | None, image: ImageResult | None) -> Self:
+        """Answer for an image with what the models said of it, if they did."""
+        facts = instance.facts
+        turned = hanging(header or Dataset(), facts)
+        centre, width = own_window(header or Dataset())
+        row_mm, column_mm = facts.spacing_mm or (1.0, 1.0)
+        return cls(
+            sop_instance_uid=facts.sop_instance_uid,
+            name=facts.name,
+            laterality=facts.laterality,
+            view=facts.view,
+            rows=facts.rows,
+            columns=facts.columns,
+            column_per_row=column_mm / row_mm if row_mm else 1.0,
+            mirror=turned.mirror,
+            upside_down=turned.upside_down,
+            window_centre=centre,
+            window_width=width,
+            picture=None
+            if header is None
+            else (
+                f"{PREFIX}/studies/{facts.study_instance_uid}/series/{facts.series_instance_uid}"
+                f"/instances/{facts.sop_instance_uid}/rendered"
+            ),
+            probability=image.probability if image else None,
+            reason=image.reason.sentence if image and image.reason else "",
+            findings=tuple(map(FindingAnswer.of, image.findings)) if image else (),
+        )
+
+    @property
+    def turned(self) -> Hanging:
+        """How it must be turned."""
+        return Hanging(self.mirror, self.upside_down)
+
+    @property
+    def width(self) -> float:
+        """Of the picture, in heights of a pixel."""
+        return self.columns * self.column_per_row
+
+    def points(self, finding: FindingAnswer) -> str:
+        """Outline of a finding as points of an SVG polygon; centres of pixels are at halves."""
+        return " ".join(
+            f"{(column + 0.5) * self.column_per_row:.1f},{row + 0.5:.1f}"
+            for row, column in finding.outline
+        )
+
+
+class HungViews(BaseModel):
+    """Views of a study in reading order: R CC, L CC, R MLO, L MLO, others."""
+
+    model_config = shape({"job_id": "5d0c6a1f0f7e4a4f9be0d5a1", "items": [examples.HUNG_VIEW]})
+
+    job_id: str | None
+    """Job whose findings they show; null when no models have read them yet."""
+    items: tuple[HungView, ...]
+
+
+@router.get(
+    "/{study_instance_uid}/views",
+    summary="Show the views of a study as they hang",
+    responses=documented(404),
+)
+def show_views(parts: Parts, study_instance_uid: Key) -> HungViews:
+    """Give each view with its picture, how to turn it, and the findings of the newest result."""
+    study = parts.catalogue.study(study_instance_uid)
+    jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=20).items
+    return hung_views(parts, study, jobs)
+
+
+def hung_views(parts: ApiParts, study: Study, jobs: tuple[Job, ...]) -> HungViews:
+    """Give the views of a study with the findings of the newest of these jobs that has a result."""
+    job = next((item for item in jobs if item.result is not None), None)
+    images = job.result.images if job and job.result else ()
+    found = {image.facts.sop_instance_uid: image for image in images}
+    shown = sorted(_worth_hanging(study), key=lambda item: hanging_order(item.facts))
+    return HungViews(
+        job_id=job.id if job else None,
+        items=tuple(
+            HungView.of(item, _header(parts, item), found.get(item.facts.sop_instance_uid))
+            for item in shown[:_MOST_VIEWS]
+        ),
+    )
+
+
+def _worth_hanging(study: Study) -> list[Instance]:
+    """Images with pixels; raw ones only of views that are not there in another form."""
+    pictures = [item for item in study.instances if item.facts.has_pixel_data]
+    processed = {
+        item.facts.name for item in pictures if item.facts.presentation_intent != _PROCESSING
+    }
+    return [
+        item
+        for item in pictures
+        if item.facts.presentation_intent != _PROCESSING or item.facts.name not in processed
+    ]
+
+
+def _header(parts: ApiParts, instance: Instance) -> Dataset | None:
+    """Header of an image; ``None`` when its file is gone or damaged."""
+    try:
+        return read_object(parts.files.absolute(instance.path)).header
+    except (OSError, UnreadableImage):
+        return None

@@ -1,0 +1,128 @@
+"""How much was done, and when: studies and jobs counted by minute, hour or day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Select, String, cast, func, select
+from sqlmodel import col
+
+from oncopixel_pacs.domain import JobState
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.tables import JobRow, StudyRow
+
+_UNFINISHED = [state for state in JobState if not state.final]
+
+
+class Span(StrEnum):
+    """How far to look back."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+    @property
+    def bucket(self) -> timedelta:
+        """Length of time that is counted together."""
+        return _BUCKETS[self][0]
+
+    @property
+    def buckets(self) -> int:
+        """How many of them there are."""
+        return _BUCKETS[self][1]
+
+    def starts(self, now: datetime) -> tuple[datetime, ...]:
+        """Beginning of each, the oldest first; the last one holds `now`."""
+        last = datetime.fromisoformat(_padded(_text(now)[: _BUCKETS[self][2]]))
+        return tuple(last - self.bucket * back for back in reversed(range(self.buckets)))
+
+
+#: Bucket, how many, and how many characters of ``YYYY-MM-DD HH:MM:SS`` name one.
+_BUCKETS = {
+    Span.HOUR: (timedelta(minutes=1), 60, 16),
+    Span.DAY: (timedelta(hours=1), 24, 13),
+    Span.MONTH: (timedelta(days=1), 30, 10),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What happened from `start` on, for the length of a bucket."""
+
+    start: datetime
+    received: int
+    done: int
+    troubled: int
+    """Jobs that failed, were cancelled, or had nothing that could be analysed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Jobs that are not finished."""
+
+    number: int
+    oldest: datetime | None
+    """When the one that waits longest was made."""
+
+
+class Activity:
+    """Counts in the ledger, from indexes alone: results are not read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def over(self, span: Span, now: datetime) -> tuple[Bucket, ...]:
+        """Count studies by their first image and jobs by their end, the oldest bucket first."""
+        starts = span.starts(now)
+        length = _BUCKETS[span][2]
+        with self._database.read() as session:
+            received = _counted(
+                (at, n)
+                for at, n in session.execute(
+                    _by_time(col(StudyRow.first_received_at), starts[0], length)
+                )
+            )
+            ended = session.execute(
+                _by_time(col(JobRow.finished_at), starts[0], length, col(JobRow.state))
+            ).all()
+        done = _counted((at, n) for at, state, n in ended if state == JobState.DONE)
+        troubled = _counted((at, n) for at, state, n in ended if state != JobState.DONE)
+        names = [(start, _text(start)[:length]) for start in starts]
+        return tuple(
+            Bucket(start, received.get(name, 0), done.get(name, 0), troubled.get(name, 0))
+            for start, name in names
+        )
+
+    def waiting(self) -> Waiting:
+        """Count the unfinished jobs."""
+        query = select(func.count(), func.min(col(JobRow.created_at))).where(
+            col(JobRow.state).in_(_UNFINISHED)
+        )
+        with self._database.read() as session:
+            number, oldest = session.execute(query).one()
+        return Waiting(number, oldest)
+
+
+def _by_time(moment: Any, since: datetime, length: int, *further: Any) -> Select[Any]:
+    # Both databases write a time without zone as YYYY-MM-DD HH:MM:SS.
+    name = func.substr(cast(moment, String), 1, length)
+    return select(name, *further, func.count()).where(moment >= since).group_by(name, *further)
+
+
+def _counted(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name, number in rows:
+        counts[name] = counts.get(name, 0) + number
+    return counts
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _padded(name: str) -> str:
+    return name + "2000-01-01 00:00:00"[len(name) :] + "+00:00"

@@ -25,7 +25,7 @@ from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.imaging.decode_pool import DecodePool
-from oncopixel_pacs.infer.cards import models_digest, read_algorithms
+from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_candidates
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES
 from oncopixel_pacs.receive.intake import Intake
@@ -370,6 +370,7 @@ class Server:
             files=store.files,
             settings=settings,
             algorithms=algorithms,
+            candidates=read_candidates(settings.active_models),
             quarantine=Quarantine(store.database),
             proofs=Proofs(store.database),
             models_ready=lambda: None if device is None else device.ready,

@@ -92,3 +92,5 @@ class ReceiveSettings(Section):
     """New objects are refused while less is free in ``data_dir``; 0 never refuses."""
     further_sop_classes: tuple[Uid, ...] = ()
     """Storage SOP classes that are taken besides those of the product; stored, not analysed."""
+    further_ae_titles: tuple[AeTitle, ...] = ()
+    """AE titles by which we may be called besides ``ae_title``; rules of models tell them apart."""

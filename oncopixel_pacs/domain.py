@@ -46,6 +46,7 @@ class Instance:
     size_bytes: int
     received_at: datetime
     calling_ae_title: str = ""
+    called_ae_title: str = ""
 
 
 class IntakeOutcome(StrEnum):
@@ -234,6 +235,8 @@ class Algorithm:
         Hex digests of the weights file and of the preprocessing's parameters and version.
     threshold
         Operating point: probability at or above which the model calls a finding.
+    rule_sha256
+        Hex digest of the rule by which images are given to it; empty without a rule.
     """
 
     name: str
@@ -243,6 +246,7 @@ class Algorithm:
     preprocessing_sha256: str
     threshold: float
     manufacturer: str = "OncoPixel"
+    rule_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +255,8 @@ class StudyResult:
 
     Attributes
     ----------
+    algorithms
+        The models that were chosen for the study, one of each task at most.
     images
         Every image of the revision, analysed or not, in the order of their SOP Instance UIDs.
     breasts

@@ -56,6 +56,8 @@ class ImageFacts:
         Whether Burned In Annotation (0028,0301) is ``YES``.
     stereotactic
         Whether it belongs to a stereotactic pair, as for a biopsy.
+    body_part, series_description, station_name
+        As the header has them; rules of a site choose by them.
     """
 
     sop_instance_uid: str
@@ -84,6 +86,9 @@ class ImageFacts:
     ordered: Ordered | None = None
     burned_in: bool = False
     stereotactic: bool = False
+    body_part: str = ""
+    series_description: str = ""
+    station_name: str = ""
 
     @property
     def name(self) -> str:

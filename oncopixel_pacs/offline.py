@@ -14,7 +14,6 @@ from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs import RESEARCH_NOTICE, __version__
 from oncopixel_pacs.domain import (
-    Algorithm,
     ImageFacts,
     ObjectKind,
     SegmentationForm,
@@ -79,7 +78,6 @@ def analyse_study(
     study_instance_uid: str,
     sources: list[SourceFile],
     models: LoadedModels,
-    algorithms: tuple[Algorithm, ...],
     out: Path,
     kinds: Collection[ObjectKind] = DEFAULT_OBJECTS,
     form: SegmentationForm = SegmentationForm.BINARY,
@@ -104,7 +102,7 @@ def analyse_study(
     )
     result = read_study(AnalysisRequest(study_instance_uid, 1, images, labels_dir), models)
     paths = {item.facts.sop_instance_uid: item.path for item in sources}
-    provenance = Provenance(algorithms, __version__, datetime.now(UTC), result.device)
+    provenance = Provenance(result.algorithms, __version__, datetime.now(UTC), result.device)
     built = build_result_objects(
         result,
         paths,

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     MODEL_LATERALITY = "model-laterality"
     MODEL_PIXEL_SIZE = "model-pixel-size"
     MODEL_MANUFACTURER = "model-manufacturer"
+    MODEL_RULE = "model-rule"
+    ANOTHER_MODEL = "model-another"
     ANALYSIS_FAILED = "analysis-failed"
 
     @property
@@ -68,5 +70,7 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.MODEL_LATERALITY: "The model does not read this breast.",
     Reason.MODEL_PIXEL_SIZE: "The pixels are smaller or larger than the model reads.",
     Reason.MODEL_MANUFACTURER: "The model does not read images of this manufacturer.",
+    Reason.MODEL_RULE: "The rule for the model leaves the image out.",
+    Reason.ANOTHER_MODEL: "Another model with the same task reads the study.",
     Reason.ANALYSIS_FAILED: "The analysis of the study failed, so the models said nothing of it.",
 }

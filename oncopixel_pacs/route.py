@@ -1,17 +1,19 @@
-"""Which images the models read, and why not the others: a table of rules over header facts.
+"""Which images the models can read at all, and why not the others: a table over header facts.
 
 The models read single-frame, monochrome, For Presentation 2D mammograms in CC or MLO view with
 a known breast and a known pixel size: acquired, made from a tomosynthesis, or a digitised film or
 upload that came as Secondary Capture of modality MG. Everything else gets a coded reason, never a
-silent skip. What one model asks beyond that stands in `requirements`, and what the pixels say in
-`imaging.plausibility`.
+silent skip. What a site and a model ask beyond that stands in `rules`, `requirements` and
+`model_choice`, and what the pixels say in `imaging.plausibility`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from oncopixel_pacs.domain import ImageFacts, Reason, View
+from oncopixel_pacs.model_choice import Candidate, RoutedImage, Verdict, verdicts
+from oncopixel_pacs.rules import Origin
 
 _FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
@@ -53,3 +55,19 @@ _RULES: tuple[_Rule, ...] = (
 def why_not(facts: ImageFacts) -> Reason | None:
     """Return the reason why the models cannot read an image, or ``None`` when they can."""
     return next((reason for reason, holds in _RULES if holds(facts)), None)
+
+
+def route(
+    images: Sequence[tuple[ImageFacts, Origin]], candidates: Sequence[Candidate]
+) -> tuple[tuple[Verdict, ...], ...]:
+    """Say which models would read the images of one study, and why the others would not.
+
+    Decoding may still find a reason against an image, such as a blank one.
+
+    Returns
+    -------
+    tuple of tuple of Verdict
+        For every image, in their order, one verdict per model in the order of the configuration.
+    """
+    routed = [RoutedImage(facts, origin, why_not(facts)) for facts, origin in images]
+    return verdicts(routed, candidates)

@@ -37,6 +37,7 @@ from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.http_settings import ApiSettings as ApiSettings
+from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
 
@@ -59,6 +60,7 @@ class ModelSettings(Section):
     """SHA-256 of ``models/model.pt``; weights with another digest are refused."""
     threshold: float = Field(ge=0.0, le=1.0)
     """Operating point: probability at or above which the model calls a finding."""
+    rule: RuleSettings = RuleSettings()
 
 
 class CompletionSettings(Section):
@@ -217,6 +219,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "[retention] does not reach into a bucket; delete there by rules of its own server"
             )
+        _require_called(self)
         if not self.api.encrypted and not _is_loopback(self.http_host):
             raise ValueError(
                 f"http_host {self.http_host} is reachable from other machines, so set [api] "
@@ -341,6 +344,18 @@ def _require_unique(kind: str, names: list[str]) -> None:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ValueError(f"{kind} name used twice: {', '.join(doubled)}")
+
+
+def _require_called(settings: Settings) -> None:
+    """Refuse a rule that waits for an AE title under which nobody can call us."""
+    ours = {settings.ae_title.strip(), *settings.receive.further_ae_titles}
+    for model in settings.models:
+        unknown = [title for title in model.rule.called_ae_titles if title.strip() not in ours]
+        if unknown:
+            raise ValueError(
+                f"the rule of model {model.name} names the called AE title {unknown[0]}, which is "
+                "not ours; add it to further_ae_titles in [receive]"
+            )
 
 
 def _is_loopback(host: str) -> bool:

@@ -28,6 +28,8 @@ from oncopixel_pacs.api import (
     pull_pages,
     pulls,
     quarantine,
+    routing,
+    routing_pages,
     sign_in,
     studies,
     study_pages,
@@ -57,6 +59,7 @@ Where a token is needed, send `Authorization: Bearer TOKEN`."""
 
 _SITE = (
     studies,
+    routing,
     views,
     events,
     overview,
@@ -78,6 +81,7 @@ _PEOPLE = (
     destination_pages,
     peer_pages,
     pull_pages,
+    routing_pages,
 )
 _DICOMWEB = (search, retrieve, frames, rendered)
 

@@ -71,6 +71,33 @@ IMAGE: dict[str, Any] = {
     "findings": [FINDING],
     "overlay": f"/api/v1/jobs/{_JOB_ID}/images/{_IMAGE}/overlay.png",
 }
+ROUTING: dict[str, Any] = {
+    "study_instance_uid": "1.2.826.0.1.3680043.8.498.11",
+    "images": [
+        {
+            "sop_instance_uid": "1.2.826.0.1.3680043.8.498.12",
+            "name": "R MLO",
+            "modality": "MG",
+            "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1.2",
+            "body_part": "BREAST",
+            "manufacturer": "ACME",
+            "station_name": "ROOM1",
+            "series_description": "R MLO",
+            "calling_ae_title": "MAMMO1",
+            "called_ae_title": "ONCOPIXEL",
+            "models": [
+                {
+                    "model": "lesion-segmenter",
+                    "task": "segment",
+                    "runs": False,
+                    "reason": "model-rule",
+                    "sentence": "The rule for the model leaves the image out. "
+                    "Station name is ROOM1; the rule asks for ROOM2.",
+                }
+            ],
+        }
+    ],
+}
 MODEL: dict[str, Any] = {
     "name": "lesion-segmenter",
     "version": "1.0.0",

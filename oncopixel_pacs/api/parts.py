@@ -13,6 +13,7 @@ from fastapi import Path as InPath
 
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.imaging.frames import FrameDecoder
+from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.settings import DestinationSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
@@ -47,6 +48,8 @@ class ApiParts:
         What is accepted and not found; while there is any, an alarm stands on every page.
     decoder
         Where compressed frames are decoded for DICOMweb.
+    candidates
+        What decides which images each configured model reads.
     models_ready
         Whether the models are loaded; ``None`` when another process runs them.
     retry
@@ -97,6 +100,7 @@ class ApiParts:
     started_at: datetime
     version: str
     now: Callable[[], datetime]
+    candidates: tuple[Candidate, ...] = ()
 
 
 def parts_of(request: Request) -> ApiParts:

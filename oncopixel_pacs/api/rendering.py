@@ -22,7 +22,7 @@ from oncopixel_pacs.domain import Delivery, Instance, Job, JobState
 RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})
 
 _TONES = {
-    "good": {"done", "accepted", "confirmed", "ok"},
+    "good": {"done", "accepted", "confirmed", "ok", "runs"},
     "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
     "bad": {"failed", "not ready", "not reached", "low"},
     "odd": {"not-analysed", "cancelled", "partial"},

@@ -11,10 +11,12 @@ from oncopixel_pacs import RESEARCH_NOTICE, __version__
 from oncopixel_pacs.cli import (
     access,
     backup,
+    conformance,
     demo,
     operate,
     pull,
     retention,
+    route,
     run,
     samples,
     send,
@@ -51,9 +53,11 @@ def options(
 
 app.command("serve")(serve.serve)
 app.command("run")(run.run)
+app.command("route")(route.route)
 app.command("send")(send.send)
 app.command("demo")(demo.demo)
 app.command("samples")(samples.samples)
+app.command("conformance")(conformance.conformance)
 app.command("doctor")(operate.doctor)
 app.command("pull")(pull.pull)
 app.command("backup")(backup.backup)

@@ -53,10 +53,10 @@ def run(
     if not sources:
         typer.echo("There is no DICOM file to analyse.", err=True)
         raise typer.Exit(1)
-    algorithms = read_algorithms(settings.active_models)
+    read_algorithms(settings.active_models)  # says what is wrong before the seconds of torch
     models = load_models(settings.active_models, settings.inference)
     studies = [
-        analyse_study(uid, files, models, algorithms, out, objects, segmentation)
+        analyse_study(uid, files, models, out, objects, segmentation)
         for uid, files in track(
             sources.items(), description="Analysing", transient=True, disable=as_json
         )

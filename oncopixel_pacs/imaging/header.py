@@ -73,6 +73,9 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
             ordered=_ordered(dataset),
             burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
             stereotactic="STEREO" in _image_type(dataset),
+            body_part=_text(dataset, "BodyPartExamined").upper(),
+            series_description=_text(dataset, "SeriesDescription"),
+            station_name=_text(dataset, "StationName"),
         )
 
 

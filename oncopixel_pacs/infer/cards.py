@@ -42,7 +42,9 @@ from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.requirements import Requirements
+from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import ModelSettings
 
 Activation = Literal["sigmoid", "softmax"]
@@ -167,7 +169,7 @@ def read_algorithms(models: Sequence[ModelSettings]) -> tuple[Algorithm, ...]:
     Parameters
     ----------
     models
-        At most one classifier and at most one segmenter, at least one of them.
+        At least one; of those with one task, the first that fits a study reads it.
 
     Returns
     -------
@@ -177,11 +179,28 @@ def read_algorithms(models: Sequence[ModelSettings]) -> tuple[Algorithm, ...]:
     Raises
     ------
     ModelRefused
-        When the set of models cannot be run, weights are missing or not the pinned ones, or a
+        When there is none, weights are missing or not the pinned ones, or a
         card does not fit the configuration or the server's preprocessing.
     """
-    _require_runnable_set(models)
+    if not models:
+        raise ModelRefused(
+            "No model is configured; name a classifier, a segmenter or both in [[models]]."
+        )
     return tuple(_read_algorithm(model) for model in models)
+
+
+def read_candidates(models: Sequence[ModelSettings]) -> tuple[Candidate, ...]:
+    """Read what decides which images each configured model reads, in their order.
+
+    Raises
+    ------
+    ModelRefused
+        When a card cannot be read; see `read_card`.
+    """
+    return tuple(
+        Candidate(model.name, model.task, model.rule.as_rule(), read_card(model).requirements)
+        for model in models
+    )
 
 
 def models_digest(algorithms: Sequence[Algorithm], software_version: str) -> str:
@@ -219,20 +238,6 @@ def require_pinned(model: ModelSettings, sha256: str) -> None:
         )
 
 
-def _require_runnable_set(models: Sequence[ModelSettings]) -> None:
-    if not models:
-        raise ModelRefused(
-            "No model is configured; name a classifier, a segmenter or both in [[models]]."
-        )
-    for task in ModelTask:
-        names = [model.name for model in models if model.task is task]
-        if len(names) > 1:
-            raise ModelRefused(
-                f"Models {', '.join(names)} all have the task {task}, and the server runs at most "
-                f"one model per task; keep one of them in [[models]]."
-            )
-
-
 def _read_algorithm(model: ModelSettings) -> Algorithm:
     card = read_card(model)
     if card.task is not model.task:
@@ -264,7 +269,14 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
         preprocessing_sha256=card.preprocessing_sha256,
         threshold=model.threshold,
         manufacturer=card.manufacturer,
+        rule_sha256=_rule_digest(model.rule.as_rule()),
     )
+
+
+def _rule_digest(rule: Rule) -> str:
+    if rule == Rule():
+        return ""
+    return hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()
 
 
 def _problems(error: ValidationError) -> str:

@@ -14,6 +14,8 @@ from oncopixel_pacs.domain import Algorithm, ModelTask
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
 from oncopixel_pacs.infer.bundle import Network, load_network, output_shape
 from oncopixel_pacs.infer.cards import Card, read_algorithms, read_card
+from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose
+from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 
@@ -25,6 +27,14 @@ class LoadedModel:
     card: Card
     network: Network
     device: torch.device
+    rule: Rule = Rule()
+
+    @property
+    def candidate(self) -> Candidate:
+        """What decides which images it reads."""
+        return Candidate(
+            self.algorithm.name, self.algorithm.task, self.rule, self.card.requirements
+        )
 
     def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Ask the model.
@@ -77,20 +87,42 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModels:
-    """The models that read a study.
+    """The models that read studies.
 
     Attributes
     ----------
-    algorithms
+    models
         In the order of the configuration.
     device
         Where they run, in words, such as ``cpu`` or ``cuda: NVIDIA H200``.
     """
 
-    algorithms: tuple[Algorithm, ...]
-    classifier: LoadedModel | None
-    segmenter: LoadedModel | None
+    models: tuple[LoadedModel, ...]
     device: str
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """What each model is."""
+        return tuple(item.algorithm for item in self.models)
+
+    @property
+    def classifier(self) -> LoadedModel | None:
+        """The first model that classifies."""
+        return self._first(ModelTask.CLASSIFY)
+
+    @property
+    def segmenter(self) -> LoadedModel | None:
+        """The first model that segments."""
+        return self._first(ModelTask.SEGMENT)
+
+    def chosen_for(self, images: Sequence[RoutedImage]) -> LoadedModels:
+        """Keep the one model of each task that reads a study; see `model_choice`."""
+        names = {item.name for item in choose(images, [item.candidate for item in self.models])}
+        kept = tuple(item for item in self.models if item.algorithm.name in names)
+        return LoadedModels(kept, self.device)
+
+    def _first(self, task: ModelTask) -> LoadedModel | None:
+        return next((item for item in self.models if item.algorithm.task is task), None)
 
 
 def load_models(models: Sequence[ModelSettings], inference: InferenceSettings) -> LoadedModels:
@@ -107,17 +139,18 @@ def load_models(models: Sequence[ModelSettings], inference: InferenceSettings) -
         torch.set_num_threads(inference.threads)
     device = _choose_device(inference)
     algorithms = read_algorithms(models)
-    loaded = {
-        algorithm.task: LoadedModel(
-            algorithm, read_card(model), load_network(model, device), device
+    loaded = tuple(
+        LoadedModel(
+            algorithm,
+            read_card(model),
+            load_network(model, device),
+            device,
+            model.rule.as_rule(),
         )
         for model, algorithm in zip(models, algorithms, strict=True)
-    }
+    )
     return LoadedModels(
-        algorithms=algorithms,
-        classifier=loaded.get(ModelTask.CLASSIFY),
-        segmenter=loaded.get(ModelTask.SEGMENT),
-        device=f"cuda: {torch.cuda.get_device_name()}" if device.type == "cuda" else "cpu",
+        loaded, f"cuda: {torch.cuda.get_device_name()}" if device.type == "cuda" else "cpu"
     )
 
 

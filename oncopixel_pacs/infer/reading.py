@@ -32,6 +32,8 @@ from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.findings import Naming, find_lesions
 from oncopixel_pacs.infer.label_maps import remove_label_map, write_label_map
 from oncopixel_pacs.infer.probability_maps import write_probability_map
+from oncopixel_pacs.model_choice import RoutedImage
+from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
@@ -42,11 +44,17 @@ _BATCH = 4  # images at once: the views of a screening study
 
 @dataclass(frozen=True, slots=True)
 class RequestedImage:
-    """One image of the study: its facts, its file, and the reason to leave it out, if any."""
+    """One image of the study: its facts, its file, how it came, and why to leave it out, if so."""
 
     facts: ImageFacts
     path: Path
     reason: Reason | None = None
+    origin: Origin = Origin()
+
+    @property
+    def routed(self) -> RoutedImage:
+        """The image as models are chosen by."""
+        return RoutedImage(self.facts, self.origin, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class _Readable:
 def read_study(
     request: AnalysisRequest, models: LoadedModels, decoder: Decoder = decode_here
 ) -> StudyResult:
-    """Read every image of a study that has no reason against it.
+    """Read every image of a study that has no reason against it, by one model of each task.
 
     Images are taken in the order of their SOP Instance UIDs, in batches of equal shape, so the
     same study gives the same result. An image that cannot be decoded or shows no breast gets
@@ -119,6 +127,7 @@ def read_study(
     """
     watch = _Stopwatch()
     images = sorted(request.images, key=lambda image: image.facts.sop_instance_uid)
+    models = models.chosen_for([image.routed for image in images])
     results: dict[str, ImageResult] = {}
     readable: list[_Readable] = []
     for image in images:
@@ -152,7 +161,7 @@ def _open(
         return _unread(facts, models, image.reason)
     if facts.spacing_mm is None:
         return _unread(facts, models, Reason.NO_PIXEL_SPACING)
-    skipped = tuple(_skips(facts, models))
+    skipped = tuple(_skips(image, models))
     if len(skipped) == len(models.algorithms):
         first = skipped[0]
         return ImageResult(facts, reason=first.reason, reason_detail=first.detail, skipped=skipped)
@@ -183,11 +192,11 @@ def _unread(
     return ImageResult(facts, reason=reason, reason_detail=detail, skipped=skipped)
 
 
-def _skips(facts: ImageFacts, models: LoadedModels) -> Iterator[Skip]:
-    """Yield the models whose own requirements an image does not meet."""
-    for model in (models.classifier, models.segmenter):
-        refused = None if model is None else model.card.requirements.why_not(facts)
-        if model is not None and refused is not None:
+def _skips(image: RequestedImage, models: LoadedModels) -> Iterator[Skip]:
+    """Yield the models to which the image is not given, or whose requirements it does not meet."""
+    for model in models.models:
+        refused = model.candidate.why_not(image.routed)
+        if refused is not None:
             yield Skip(model.algorithm.name, model.algorithm.task, *refused)
 
 

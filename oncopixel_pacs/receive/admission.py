@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +36,14 @@ class Admission:
 
     Parameters
     ----------
-    ae_title
-        Ours.
+    ae_titles
+        Ours; whoever calls another is rejected.
     """
 
     def __init__(
-        self, ae_title: str, peers: PeerBook, gate: Gate, rejections: RejectionRecorder
+        self, ae_titles: Sequence[str], peers: PeerBook, gate: Gate, rejections: RejectionRecorder
     ) -> None:
-        self._ae_title = ae_title.strip()
+        self._ae_titles = tuple(title.strip() for title in ae_titles)
         self._peers = peers
         self._gate = gate
         self._rejections = rejections
@@ -61,11 +62,11 @@ class Admission:
         objection = self._peers.objection(caller)
         if objection is not None:
             words = objection.words
-            if called != self._ae_title:
+            if called not in self._ae_titles:
                 words += f"; and it calls {called}"
             self._reject(event, UNKNOWN_CALLING_AE_TITLE, caller, called, objection.kind, words)
-        elif called != self._ae_title:
-            words = f"we are {self._ae_title}"
+        elif called not in self._ae_titles:
+            words = f"we are {' or '.join(self._ae_titles)}"
             kind = RejectionKind.CALLED
             self._reject(event, UNKNOWN_CALLED_AE_TITLE, caller, called, kind, words)
         elif not self._gate.associate(connection):

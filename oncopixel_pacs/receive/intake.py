@@ -32,6 +32,7 @@ from oncopixel_pacs.receive.header import (
 )
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.spool import Received
+from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore, relative_path
 from oncopixel_pacs.store.group_commit import GroupCommit
@@ -72,6 +73,7 @@ class Intake:
         sop_instance_uid: str,
         transfer_syntax: str,
         calling_ae_title: str,
+        called_ae_title: str = "",
     ) -> IntakeOutcome:
         """Take in the data set of a C-STORE request.
 
@@ -83,6 +85,8 @@ class Intake:
             Affected SOP Class and Instance UID of the command set (PS3.7 9.3.1.1).
         transfer_syntax
             Negotiated transfer syntax.
+        calling_ae_title, called_ae_title
+            Of the association; rules of models may choose by them.
 
         Raises
         ------
@@ -97,7 +101,7 @@ class Intake:
             header = read_received_header(received, transfer_syntax)
             _require_same(header, "SOPClassUID", sop_class_uid)
             _require_same(header, "SOPInstanceUID", sop_instance_uid)
-            return self._keep(received, header, calling_ae_title)
+            return self._keep(received, header, Origin(calling_ae_title, called_ae_title))
 
     def accept_file(self, path: Path, calling_ae_title: str = "") -> IntakeOutcome:
         """Take in a copy of a Part 10 file (PS3.10) that lies somewhere on disk.
@@ -137,7 +141,7 @@ class Intake:
             Disk or database cannot take it now.
         """
         with _disk_errors(), _opened(temp) as (received, header):
-            return self._keep(received, header, source)
+            return self._keep(received, header, Origin(source))
 
     def adopt_orphans(self) -> int:
         """Record files that were kept but have no row: the process died between the two.
@@ -188,17 +192,25 @@ class Intake:
                     uid = header.uid("SOPInstanceUID")
                     if relative_path("instances", uid, received.sha256) != orphan:
                         raise CannotUnderstand("Its bytes are not those its name was made from.")
-                    outcome = self._keep(received, header, "")
+                    outcome = self._keep(received, header, Origin())
             finally:
                 temp.unlink(missing_ok=True)
         log.info("intake.orphan_adopted", path=orphan, outcome=outcome.value)
         return True
 
-    def _keep(self, received: Received, header: Header, calling_ae_title: str) -> IntakeOutcome:
+    def _keep(self, received: Received, header: Header, origin: Origin) -> IntakeOutcome:
         facts, study = _describe(header)
         uid, digest = facts.sop_instance_uid, received.sha256
         path = self._files.place(received.path, received.descriptor, uid, digest)
-        instance = Instance(facts, path, digest, received.size, self._now(), calling_ae_title)
+        instance = Instance(
+            facts,
+            path,
+            digest,
+            received.size,
+            self._now(),
+            origin.calling_ae_title,
+            origin.called_ae_title,
+        )
         outcome = self._group.commit((instance, study))
         if not self._files.absolute(path).exists():
             # The same object was deleted by policy between the two; its sender has it still.

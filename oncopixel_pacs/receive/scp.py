@@ -107,7 +107,8 @@ class StorageScp:
         entity = ApplicationEntity(self._settings.ae_title)
         entity.supported_contexts = supported_contexts(self._settings.receive.further_sop_classes)
         gate = Gate(self._limits)
-        admission = Admission(self._settings.ae_title, self._peers, gate, self._rejections)
+        titles = (self._settings.ae_title, *self._settings.receive.further_ae_titles)
+        admission = Admission(titles, self._peers, gate, self._rejections)
         handlers = [
             (evt.EVT_REQUESTED, admission.on_request),
             (evt.EVT_N_ACTION, self._commitment.on_action),

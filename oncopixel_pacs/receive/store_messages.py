@@ -44,6 +44,7 @@ class StoreRequest:
     abstract_syntax: str
     transfer_syntax: str
     calling_ae_title: str
+    called_ae_title: str = ""
 
 
 def command_elements(command: bytes) -> dict[int, bytes]:
@@ -79,6 +80,7 @@ def read_store_request(
     abstract_syntax: str,
     transfer_syntax: str,
     calling_ae_title: str,
+    called_ae_title: str = "",
 ) -> StoreRequest:
     """Read a C-STORE-RQ.
 
@@ -101,6 +103,7 @@ def read_store_request(
         abstract_syntax=abstract_syntax,
         transfer_syntax=transfer_syntax,
         calling_ae_title=calling_ae_title,
+        called_ae_title=called_ae_title,
     )
 
 

@@ -64,6 +64,7 @@ class StoreScp:
                 request.sop_instance_uid,
                 request.transfer_syntax,
                 calling,
+                request.called_ae_title,
             )
             spool.is_kept = True
         except IntakeRefused as exc:

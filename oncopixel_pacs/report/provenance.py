@@ -54,6 +54,8 @@ class Provenance:
         for item in self.algorithms:
             parts += [item.manufacturer, item.name, item.task, item.version]
             parts += [item.weights_sha256, item.preprocessing_sha256, repr(item.threshold)]
+            # What a rule leaves out changes the result.
+            parts += [item.rule_sha256] if item.rule_sha256 else []
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
     @property

@@ -84,6 +84,7 @@ def to_instance(row: InstanceRow) -> Instance:
         size_bytes=row.size_bytes,
         received_at=row.received_at,
         calling_ae_title=row.calling_ae_title,
+        called_ae_title=row.called_ae_title,
     )
 
 

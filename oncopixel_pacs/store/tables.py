@@ -88,6 +88,7 @@ class InstanceRow(SQLModel, table=True):
     size_bytes: int
     received_at: datetime = _moment()
     calling_ae_title: str = ""
+    called_ae_title: str = _key(index=False)
     revision: int | None = None
     series_instance_uid: str = _key()
     sop_class_uid: str = _key(index=False)

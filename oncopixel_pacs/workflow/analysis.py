@@ -35,6 +35,7 @@ from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.rejection_note import rejected_uids
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects, build_retraction
 from oncopixel_pacs.route import why_not
+from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.job_rows import Retraction
@@ -153,6 +154,7 @@ class StudySteps:
                 facts=item.facts,
                 path=self.files.absolute(item.path),
                 reason=why_not(item.facts),
+                origin=Origin(item.calling_ae_title, item.called_ae_title),
             )
             for item in study.instances
             if item.facts.sop_instance_uid in wanted

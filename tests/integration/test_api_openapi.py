@@ -72,6 +72,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/me",
         "GET /api/v1/studies",
         "GET /api/v1/studies/{study_instance_uid}",
+        "GET /api/v1/studies/{study_instance_uid}/routing",
         "POST /api/v1/studies/{study_instance_uid}/complete",
         "POST /api/v1/studies/{study_instance_uid}/read-again",
         "POST /api/v1/studies/{study_instance_uid}/send-again",

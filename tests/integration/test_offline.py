@@ -37,8 +37,7 @@ def test_only_the_kinds_that_are_asked_for_are_written(
     source.mkdir()
     write_mammogram(source, SCREENING[0])
     ((uid, files),) = find_sources([source])[0].items()
-    loaded = models()
-    study = analyse_study(uid, files, loaded, loaded.algorithms, tmp_path / "out", kinds)
+    study = analyse_study(uid, files, models(), tmp_path / "out", kinds)
     assert {dcmread(path).SOPClassUID for path in study.objects} == expected
     assert sorted((tmp_path / "out").rglob("*.dcm")) == sorted(study.objects)
 

@@ -14,9 +14,9 @@ from bundle_builder import tiny_metadata, write_bundle
 
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
-from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_card
+from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_candidates, read_card
 from oncopixel_pacs.requirements import Requirements
-from oncopixel_pacs.settings import ModelSettings
+from oncopixel_pacs.settings import ModelSettings, RuleSettings
 
 ALGORITHM = Algorithm("m", "1", ModelTask.SEGMENT, "a" * 64, "b" * 64, 0.5, "Test")
 
@@ -47,10 +47,13 @@ def test_one_model_of_each_task_or_one_alone_can_be_run(
         assert [item.name for item in read_algorithms(models)] == [item.name for item in models]
 
 
-def test_two_models_of_a_task_are_refused(segmenter: ModelSettings) -> None:
-    second = segmenter.model_copy(update={"name": "second"})
-    with pytest.raises(ModelRefused, match=r"tiny-segment, second .* one model per task"):
-        read_algorithms([segmenter, second])
+def test_a_rule_is_part_of_what_a_result_comes_from(segmenter: ModelSettings) -> None:
+    rules = [RuleSettings(), RuleSettings(modalities=("MG",)), RuleSettings(modalities=("MR",))]
+    models = [segmenter.model_copy(update={"rule": rule}) for rule in rules]
+    algorithms = [read_algorithms([model])[0] for model in models]
+    assert algorithms[0].rule_sha256 == ""
+    assert len({models_digest([item], "1") for item in algorithms}) == 3
+    assert [item.rule for item in read_candidates(models)] == [rule.as_rule() for rule in rules]
 
 
 def test_no_model_is_refused() -> None:

@@ -21,6 +21,7 @@ from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
 from oncopixel_pacs.requirements import Requirements
+from oncopixel_pacs.rules import Origin, Rule
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -45,8 +46,7 @@ def model(task: ModelTask, network: Network) -> LoadedModel:
 def models(classify: Network | None = brightest, segment: Network | None = bright) -> LoadedModels:
     classifier = model(ModelTask.CLASSIFY, classify) if classify else None
     segmenter = model(ModelTask.SEGMENT, segment) if segment else None
-    used = [item.algorithm for item in (classifier, segmenter) if item]
-    return LoadedModels(tuple(used), classifier, segmenter, "cpu")
+    return LoadedModels(tuple(item for item in (classifier, segmenter) if item), "cpu")
 
 
 @dataclass
@@ -169,20 +169,21 @@ def test_unreadable_images_get_their_reason_and_the_others_go_on(tmp_path: Path)
     assert set(result.breasts) == {Laterality.RIGHT}
 
 
-def asking(models: LoadedModels, **asked: Requirements) -> LoadedModels:
-    """Have the named ones of these models ask for more."""
-    changed = {}
-    for name, requirements in asked.items():
-        loaded = getattr(models, name)
-        changed[name] = replace(loaded, card=replace(loaded.card, requirements=requirements))
-    return replace(models, **changed)
+def asking(models: LoadedModels, **requirements: Requirements) -> LoadedModels:
+    """Have models ask something of images, by their names."""
+
+    def changed(item: LoadedModel) -> LoadedModel:
+        asked = requirements.get(item.algorithm.name, item.card.requirements)
+        return replace(item, card=replace(item.card, requirements=asked))
+
+    return replace(models, models=tuple(map(changed, models.models)))
 
 
 def test_a_model_that_does_not_read_an_image_says_why_and_the_other_reads_it(
     study: AnalysisRequest, result: StudyResult
 ) -> None:
     oblique = Requirements(views=(View.MLO,))
-    said = read_study(study, asking(models(), classifier=oblique))
+    said = read_study(study, asking(models(), classify=oblique))
     cc, mlo = said.images[:2], said.images[2:]
     assert [image.probability for image in cc] == [None, None]
     assert [image.findings for image in said.images] == [i.findings for i in result.images]
@@ -198,7 +199,7 @@ def test_a_model_that_does_not_read_an_image_says_why_and_the_other_reads_it(
 def test_an_image_that_the_segmenter_does_not_read_has_a_score_and_no_findings(
     study: AnalysisRequest, result: StudyResult
 ) -> None:
-    said = read_study(study, asking(models(), segmenter=Requirements(manufacturers=("ACME",))))
+    said = read_study(study, asking(models(), segment=Requirements(manufacturers=("ACME",))))
     assert said.findings == ()
     assert [i.probability for i in said.images] == [i.probability for i in result.images]
     assert {s.task for i in said.images for s in i.skipped} == {ModelTask.SEGMENT}
@@ -207,7 +208,7 @@ def test_an_image_that_the_segmenter_does_not_read_has_a_score_and_no_findings(
 def test_an_image_that_no_model_reads_is_not_analysed(study: AnalysisRequest) -> None:
     small = Requirements(pixel_size_mm=(0.01, 0.05))
     left = Requirements(lateralities=(Laterality.LEFT,))
-    said = read_study(study, asking(models(), classifier=left, segmenter=small))
+    said = read_study(study, asking(models(), classify=left, segment=small))
     right = [image for image in said.images if image.facts.laterality is Laterality.RIGHT]
     assert {image.reason for image in right} == {Reason.MODEL_LATERALITY}
     assert [skip.reason for skip in right[0].skipped] == [
@@ -327,3 +328,34 @@ def test_a_disk_that_takes_no_label_map_may_be_tried_again(
     with pytest.raises(AnalysisFailed, match="cannot be written .* check space") as failure:
         read_study(replace(study, labels_dir=tmp_path / "file" / "labels"), models())
     assert not failure.value.permanent
+
+
+def test_of_several_models_those_that_are_chosen_read_the_study(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def noting(name: str, rule: Rule) -> LoadedModel:
+        def answer(images: torch.Tensor) -> torch.Tensor:
+            asked.append(name)
+            return bright(images)
+
+        made = model(ModelTask.SEGMENT, answer)
+        return replace(made, algorithm=replace(made.algorithm, name=name), rule=rule)
+
+    trial = noting("trial", Rule(called_ae_titles=("TRIAL",)))
+    usual = noting("usual", Rule(modalities=("MG",)))
+    loaded = LoadedModels((trial, usual), "cpu")
+    request = request_of(tmp_path, SCREENING[0])
+    for called, name in (("TRIAL", "trial"), ("ONCOPIXEL", "usual")):
+        images = tuple(replace(item, origin=Origin("", called)) for item in request.images)
+        result = read_study(replace(request, images=images), loaded)
+        assert [item.name for item in result.algorithms] == [name]
+        assert len(result.findings) == 1
+        assert result.images[0].skipped == ()
+    assert asked == ["trial", "usual"]
+
+
+def test_an_image_that_no_rule_wants_has_that_reason(tmp_path: Path) -> None:
+    made = replace(model(ModelTask.SEGMENT, bright), rule=Rule(station_names=("ROOM2",)))
+    (image,) = read_study(request_of(tmp_path, SCREENING[0]), LoadedModels((made,), "cpu")).images
+    assert image.reason is Reason.MODEL_RULE
+    assert image.reason_detail == "Station name is not known; the rule asks for ROOM2."

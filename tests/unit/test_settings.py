@@ -184,6 +184,16 @@ def test_a_value_that_is_not_allowed_is_named(tmp_path: Path, text: str, says: s
     assert says in sentence
 
 
+def test_a_rule_may_only_wait_for_a_title_of_ours(tmp_path: Path) -> None:
+    table = f'[[models]]\nname = "m"\ntask = "segment"\nbundle = "b"\nsha256 = "{"0" * 64}"\n'
+    rule = "threshold = 0.5\n[models.rule]\ncalled_ae_titles = ["
+    own = "[receive]\nfurther_ae_titles = ['TRIAL']\n"
+    config = write(tmp_path, own + table + rule + "'TRIAL', 'ONCOPIXEL']")
+    assert load_settings(config).models[0].rule.called_ae_titles == ("TRIAL", "ONCOPIXEL")
+    says = refusal(write(tmp_path, own + table + rule + "'OTHER']"))
+    assert "OTHER, which is not ours; add it to further_ae_titles" in says
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "There is no configuration file" in refusal(tmp_path / "missing.toml")
 

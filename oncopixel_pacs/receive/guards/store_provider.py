@@ -281,6 +281,7 @@ class StoringProvider(DULServiceProvider):
             str(context.abstract_syntax),
             str(context.transfer_syntax[0]),
             str(self.assoc.requestor.ae_title).strip(),
+            _called(self.assoc),
         )
         if request.has_dataset:
             self._request, self._spool = request, self._service.begin(request)
@@ -294,6 +295,12 @@ class StoringProvider(DULServiceProvider):
         if not isinstance(dimse, AskingDimse):
             raise TypeError("the association has another DIMSE provider than its own")
         dimse.send_now(request.context_id, content)
+
+
+def _called(assoc: Association) -> str:
+    """Which of our AE titles the peer called."""
+    request = assoc.requestor.primitive
+    return "" if request is None else str(request.called_ae_title).strip()
 
 
 class _Wake:

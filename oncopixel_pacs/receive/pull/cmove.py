@@ -16,8 +16,8 @@ from oncopixel_pacs.receive.pull.remote import Fetch, Remote
 from oncopixel_pacs.source_settings import CMoveSource
 
 #: Study Root Query/Retrieve Information Model - FIND and - MOVE (PS3.4 C.3).
-_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _SUCCESS = 0x0000
 _PENDING = frozenset({0xFF00, 0xFF01})
 #: Some sub-operations failed (PS3.4 C.4.2.1.5): what came, came.
@@ -34,11 +34,11 @@ _MEANINGS = {
 def echo(source: CMoveSource, calling_ae_title: str, timeout_seconds: float) -> str:
     """C-ECHO, and whether it takes C-FIND and C-MOVE; see `oncopixel_pacs.receive.pull.echo`."""
     peer = _peer(source, calling_ae_title)
-    contexts = [build_context(item) for item in (VERIFICATION, _FIND, _MOVE)]
+    contexts = [build_context(item) for item in (VERIFICATION, FIND, MOVE)]
     with _failures(), opened(peer, contexts, timeout_seconds) as assoc:
         taken = {str(item.abstract_syntax) for item in assoc.accepted_contexts}
         answer = assoc.send_c_echo() if VERIFICATION in taken else Dataset()
-    lacking = [name for name, uid in (("C-FIND", _FIND), ("C-MOVE", _MOVE)) if uid not in taken]
+    lacking = [name for name, uid in (("C-FIND", FIND), ("C-MOVE", MOVE)) if uid not in taken]
     if lacking:
         raise _failed(source, peer, f"it does not take {' and '.join(lacking)}; allow it there")
     if "Status" in answer and answer.Status != _SUCCESS:
@@ -50,7 +50,7 @@ def find(source: CMoveSource, study_instance_uid: str, work: Fetch) -> tuple[Rem
     """C-FIND at the level of series, then of images in each; see `oncopixel_pacs.receive.pull`."""
     peer = _peer(source, work.calling_ae_title)
     found: dict[str, Remote] = {}
-    with _failures(), opened(peer, [build_context(_FIND)], work.timeout_seconds) as assoc:
+    with _failures(), opened(peer, [build_context(FIND)], work.timeout_seconds) as assoc:
         _require_taken(assoc, source, peer, "C-FIND")
         series = [
             str(item.SeriesInstanceUID)
@@ -77,13 +77,13 @@ def fetch(
     for item in wanted:
         by_series[item.series_instance_uid] = by_series.get(item.series_instance_uid, 0) + 1
     before, troubles = 0, []
-    with _failures(), opened(peer, [build_context(_MOVE)], work.timeout_seconds) as assoc:
+    with _failures(), opened(peer, [build_context(MOVE)], work.timeout_seconds) as assoc:
         _require_taken(assoc, source, peer, "C-MOVE")
         for uid, number in by_series.items():
             query = _series_query(study_instance_uid)
             query.SeriesInstanceUID = uid
             status = None
-            for answer, _ in assoc.send_c_move(query, destination, _MOVE):
+            for answer, _ in assoc.send_c_move(query, destination, MOVE):
                 status = answer.get("Status")
                 done = int(answer.get("NumberOfCompletedSuboperations") or 0)
                 work.arrived(before + min(done, number))
@@ -103,7 +103,7 @@ def _found(
     assoc: Association, query: Dataset, source: CMoveSource, peer: Peer, keyword: str
 ) -> Iterator[Dataset]:
     last: Any = None
-    for answer, identifier in assoc.send_c_find(query, _FIND):
+    for answer, identifier in assoc.send_c_find(query, FIND):
         last = answer.get("Status")
         if last in _PENDING and identifier is not None and identifier.get(keyword):
             yield identifier

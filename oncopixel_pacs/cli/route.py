@@ -1,0 +1,82 @@
+"""``oncopixel route``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.domain import ImageFacts
+from oncopixel_pacs.model_choice import Verdict
+from oncopixel_pacs.settings import load_settings
+
+
+def route(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders.", exists=True)],
+    calling: Annotated[str, typer.Option("--from", help="AE title that would send them.")] = "",
+    called: Annotated[
+        str | None,
+        typer.Option("--to", help="AE title that it would call; ae_title when absent."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which models would read files, and why not the others. Nothing is sent or kept.
+
+    Exit status 1 when no model would read any of them.
+    """
+    settings = load_settings(config)
+    from oncopixel_pacs.infer.cards import read_candidates
+    from oncopixel_pacs.offline import find_sources
+    from oncopixel_pacs.route import route as routed
+    from oncopixel_pacs.rules import Origin
+
+    sources, foreign = find_sources(paths)
+    for path in foreign:
+        typer.echo(f"not DICOM, left out: {path}", err=True)
+    origin = Origin(calling, settings.ae_title if called is None else called)
+    candidates = read_candidates(settings.active_models)
+    rows = [
+        (source.path, source.facts, verdict)
+        for files in sources.values()
+        for source, verdicts in zip(
+            files, routed([(file.facts, origin) for file in files], candidates), strict=True
+        )
+        for verdict in verdicts
+    ]
+    if as_json:
+        typer.echo(json.dumps([_as_json(*row) for row in rows]))
+    else:
+        _show(rows)
+    if not any(verdict.reason is None for *_, verdict in rows):
+        raise typer.Exit(1)
+
+
+def _as_json(path: Path, facts: ImageFacts, verdict: Verdict) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "sop_instance_uid": facts.sop_instance_uid,
+        "model": verdict.model,
+        "task": verdict.task,
+        "runs": verdict.reason is None,
+        "reason": verdict.reason,
+        "sentence": _sentence(verdict),
+    }
+
+
+def _sentence(verdict: Verdict) -> str:
+    reason = verdict.reason
+    return "" if reason is None else f"{reason.sentence} {verdict.detail}".strip()
+
+
+def _show(rows: list[tuple[Path, ImageFacts, Verdict]]) -> None:
+    table = Table("File", "Image", "Model", "Runs", "Why not")
+    for path, facts, verdict in rows:
+        runs = "yes" if verdict.reason is None else "no"
+        table.add_row(path.name, facts.name, verdict.model, runs, _sentence(verdict))
+    Console().print(table)

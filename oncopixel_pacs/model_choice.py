@@ -1,0 +1,88 @@
+"""Which of the configured models read a study, and which of its images: one pure function.
+
+Of each task one model reads a study, so that its results name one: the first, in the order of
+the configuration, whose rule and requirements fit an image of it. Where none fits, the first
+of the task stands for it and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oncopixel_pacs.domain import ImageFacts, ModelTask, Reason
+from oncopixel_pacs.requirements import Requirements
+from oncopixel_pacs.rules import Origin, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A configured model: what the site's rule gives it, and what it asks of images itself."""
+
+    name: str
+    task: ModelTask
+    rule: Rule = Rule()
+    requirements: Requirements = Requirements()
+
+    def why_not(self, image: RoutedImage) -> tuple[Reason, str] | None:
+        """Return the reason why the model does not read an image, with detail.
+
+        ``None`` when it reads it, as far as the header tells.
+        """
+        if image.reason is not None:
+            return image.reason, ""
+        if objection := self.rule.objection(image.facts, image.origin):
+            return Reason.MODEL_RULE, objection
+        return self.requirements.why_not(image.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedImage:
+    """An image, how it came, and the reason why no model at all reads it, if there is one."""
+
+    facts: ImageFacts
+    origin: Origin = Origin()
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one model reads one image; `reason` is ``None`` when it does."""
+
+    model: str
+    task: ModelTask
+    reason: Reason | None = None
+    detail: str = ""
+
+
+def choose(images: Sequence[RoutedImage], candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Choose the model of each task that reads a study, in the order of the configuration."""
+    chosen: dict[ModelTask, Candidate] = {}
+    for task in ModelTask:
+        able = [item for item in candidates if item.task is task]
+        if able:
+            fitting = (
+                item for item in able if any(item.why_not(image) is None for image in images)
+            )
+            chosen[task] = next(fitting, able[0])
+    return tuple(item for item in candidates if chosen[item.task] is item)
+
+
+def verdicts(
+    images: Sequence[RoutedImage], candidates: Sequence[Candidate]
+) -> tuple[tuple[Verdict, ...], ...]:
+    """Say of every image of a study, in their order, which model reads it and why not."""
+    chosen = choose(images, candidates)
+    return tuple(tuple(_verdict(image, item, chosen) for item in candidates) for image in images)
+
+
+def _verdict(image: RoutedImage, candidate: Candidate, chosen: Sequence[Candidate]) -> Verdict:
+    refused = candidate.why_not(image)
+    if refused is not None:
+        return Verdict(candidate.name, candidate.task, *refused)
+    if candidate in chosen:
+        return Verdict(candidate.name, candidate.task)
+    other = next(item.name for item in chosen if item.task is candidate.task)
+    return Verdict(
+        candidate.name, candidate.task, Reason.ANOTHER_MODEL, f"{other} stands before it."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -73,12 +74,13 @@ class CuttableLink:
 
 @dataclass
 class CountingArchive:
-    """Takes everything by C-STORE and counts how often each object came.
+    """Takes everything by C-STORE and counts how often each object came, and with which bytes.
 
     `answers`, cleared, keeps it from answering.
     """
 
     came: Counter[str] = field(default_factory=Counter)
+    digests: dict[str, set[str]] = field(default_factory=dict)
     answers: threading.Event = field(default_factory=threading.Event)
     port: int = 0
 
@@ -88,7 +90,10 @@ class CountingArchive:
 
     def store(self, event: Any) -> int:
         """Count an object."""
-        self.came[str(event.request.AffectedSOPInstanceUID)] += 1
+        uid = str(event.request.AffectedSOPInstanceUID)
+        self.came[uid] += 1
+        digest = hashlib.sha256(event.request.DataSet.getvalue()).hexdigest()
+        self.digests.setdefault(uid, set()).add(digest)
         self.answers.wait(60)
         return 0x0000
 

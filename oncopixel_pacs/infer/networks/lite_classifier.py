@@ -25,6 +25,8 @@ class LiteClassifier(nn.Module):
         Blocks of the encoder.
     features
         Channels of the decoder at strides 4, 8, 16 and 32, multiples of 8.
+    both_ways
+        Whether the answer is the mean over the image and the image upside down, in evaluation.
 
     Notes
     -----
@@ -37,8 +39,10 @@ class LiteClassifier(nn.Module):
         num_classes: int = 1,
         depth: int = 13,
         features: Sequence[int] = (32, 48, 64, 96),
+        both_ways: bool = False,
     ) -> None:
         super().__init__()
+        self._both_ways = both_ways
         self.encoder = LiteEncoder(depth)
         self.decoder = LiteDecoder(self.encoder.channels, features)
         self.dropout = nn.Dropout2d(0.2)
@@ -47,6 +51,12 @@ class LiteClassifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(n, num_classes)`` of images ``(n, 1, height, width)``, multiples of 32."""
+        logits = self._logits(image)
+        if self._both_ways and not self.training:
+            logits = (logits + self._logits(image.flip(2))) / 2
+        return logits
+
+    def _logits(self, image: Tensor) -> Tensor:
         logits, weights = self.places(image)
         return (logits * weights).flatten(2).sum(dim=2)
 

@@ -164,6 +164,8 @@ class LiteUNet(nn.Module):
         Blocks of the encoder.
     features
         Channels of the decoder at strides 4, 8, 16 and 32, multiples of 8.
+    both_ways
+        Whether the answer is the mean over the image and the image upside down, in evaluation.
     """
 
     def __init__(
@@ -171,8 +173,10 @@ class LiteUNet(nn.Module):
         out_channels: int = 1,
         depth: int = 13,
         features: Sequence[int] = (32, 48, 64, 96),
+        both_ways: bool = False,
     ) -> None:
         super().__init__()
+        self._both_ways = both_ways
         self.encoder = LiteEncoder(depth)
         self.decoder = LiteDecoder(self.encoder.channels, features)
         self.head = nn.Conv2d(features[0], out_channels, 1)
@@ -182,5 +186,11 @@ class LiteUNet(nn.Module):
 
         Height and width are multiples of 32, values in [0, 1].
         """
+        logits = self._logits(image)
+        if self._both_ways and not self.training:
+            logits = (logits + self._logits(image.flip(2)).flip(2)) / 2
+        return logits
+
+    def _logits(self, image: Tensor) -> Tensor:
         coarse = self.head(self.decoder(self.encoder(image)))
         return interpolate(coarse, size=image.shape[2:], mode="bilinear", align_corners=False)

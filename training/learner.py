@@ -30,10 +30,20 @@ class Learner(pl.LightningModule):
 
     def __init__(self, network: torch.nn.Module, recipe: Recipe, stage: Stage) -> None:
         super().__init__()
-        channels_last = recipe.training.channels_last and recipe.data.bag == 1
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=layout)  # type: ignore[call-overload]
-        self._layout, self._recipe, self._stage = layout, recipe, stage
+        self.network = network
+        self._recipe, self._stage = recipe, stage
+        self._layout = torch.contiguous_format
+
+    def on_fit_start(self) -> None:
+        """Lay images and weights out channels last, on a GPU.
+
+        On a CPU it gains nothing, and PyTorch 2.13 writes beyond its buffers in the backward
+        pass of convolutions of one channel laid out so.
+        """
+        wanted = self._recipe.training.channels_last and self._recipe.data.bag == 1
+        if wanted and self.device.type == "cuda":
+            self._layout = torch.channels_last
+            self.network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Any:
         """Logits for images ``(n, channels, height, width)``."""

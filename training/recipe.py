@@ -82,6 +82,7 @@ class TrainingPart(_Part):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """``auto``: bf16-mixed on a GPU, else 32-true."""
     channels_last: bool = True
+    """On a GPU; a CPU keeps the plain layout."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)
     patience: int = Field(default=10, ge=1)
     """Epochs without a better loss on validation patients before a stage ends."""

@@ -374,6 +374,7 @@ class Server:
             quarantine=Quarantine(store.database),
             proofs=Proofs(store.database),
             models_ready=lambda: None if device is None else device.ready,
+            models_alarm=lambda: "" if device is None else device.alarm,
             retry=lambda job_id: retry_job(store.ledger, queue, job_id),
             read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
             send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),

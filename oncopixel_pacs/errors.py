@@ -12,6 +12,7 @@
     ├── UnreadableImage         a stored image that cannot be decoded or holds no breast
     ├── ModelRefused            a bundle that is not loaded: unpinned, unsafe or inconsistent
     ├── AnalysisFailed          the models gave no usable answer
+    │   └── DeviceLost          the device that they run on gave up
     ├── ResultRejected          a result object that did not pass the gate before sending
     ├── DeliveryFailed          a destination did not take an object
     ├── PullFailed              a source did not give what was asked of it
@@ -75,6 +76,10 @@ class AnalysisFailed(OncoPixelError):
     def __init__(self, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class DeviceLost(AnalysisFailed):
+    """The device that the models run on gave up; nothing runs on it in the same process."""
 
 
 class ResultRejected(OncoPixelError):

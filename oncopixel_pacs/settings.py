@@ -85,6 +85,9 @@ class InferenceSettings(Section):
     """CPU threads of the child; 0 leaves the choice to torch."""
     deadline_seconds: PositiveSeconds = 600.0
     """A study that takes longer fails and the child is restarted."""
+    memory_mib: int = Field(default=0, ge=0)
+    """Memory that the child may use, in MiB, before it is ended and restarted; 0 stands for four
+    fifths of the machine's. Memory of a GPU is not counted."""
     max_attempts: int = Field(default=3, ge=1)
     """Attempts at one study before it is reported as failed."""
 

@@ -120,6 +120,7 @@ def make_parts(
         quarantine=Quarantine(store.database),
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,
+        models_alarm=lambda: "",
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),
         read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
         send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),

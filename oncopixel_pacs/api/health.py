@@ -140,7 +140,12 @@ def _check_disk(parts: ApiParts) -> str:
 
 def alarms(parts: ApiParts) -> tuple[str, ...]:
     """Say what a person must see to, on every page until it is done."""
-    found = [parts.free_space.alarm(), parts.quarantine.alarm(), parts.proofs.alarm()]
+    found = [
+        parts.free_space.alarm(),
+        parts.quarantine.alarm(),
+        parts.proofs.alarm(),
+        parts.models_alarm(),
+    ]
     try:
         certificate = _certificate(parts)
         found.append(certificate.alarm(parts.now()) if certificate is not None else "")

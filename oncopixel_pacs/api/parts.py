@@ -52,6 +52,8 @@ class ApiParts:
         What decides which images each configured model reads.
     models_ready
         Whether the models are loaded; ``None`` when another process runs them.
+    models_alarm
+        What is wrong with the device that they run on; empty while all is well.
     retry
         Queues a job again; raises `OncoPixelError` when it cannot.
     read_again
@@ -90,6 +92,7 @@ class ApiParts:
     proofs: Proofs
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]
+    models_alarm: Callable[[], str]
     retry: Callable[[str], Job]
     read_again: Callable[[str], Job]
     send_again: Callable[[str], Job]

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from oncopixel_pacs.child_process import belong_to
 from oncopixel_pacs.domain import StudyResult
-from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, ModelRefused
+from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost, ModelRefused
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.infer.reading import AnalysisRequest, read_study
@@ -50,6 +50,8 @@ class Answer:
 
     def raise_error(self) -> None:
         """Raise what the child raised, if it did."""
+        if self.error == DeviceLost.__name__:
+            raise DeviceLost(self.message)
         if self.error == AnalysisFailed.__name__:
             raise AnalysisFailed(self.message, permanent=self.permanent)
         if self.error:
@@ -93,6 +95,8 @@ def serve(
 def _answer(request: AnalysisRequest, loaded: LoadedModels, decoder: DecodePool) -> Answer:
     try:
         return Answer(result=read_study(request, loaded, decoder))
+    except DeviceLost as exc:
+        return Answer(DeviceLost.__name__, str(exc))
     except AnalysisFailed as exc:
         return Answer("AnalysisFailed", str(exc), permanent=exc.permanent)
     except Exception as exc:  # the top of the worker loop: one study must not end the child

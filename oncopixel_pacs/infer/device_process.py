@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -20,7 +21,7 @@ import structlog
 from pydantic import ValidationError
 
 from oncopixel_pacs.domain import StudyResult
-from oncopixel_pacs.errors import AnalysisFailed, OncoPixelError
+from oncopixel_pacs.errors import AnalysisFailed, DeviceLost, OncoPixelError
 from oncopixel_pacs.infer.device_child import ANSWERS, Answer, serve
 from oncopixel_pacs.infer.reading import AnalysisRequest
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
@@ -29,6 +30,8 @@ Item = TypeVar("Item")
 
 _LOAD_SECONDS = 300.0  # includes importing torch from a cold, busy disk
 _REAP_SECONDS = 10.0
+_LOOK_SECONDS = 0.25
+_SHARE_OF_MEMORY = 0.8
 _STOPPED = "The server was stopped before the analysis was done; it is done after the next start."
 
 
@@ -54,6 +57,7 @@ class DeviceProcess:
         self._closed = False
         self._device = ""
         self._problem = ""
+        self._alarm = ""
 
     def start(self) -> None:
         """Begin to load the models and return at once; `ready` tells when they are there."""
@@ -86,6 +90,11 @@ class DeviceProcess:
     def device(self) -> str:
         """Where the models run, such as ``cpu``; empty until they are loaded."""
         return self._device
+
+    @property
+    def alarm(self) -> str:
+        """What a person must see to: that a GPU was lost; empty while all is well."""
+        return self._alarm
 
     def analyse(self, request: AnalysisRequest) -> StudyResult:
         """Read one study, after those that were asked for earlier. Blocks.
@@ -142,10 +151,27 @@ class DeviceProcess:
         answer = child.exchange(request, self._inference.deadline_seconds)
         if answer is None:
             raise self._lost(child, "the study", self._inference.deadline_seconds)
-        answer.raise_error()
+        try:
+            answer.raise_error()
+        except DeviceLost as exc:
+            self._leave_device(child, exc)
+            return self._analyse(request)
         if answer.result is None:
             raise AnalysisFailed("The process that runs the models gave no result; try again.")
         return answer.result
+
+    def _leave_device(self, child: _Child, lost: DeviceLost) -> None:
+        """Go on with the CPU, where the configuration leaves the choice to us."""
+        child.reap()
+        self._child, self._device = None, ""
+        if self._inference.device != "auto":
+            # With a fresh child the next attempt may find the device in order.
+            raise lost
+        self._inference = self._inference.model_copy(update={"device": "cpu"})
+        self._alarm = (
+            f"{lost} Until the server is started again the models run on the CPU, which is slower."
+        )
+        structlog.get_logger().error("models.device_lost", problem=str(lost))
 
     def _loaded_child(self) -> _Child:
         if self._child is not None and self._child.alive:
@@ -182,6 +208,12 @@ class DeviceProcess:
             return AnalysisFailed(_STOPPED)
         if work == "the study":
             self.start()
+        if child.outgrown:
+            return AnalysisFailed(
+                f"The process that runs the models took more than {child.memory_bytes >> 20} MiB "
+                f"of memory for {work} and was ended; raise inference.memory_mib if the machine "
+                "has it."
+            )
         if child.expired:
             return AnalysisFailed(
                 f"The process that runs the models took more than {limit_seconds:g} s for {work} "
@@ -207,7 +239,8 @@ class _Child:
         )
         self._process.start()
         theirs.close()  # so that the end of the child is the end of the pipe
-        self.expired = False
+        self.expired = self.outgrown = False
+        self.memory_bytes = inference.memory_mib << 20 or _most_memory()
 
     @property
     def alive(self) -> bool:
@@ -222,6 +255,9 @@ class _Child:
         deadline = threading.Timer(limit_seconds, self._expire)
         deadline.daemon = True
         deadline.start()
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch_memory, args=(over,), daemon=True)
+        watch.start()
         try:
             if request is not None:
                 self._pipe.send(request)
@@ -230,6 +266,8 @@ class _Child:
             return None
         finally:
             deadline.cancel()
+            over.set()
+            watch.join()
 
     def reap(self) -> int | None:
         """See that the process is gone; its exit code, negative for a signal."""
@@ -240,9 +278,31 @@ class _Child:
             self._process.join(_REAP_SECONDS)
         return self._process.exitcode
 
+    def _watch_memory(self, over: threading.Event) -> None:
+        """End the child when it outgrows its limit; an address space limit would stop a GPU."""
+        while not over.wait(_LOOK_SECONDS):
+            if _resident_bytes(self._process.pid) > self.memory_bytes:
+                self.outgrown = True
+                self._process.kill()
+                return
+
     def _expire(self) -> None:
         self.expired = True
         self._process.kill()
+
+
+def _resident_bytes(pid: int | None) -> int:
+    """Memory of a process that is in use; 0 where the system does not tell."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _most_memory() -> int:
+    """Most that a child may take where nothing is configured: not all that the machine has."""
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _SHARE_OF_MEMORY)
 
 
 def _how_it_ended(code: int | None) -> str:

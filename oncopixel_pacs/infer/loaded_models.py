@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 
 from oncopixel_pacs.domain import Algorithm, ModelTask
-from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
+from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost
 from oncopixel_pacs.infer.bundle import Network, load_network, output_shape
 from oncopixel_pacs.infer.cards import Card, read_algorithms, read_card
 from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose
@@ -54,17 +55,11 @@ class LoadedModel:
         ------
         AnalysisFailed
             When the answer has the wrong shape, or holds NaN or infinity (permanent), or the
-            device has no memory left (not permanent).
+            device has no memory left even for one image (not permanent).
+        DeviceLost
+            When the device gave up.
         """
-        try:
-            with torch.inference_mode(), _precision(self.device):
-                batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-                logits = self.network(batch).float()
-        except torch.OutOfMemoryError as exc:
-            raise AnalysisFailed(
-                f"Model {self.algorithm.name} ran out of memory on {self.device}; "
-                "free memory there or set inference.device to cpu."
-            ) from exc
+        logits = self._logits(images)
         count, _, height, width = images.shape
         wanted = output_shape(self.card, count, (height, width))
         if tuple(logits.shape) != wanted:
@@ -81,8 +76,36 @@ class LoadedModel:
             )
         sigmoid = self.card.activation == "sigmoid"
         scores = logits.sigmoid()[:, 0] if sigmoid else logits.softmax(dim=1)[:, 1]
-        result: NDArray[np.float32] = scores.cpu().numpy()
+        result: NDArray[np.float32] = scores.numpy()
         return result
+
+    def _logits(self, images: NDArray[np.float32]) -> torch.Tensor:
+        """Ask the network, for half of the images at a time where the memory is too small."""
+        try:
+            with torch.inference_mode(), _precision(self.device):
+                batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+                return self.network(batch).float().cpu()
+        except torch.AcceleratorError as exc:
+            raise DeviceLost(
+                f"The device {self.device} gave up while model {self.algorithm.name} ran; "
+                "look at its driver and the log of the kernel."
+            ) from exc
+        except RuntimeError as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            if len(images) == 1:
+                raise AnalysisFailed(
+                    f"Model {self.algorithm.name} ran out of memory on {self.device} with one "
+                    "image; free memory there or set inference.device to cpu."
+                ) from exc
+        # Behind the except clause, which would hold the tensors of the failed attempt.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        middle = len(images) // 2
+        structlog.get_logger().warning(
+            "models.batch_halved", model=self.algorithm.name, images=len(images)
+        )
+        return torch.cat([self._logits(images[:middle]), self._logits(images[middle:])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +184,11 @@ def _choose_device(inference: InferenceSettings) -> torch.device:
             "inference.device is cuda, but torch finds no usable GPU; set it to auto or cpu."
         )
     return torch.device("cuda" if available and inference.device != "cpu" else "cpu")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # On the CPU there is no type of its own for it.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _precision(device: torch.device) -> AbstractContextManager[object]:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import lost_device
 import pytest
 from bundle_builder import write_bundle
 from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
@@ -23,6 +24,7 @@ from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import AnalysisFailed, ModelRefused
 from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.infer import device_process
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.infer.loaded_models import load_models
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
@@ -201,6 +203,44 @@ def test_a_study_past_the_deadline_fails_and_the_child_is_restarted(
         wait_for(lambda: device.ready)
         assert child_pid(others) != pid
         assert device.analyse(study).probability is not None
+
+
+def test_a_gpu_that_is_lost_leaves_its_study_to_the_cpu_and_raises_an_alarm(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_process, "serve", lost_device.serve)
+    with DeviceProcess(models, CPU.model_copy(update={"device": "auto"})) as device:
+        device.wait_until_ready()
+        assert (device.device, device.alarm) == ("cuda: Pretended", "")
+        assert device.analyse(study).device == "cpu"
+        assert device.device == "cpu"
+        assert device.alarm.startswith("The device cuda gave up")
+        assert "the models run on the CPU" in device.alarm
+
+
+def test_a_gpu_that_must_be_used_is_not_left(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_process, "serve", lost_device.serve)
+    with DeviceProcess(models, CPU.model_copy(update={"device": "cuda"})) as device:
+        with pytest.raises(AnalysisFailed, match="gave up") as failure:
+            device.analyse(study)
+        assert not failure.value.permanent
+        assert device.alarm == ""
+
+
+def test_a_child_that_outgrows_its_memory_is_ended_with_a_sentence(
+    models: tuple[ModelSettings, ...],
+) -> None:
+    with (
+        DeviceProcess(models, CPU.model_copy(update={"memory_mib": 64})) as device,
+        pytest.raises(AnalysisFailed, match="more than 64 MiB of memory for loading the models"),
+    ):
+        device.wait_until_ready()
 
 
 def test_closing_ends_a_running_analysis(

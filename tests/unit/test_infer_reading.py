@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from torch.nn.functional import max_pool2d
 
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, Reason, StudyResult, View
-from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.errors import AnalysisFailed, DeviceLost
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.infer.cards import Card
 from oncopixel_pacs.infer.label_maps import read_label_map
@@ -299,8 +299,54 @@ def test_a_full_gpu_may_be_tried_again(study: AnalysisRequest) -> None:
     def full(_images: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(AnalysisFailed, match="ran out of memory on cpu") as failure:
+    with pytest.raises(AnalysisFailed, match="ran out of memory on cpu with one image") as failure:
         read_study(study, models(classify=full))
+    assert not failure.value.permanent
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_batch_that_is_too_large_is_halved_until_it_fits(
+    study: AnalysisRequest, result: StudyResult, room: int, full: RuntimeError
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def narrow(network: Network) -> Network:
+        def run(images: torch.Tensor) -> torch.Tensor:
+            shapes.append(tuple(images.shape))
+            if len(images) > room:
+                raise full
+            return network(images)
+
+        return run
+
+    there = read_study(study, models(narrow(brightest), narrow(bright)))
+    assert replace(there, timings_seconds={}) == replace(result, timings_seconds={})
+    assert max(count for count, *_ in shapes) > room
+
+
+def test_another_defect_of_the_device_is_not_taken_for_a_lack_of_memory(
+    study: AnalysisRequest,
+) -> None:
+    def broken(_images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        read_study(study, models(classify=broken))
+
+
+def test_a_device_that_gives_up_is_told_apart(study: AnalysisRequest) -> None:
+    def lost(_images: torch.Tensor) -> torch.Tensor:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    with pytest.raises(DeviceLost, match="The device cpu gave up") as failure:
+        read_study(study, models(classify=lost))
     assert not failure.value.permanent
 
 

@@ -12,7 +12,7 @@ ARG OHIF_SHA512=5997719a9986eeba85816f5924b71b82bdd70ad2e2d4a0cd3e831a798e4f3dee
 RUN curl -fsSLo /ohif.tgz "${OHIF_URL}" \
     && echo "${OHIF_SHA512}  /ohif.tgz" | sha512sum -c - \
     && mkdir /ohif && tar -xzf /ohif.tgz -C /ohif --strip-components=2 package/dist
-COPY deploy/ohif/app-config.js /ohif/app-config.js
+COPY oncopixel_pacs/viewer/app-config.js /ohif/app-config.js
 
 # hadolint ignore=DL3006
 FROM ${BASE}

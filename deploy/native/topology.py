@@ -229,7 +229,7 @@ class Topology:
         viewer = self.folder / "ohif"
         shutil.copytree(self.ohif, viewer, copy_function=_linked)
         (viewer / "app-config.js").unlink(missing_ok=True)
-        shutil.copy(DEPLOY / "ohif" / "app-config.js", viewer)
+        shutil.copy(DEPLOY.parent / "oncopixel_pacs" / "viewer" / "app-config.js", viewer)
         environment = {
             "FRONT_HOST": LOOPBACK,
             "FRONT_PORT": str(self.ports["front"]),

@@ -74,6 +74,19 @@ def test_an_image_is_pinned_and_runs_as_nobody_special(path: Path) -> None:
     assert "HEALTHCHECK" in last
 
 
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_what_an_image_copies_is_there_and_in_the_context(path: Path) -> None:
+    allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = [line[1:] for line in allowed if line.startswith("!")]
+    for line in re.findall(r"^COPY (?!--from)(.+)$", path.read_text(encoding="utf-8"), re.M):
+        for source in filter(lambda one: one != ".", line.split()[:-1]):
+            names = [source.replace("${TORCH}", torch) for torch in ("cpu", "cuda")]
+            for name in names:
+                found = list(ROOT.glob(name)) or [ROOT / name]
+                assert all(item.exists() for item in found), name
+                assert any(name.startswith(one.rstrip("*")) for one in let_in), name
+
+
 def pins(name: str) -> dict[str, str]:
     text = (DEPLOY / "images" / f"{name}.lock").read_text(encoding="utf-8")
     found = re.findall(r"^([\w.-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.M)

@@ -6,7 +6,7 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends curl orthanc orthanc-dicomweb orthanc-python \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /etc/orthanc/*.json \
-    && install -d -o 10002 -g 10002 -m 0700 /var/lib/orthanc/db
+    && chmod 0755 /var/lib/orthanc && install -d -o 10002 -g 10002 -m 0700 /var/lib/orthanc/db
 COPY deploy/orthanc/orthanc.json deploy/orthanc/oncopixel_forward.py /etc/orthanc/
 USER 10002:10002
 VOLUME /var/lib/orthanc/db

@@ -74,6 +74,14 @@ class Options:
     progress: bool = True
 
 
+class _LateStopping(EarlyStopping):
+    """Counts from the middle of a stage on: before, the rate is high and the loss wanders."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if 2 * (trainer.current_epoch + 1) >= (trainer.max_epochs or 0):
+            super().on_train_epoch_end(trainer, pl_module)
+
+
 class _WholeFiles(TorchCheckpointIO):
     """Checkpoints appear whole or not at all: a kill while one is written costs nothing."""
 
@@ -232,16 +240,22 @@ def _run_stage(
         filename="best",
         monitor="val_loss",
         mode="min",
-        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    latest = ModelCheckpoint(
+        dirpath=place,
+        filename="last",
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [
         EMAWeightAveraging(decay=recipe.training.ema_decay),
-        EarlyStopping(
+        _LateStopping(
             "val_loss", patience=recipe.training.patience, mode="min", check_on_train_epoch_end=True
         ),
         keeper,
+        latest,
     ]
     if options.progress:
         callbacks.append(TQDMProgressBar(refresh_rate=20))

@@ -13,6 +13,7 @@ from oncopixel_pacs.cli import (
     backup,
     conformance,
     demo,
+    models,
     operate,
     pull,
     retention,
@@ -68,7 +69,7 @@ app.add_typer(access.users, name="users")
 app.add_typer(access.tokens, name="tokens")
 app.add_typer(status.studies, name="studies")
 app.add_typer(status.jobs, name="jobs")
-app.add_typer(operate.models, name="models")
+app.add_typer(models.models, name="models")
 app.add_typer(operate.destinations, name="destinations")
 app.add_typer(viewer.viewer, name="viewer")
 

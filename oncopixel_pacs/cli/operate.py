@@ -1,4 +1,4 @@
-"""``oncopixel models``, ``destinations`` and ``doctor``: what an admin checks."""
+"""``oncopixel destinations`` and ``doctor``: what an admin checks."""
 
 from __future__ import annotations
 
@@ -24,30 +24,7 @@ from oncopixel_pacs.settings import Settings, TlsSettings, load_settings
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.tls import acceptor_context, read_certificate
 
-models = typer.Typer(help="List and check the models.", no_args_is_help=True)
 destinations = typer.Typer(help="List and echo the destinations.", no_args_is_help=True)
-
-
-@models.command("list")
-def list_models(config: ConfigOption = None) -> None:
-    """List the configured models with version, weights digest and operating point."""
-    settings = load_settings(config)
-    table = Table("Name", "Task", "Version", "Weights (SHA-256)", "Threshold")
-    for item in read_algorithms(settings.active_models):
-        digest = f"{item.weights_sha256[:16]}…"
-        table.add_row(item.name, item.task, item.version, digest, f"{item.threshold:.3f}")
-    Console().print(table)
-
-
-@models.command("check")
-def check_models(config: ConfigOption = None) -> None:
-    """Load every model as the server would, and run it once on an empty image."""
-    settings = load_settings(config)
-    from oncopixel_pacs.infer.loaded_models import load_models
-
-    read_algorithms(settings.active_models)
-    load_models(settings.active_models, settings.inference)
-    typer.echo(f"{len(settings.active_models)} models load and run.")
 
 
 @destinations.command("list")

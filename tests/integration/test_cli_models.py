@@ -1,0 +1,66 @@
+"""Bundles of strangers are checked and added from the shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from bundle_builder import tiny_config, tiny_metadata, write_bundle
+from click.testing import Result
+from typer.testing import CliRunner
+
+from oncopixel_pacs.cli import app
+from oncopixel_pacs.settings import load_settings
+
+
+def models(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["models", *map(str, arguments)])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "oncopixel.toml"
+    path.write_text('ae_title = "HERE"\n[inference]\ndevice = "cpu"\n')
+    return path
+
+
+def test_a_bundle_that_fits_is_added_pinned(tmp_path: Path, config: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    done = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
+    assert done.exit_code == 0, done.exception
+    (added,) = load_settings(config).models
+    assert (added.name, added.task, added.sha256) == ("ours", "segment", bundle.sha256)
+    assert "ours: loads and runs." in models("check", "--config", config).stdout
+    again = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
+    assert "There is a model ours already" in str(again.exception)
+
+
+def test_one_that_does_not_fit_is_not_added_and_says_why(tmp_path: Path, config: Path) -> None:
+    before = config.read_text()
+    evil = {**tiny_config(), "run": "$import os"}
+    stranger = {key: value for key, value in tiny_metadata().items() if key != "oncopixel"}
+    write_bundle(tmp_path / "evil", config=evil)
+    write_bundle(tmp_path / "stranger", metadata=stranger)
+    for name, words in (("evil", "expression '$import os'"), ("stranger", "oncopixel: Field")):
+        done = models("add", tmp_path / name, "--name", name, "--config", config)
+        assert done.exit_code == 1
+        assert words in str(done.exception)
+    assert config.read_text() == before
+
+
+def test_check_names_each_model_that_does_not_fit(tmp_path: Path, config: Path) -> None:
+    good = write_bundle(tmp_path / "good")
+    bad = write_bundle(tmp_path / "bad", weights={"no": torch.zeros(1)})
+    for name, model in (("good", good), ("bad", bad)):
+        with config.open("a") as file:
+            file.write(
+                f'[[models]]\nname = "{name}"\ntask = "segment"\nbundle = "{name}"\n'
+                f'sha256 = "{model.sha256}"\nthreshold = 0.5\n'
+            )
+    done = models("check", "--config", config, "--json")
+    assert done.exit_code == 1
+    said = json.loads(done.stdout)
+    assert said["good"] == ""
+    assert "the names of its weights do not fit" in said["bad"]

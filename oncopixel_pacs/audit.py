@@ -83,6 +83,10 @@ class AuditEvent:
     other: str = ""
 
 
+def unaudited(event: AuditEvent) -> None:
+    """Note nothing; for a part that runs without an audit trail."""
+
+
 def message(event: AuditEvent, source: str) -> str:
     """Write an event as an audit message (PS3.15 A.5.1), on one line.
 
@@ -130,9 +134,7 @@ def message(event: AuditEvent, source: str) -> str:
 
 def _coded(parent: Element, tag: str, code: tuple[str, str], scheme: str = "DCM") -> None:
     value, meaning = code
-    SubElement(
-        parent, tag, {"csd-code": value, "codeSystemName": scheme, "originalText": meaning}
-    )
+    SubElement(parent, tag, {"csd-code": value, "codeSystemName": scheme, "originalText": meaning})
 
 
 def _participant(

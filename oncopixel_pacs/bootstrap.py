@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -40,6 +41,7 @@ from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.associations import AssociationLeases
+from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -58,6 +60,7 @@ from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.uploads import Uploads
+from oncopixel_pacs.syslog import begin_audit
 from oncopixel_pacs.viewer import configuration, installed_viewer
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
@@ -103,6 +106,7 @@ class Store:
     files: FileStore
     catalogue: Catalogue
     ledger: Ledger
+    audit: AuditTrail
 
     def gate(self, settings: ResultSettings) -> Gate:
         """Make the gate that results pass before they are kept here."""
@@ -127,7 +131,8 @@ def open_store(settings: Settings) -> Store:
             "make it writable or set data_dir."
         ) from exc
     database = open_database(settings.resolved_database_url)
-    return Store(database, files, Catalogue(database), Ledger(database))
+    audit = AuditTrail(database, settings.ae_title)
+    return Store(database, files, Catalogue(database), Ledger(database), audit)
 
 
 def _files_of(settings: Settings) -> FileStore:
@@ -170,6 +175,7 @@ class Server:
     def _start(self) -> Addresses:
         store = open_store(self.settings)
         self._closing.callback(store.database.close)
+        begin_audit(store.audit, self.settings, utc_now, self._closing, Role.API in self.roles)
         algorithms = read_algorithms(self.settings.active_models)
         queue = self._closing.enter_context(contextlib.closing(WorkQueue(store.database.engine)))
         if Role.WORK in self.roles:
@@ -235,7 +241,10 @@ class Server:
         places = {item.name: item for item in settings.destinations}
         how, title, tls = settings.delivery, settings.ae_title, settings.tls
         ledger, outbox = store.ledger, Outbox(database)
-        delivery = DeliverySteps(ledger, outbox, files, places, how, title, utc_now, lease, tls)
+        audit = AuditTrail(database, title).append
+        delivery = DeliverySteps(
+            ledger, outbox, files, places, how, title, utc_now, lease, tls, audit
+        )
         proof = ProofSteps(Proofs(database), files, places, how, title, utc_now, tls)
         return Steps(study.analyse, study.write, delivery.deliver, proof.prove)
 
@@ -261,6 +270,7 @@ class Server:
             self.settings.completion,
             models_digest(algorithms, __version__),
             utc_now,
+            audit=store.audit.append,
         )
         outbox = Outbox(store.database)
         watch = Watch(
@@ -356,6 +366,7 @@ class Server:
         desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
         return ApiParts(
             accounts=Accounts(store.database),
+            audit=store.audit,
             tokens=ApiTokens(store.database),
             catalogue=store.catalogue,
             callers=Callers(store.database),
@@ -383,9 +394,7 @@ class Server:
             echo=self._echo,
             viewer=installed_viewer(settings.data_dir),
             take_upload=desk.take,
-            render_overlay=lambda job, image: overlay_png(
-                store.catalogue, store.files, decoder, job, image
-            ),
+            render_overlay=partial(overlay_png, store.catalogue, store.files, decoder),
             started_at=utc_now(),
             version=__version__,
             now=utc_now,

@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from oncopixel_pacs.audit_settings import AuditSettings as AuditSettings
 from oncopixel_pacs.bucket_settings import BucketSettings as BucketSettings
 from oncopixel_pacs.destination_settings import CStoreDestination as CStoreDestination
 from oncopixel_pacs.destination_settings import DestinationProfile as DestinationProfile
@@ -193,6 +194,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     bucket: BucketSettings = BucketSettings()
     api: ApiSettings = ApiSettings()
+    audit: AuditSettings = AuditSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
     log_format: Literal["text", "json"] = "text"
@@ -324,8 +326,12 @@ def _anchor_paths(settings: Settings, folder: Path) -> Settings:
         for name in ("certificate", "key")
         if (path := getattr(api, name)) is not None
     }
+    audit = settings.audit
+    if audit.syslog_ca_file is not None:
+        audit = audit.model_copy(update={"syslog_ca_file": folder / audit.syslog_ca_file})
     return settings.model_copy(
         update={
+            "audit": audit,
             "api": api.model_copy(update=http_files),
             "tls": tls.model_copy(update=files),
             "data_dir": (folder / settings.data_dir).absolute(),

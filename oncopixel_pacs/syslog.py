@@ -7,11 +7,15 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from datetime import UTC
+from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import structlog
 
+from oncopixel_pacs.audit import AuditEvent, AuditKind
+from oncopixel_pacs.audit_settings import AuditSettings
 from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail
 
 log = structlog.get_logger()
@@ -40,13 +44,11 @@ class SyslogForwarder:
     and goes on with the first record that was not sent. A record may come twice, never not at all.
     """
 
-    def __init__(
-        self, trail: AuditTrail, address: tuple[str, int], context: Callable[[], ssl.SSLContext]
-    ) -> None:
+    def __init__(self, trail: AuditTrail, settings: AuditSettings) -> None:
         self._trail = trail
-        self._address = address
-        self._receiver = f"syslog {address[0]}:{address[1]}"
-        self._context = context
+        self._address = (settings.syslog_host, settings.syslog_port)
+        self._receiver = f"syslog {settings.syslog_host}:{settings.syslog_port}"
+        self._ca_file = settings.syslog_ca_file
         self._host = socket.gethostname().encode("ascii", "replace").decode()[:255] or "-"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="syslog", daemon=True)
@@ -92,3 +94,34 @@ class SyslogForwarder:
                 secure.settimeout(_TIMEOUT_SECONDS)
                 self._trail.note_sent(self._receiver, waiting[-1].id)
                 waiting = self._trail.unsent(self._receiver)
+
+    def _context(self) -> ssl.SSLContext:
+        # Read anew for each connection, so that a renewed file counts.
+        context = ssl.create_default_context(cafile=self._ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+def begin_audit(
+    trail: AuditTrail,
+    settings: Settings,
+    now: Callable[[], datetime],
+    closing: ExitStack,
+    forwards: bool,
+) -> None:
+    """Note the start, and the stop as the last thing; send what the repository lacks.
+
+    Parameters
+    ----------
+    closing
+        What is done at the stop.
+    forwards
+        Whether this process is the one that sends.
+    """
+    title = settings.ae_title
+    trail.append(AuditEvent(AuditKind.START, now(), title))
+    closing.callback(lambda: trail.append_if_possible(AuditEvent(AuditKind.STOP, now(), title)))
+    if settings.audit.syslog_host and forwards:
+        forwarder = SyslogForwarder(trail, settings.audit)
+        forwarder.start()
+        closing.callback(forwarder.stop)

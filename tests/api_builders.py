@@ -50,6 +50,7 @@ from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
+from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -103,6 +104,7 @@ def make_parts(
     desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, lambda: later(30))
     parts = ApiParts(
         accounts=Accounts(store.database),
+        audit=AuditTrail(store.database, "ONCOPIXEL"),
         tokens=ApiTokens(store.database),
         catalogue=store.catalogue,
         callers=Callers(store.database),

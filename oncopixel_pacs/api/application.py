@@ -12,6 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import (
+    audit_records,
     destination_pages,
     destinations,
     events,
@@ -38,6 +39,7 @@ from oncopixel_pacs.api import (
     views,
 )
 from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
+from oncopixel_pacs.api.audit_guard import AuditGuard
 from oncopixel_pacs.api.browser_guards import (
     CrossSiteGuard,
     HostGuard,
@@ -72,7 +74,7 @@ _SITE = (
     quarantine,
     health,
 )
-_ACCESS = (sign_in, oidc)
+_ACCESS = (sign_in, oidc, audit_records)
 _PEOPLE = (
     overview_pages,
     pages,
@@ -141,6 +143,13 @@ def _guard(app: FastAPI, parts: ApiParts) -> None:
     settings = parts.settings
     app.add_middleware(CrossSiteGuard)
     app.add_middleware(AccessGuard, gatekeeper=_let_in(app, parts))
+    app.add_middleware(
+        AuditGuard,
+        trail=parts.audit,
+        now=parts.now,
+        study_of_job=lambda job_id: parts.ledger.job(job_id).study_instance_uid,
+        patient_id_of=lambda uid: parts.catalogue.study(uid).header.patient_id,
+    )
     if not settings.http_needs_sign_in:
         app.add_middleware(HostGuard, host=settings.http_host)
     if settings.api.trusted_proxies:

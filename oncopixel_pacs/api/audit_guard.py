@@ -32,8 +32,12 @@ _KINDS: tuple[tuple[str, str, AuditKind], ...] = (
     (_WRITE, r"(/api/v1)?/(peers|destinations)", AuditKind.NETWORK),
     (_WRITE, r"(/api/v1)?/(settings|models|webhooks)", AuditKind.SETTINGS),
     (_WRITE, r"/dicom-web/studies(/|$)|(/api/v1/images|/upload)$", AuditKind.IMPORT),
-    (_READ, r"/dicom-web/studies/[^/]+(/(series|instances)(/[^/]+)?(/instances(/[^/]+)?)?)?$|"
-            r"(/api/v1)?/jobs/[^/]+/objects/", AuditKind.EXPORT),
+    (
+        _READ,
+        r"/dicom-web/studies/[^/]+(/(series|instances)(/[^/]+)?(/instances(/[^/]+)?)?)?$|"
+        r"(/api/v1)?/jobs/[^/]+/objects/",
+        AuditKind.EXPORT,
+    ),
     (_READ, f"{_STUDY}|{_JOB}|(/api/v1)?/uploads/", AuditKind.VIEW),
     (_WRITE, f"{_STUDY}|{_JOB}|(/api/v1)?/pulls|/api/v1/studies$", AuditKind.CHANGE),
     (_READ, r"/$|(/api/v1|/dicom-web)?/(studies|series|instances|jobs|audit)$", AuditKind.QUERY),
@@ -91,6 +95,7 @@ class AuditGuard:
         if kind is None:
             return
         who = "" if known is None else known.name or "anyone on this machine"
+        who = who or str(getattr(request.state, "claimed_name", ""))
         address = request.client.host if request.client else ""
         path = request.url.path
         repeats = request.method in SAFE_METHODS and kind is not AuditKind.LOGIN

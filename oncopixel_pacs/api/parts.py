@@ -18,6 +18,7 @@ from oncopixel_pacs.settings import DestinationSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
+from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.changes import Changes
@@ -73,6 +74,7 @@ class ApiParts:
     """
 
     accounts: Accounts
+    audit: AuditTrail
     tokens: ApiTokens
     activity: Activity
     catalogue: Catalogue

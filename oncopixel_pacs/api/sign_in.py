@@ -84,6 +84,7 @@ async def sign_in(request: Request, pages: Templates) -> Response:
     target = local_target(fields.get("next", "/"))
     if caller is None:
         limits.failed(user, address)
+        request.state.claimed_name = user[:64]
         log.warning("http.login_failed", address=address)
         return pages.render(
             "login.html",

@@ -10,6 +10,7 @@ import typer
 from oncopixel_pacs import RESEARCH_NOTICE, __version__
 from oncopixel_pacs.cli import (
     access,
+    audit,
     backup,
     conformance,
     demo,
@@ -65,6 +66,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(retention.retention, name="retention")
 app.add_typer(pull.sources, name="sources")
+app.add_typer(audit.audit, name="audit")
 app.add_typer(access.users, name="users")
 app.add_typer(access.tokens, name="tokens")
 app.add_typer(status.studies, name="studies")

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Column, Text, text
 from sqlmodel import Field, SQLModel, col, select
 
 from oncopixel_pacs.audit import AuditEvent, message
 from oncopixel_pacs.domain import Page
-from oncopixel_pacs.errors import ConfigurationError, NotFound
+from oncopixel_pacs.errors import ConfigurationError, NotFound, OutOfResources
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.tables import UtcDateTime
+
+log = structlog.get_logger()
 
 #: What the first record is chained to.
 GENESIS = "0" * 64
@@ -122,6 +125,13 @@ class AuditTrail:
             row.digest = _chained(GENESIS if last is None else last.digest, row)
             session.add(row)
             return _to_record(row)
+
+    def append_if_possible(self, event: AuditEvent) -> None:
+        """Append a record; a database that is gone leaves a line in the log instead."""
+        try:
+            self.append(event)
+        except OutOfResources as exc:
+            log.error("audit.unwritten", kind=event.kind.name.lower(), error=str(exc))
 
     def record(self, record_id: int) -> AuditRecord:
         """Return one record.
@@ -255,4 +265,3 @@ def _head_of(known: str) -> tuple[int, str]:
 def _to_record(row: AuditRow) -> AuditRecord:
     fields: dict[str, Any] = row.model_dump()
     return AuditRecord(**fields)
-

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from oncopixel_pacs.audit import AuditEvent, AuditKind, AuditOutcome, unaudited
 from oncopixel_pacs.deliver import PLAIN, Outcome, OutgoingObject, send
 from oncopixel_pacs.domain import Delivery, DeliveryState, ResultObject
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
@@ -19,6 +20,9 @@ from oncopixel_pacs.workflow.backoff import wait_seconds
 from oncopixel_pacs.workflow.lease import Leases, Ticket
 
 log = structlog.get_logger()
+
+
+_TAKEN = (DeliveryState.ACCEPTED, DeliveryState.CONFIRMED)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class DeliverySteps:
     now: Callable[[], datetime]
     leases: Leases
     tls: TlsSettings = PLAIN
+    audit: Callable[[AuditEvent], object] = unaudited
 
     def deliver(self, job_id: str, run: int, destination: str) -> None:
         """Try once to send what a destination has not taken yet.
@@ -51,8 +56,27 @@ class DeliverySteps:
                 self.outbox.put_back(destination, uids, self.now())
             else:
                 self._send(destination, waiting, ticket)
+                self._note_sent(job_id, destination)
         for sharing in self.outbox.sharing(job_id):
             self.ledger.close_delivery(sharing, self.now())
+
+    def _note_sent(self, job_id: str, destination: str) -> None:
+        job = self.ledger.job(job_id)
+        sent = [item for item in job.deliveries if item.destination == destination]
+        taken = sum(item.state in _TAKEN for item in sent)
+        outcome = AuditOutcome.SUCCESS if taken == len(sent) else AuditOutcome.REFUSED
+        self.audit(
+            AuditEvent(
+                AuditKind.SENT,
+                self.now(),
+                self.calling_ae_title,
+                "",
+                outcome,
+                job.study_instance_uid,
+                detail=f"{taken} of {len(sent)} result objects are taken",
+                other=destination,
+            )
+        )
 
     def _send(
         self,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 
+from oncopixel_pacs.audit import AuditEvent, AuditKind, unaudited
 from oncopixel_pacs.complete import judge
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import OncoPixelError
@@ -59,6 +61,7 @@ class Settler:
     models_digest: str
     now: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
+    audit: Callable[[AuditEvent], object] = unaudited
     _watched: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def settle_complete(self) -> list[Job]:
@@ -99,7 +102,23 @@ class Settler:
         )
         if job is not None:
             log.info("study.settled", job_id=job.id, revision=job.revision)
+            self._note_received(study)
         return job
+
+    def _note_received(self, study: Study) -> None:
+        """Note who sent the images of a revision, one record for each sender."""
+        senders = Counter(item.calling_ae_title for item in study.instances)
+        for sender, count in sorted(senders.items()):
+            event = AuditEvent(
+                AuditKind.RECEIVED,
+                self.now(),
+                sender,
+                study_instance_uid=study.study_instance_uid,
+                patient_id=study.header.patient_id,
+                detail=f"{count} images, revision {study.revision + 1}",
+                other=sender,
+            )
+            self.audit(event)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,11 @@ def every_route() -> Iterator[tuple[str, str]]:
             path = route.path.replace("{job_id}", JOB).replace("{study_instance_uid}", STUDY_UID)
             path = path.replace("{sop_instance_uid}", f"{STUDY_UID}.1.1")
             path = path.replace("{series_instance_uid}", f"{STUDY_UID}.1").replace("{frames}", "1")
-            path = path.replace("{rejected_id}", "1").replace("{peer_id}", "1")
+            path = (
+                path.replace("{rejected_id}", "1")
+                .replace("{record_id}", "1")
+                .replace("{peer_id}", "1")
+            )
             path = path.replace("{element}", "7FE00010").replace("{below:path}", "0/00091010")
             yield from ((method, path) for method in sorted(route.methods))
 

@@ -70,6 +70,8 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
     assert described == {
         "GET /api/v1",
         "GET /api/v1/me",
+        "GET /api/v1/audit",
+        "GET /api/v1/audit/{record_id}",
         "GET /api/v1/studies",
         "GET /api/v1/studies/{study_instance_uid}",
         "GET /api/v1/studies/{study_instance_uid}/routing",

@@ -131,8 +131,8 @@ def open_store(settings: Settings) -> Store:
             "make it writable or set data_dir."
         ) from exc
     database = open_database(settings.resolved_database_url)
-    audit = AuditTrail(database, settings.ae_title)
-    return Store(database, files, Catalogue(database), Ledger(database), audit)
+    ledger, audit = Ledger(database), AuditTrail(database, settings.ae_title)
+    return Store(database, files, Catalogue(database), ledger, audit)
 
 
 def _files_of(settings: Settings) -> FileStore:
@@ -241,12 +241,10 @@ class Server:
         places = {item.name: item for item in settings.destinations}
         how, title, tls = settings.delivery, settings.ae_title, settings.tls
         ledger, outbox = store.ledger, Outbox(database)
-        audit = AuditTrail(database, title).append
-        delivery = DeliverySteps(
-            ledger, outbox, files, places, how, title, utc_now, lease, tls, audit
-        )
+        note = AuditTrail(database, title).append
+        send = DeliverySteps(ledger, outbox, files, places, how, title, utc_now, lease, tls, note)
         proof = ProofSteps(Proofs(database), files, places, how, title, utc_now, tls)
-        return Steps(study.analyse, study.write, delivery.deliver, proof.prove)
+        return Steps(study.analyse, study.write, send.deliver, proof.prove)
 
     def _start_lease(self, database: Database, queue: WorkQueue) -> HostLease:
         executor = self.settings.executor

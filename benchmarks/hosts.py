@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
 from workflow_builder import PretendedModel, Works, until  # noqa: E402
 
 from oncopixel_pacs.domain import JobState  # noqa: E402
+from oncopixel_pacs.errors import OutOfResources  # noqa: E402
 from oncopixel_pacs.store.hosts import Hosts  # noqa: E402
 from oncopixel_pacs.workflow.engine import WorkQueue  # noqa: E402
 
@@ -89,7 +90,8 @@ class Cluster:
         mine: list[str] = []
 
         def at_work() -> bool:
-            mine[:] = [item.workflow_id for item in queue.running_on(self.hosts[0].name)]
+            with suppress(OutOfResources):  # the engine's tables may be in the making
+                mine[:] = [item.workflow_id for item in queue.running_on(self.hosts[0].name)]
             return bool(mine)
 
         def moved() -> bool:

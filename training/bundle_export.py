@@ -268,7 +268,7 @@ def _card(recipe: Recipe, rows: Sequence[Row], sha256: str, metadata: dict[str, 
 
 ## Measured
 
-On patients that were used for nothing else. Intervals: 95 %, 1,000 draws of patients. The floors
+On patients that were used for nothing else. Intervals: 95 %, bootstrap over patients. The floors
 are the commonest answer, and trees on hand-made features trained on the same patients.
 
 {table(rows)}"""

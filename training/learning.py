@@ -234,6 +234,33 @@ def _run_stage(
     place: Path,
     options: Options,
 ) -> Path:
+    keeper, callbacks = _callbacks(recipe, place, options)
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=recipe.training.devices,
+        strategy=recipe.training.strategy,
+        precision=_precision(recipe),
+        max_epochs=stage.epochs,
+        logger=_loggers(recipe, place, options.loggers),
+        callbacks=callbacks,
+        enable_model_summary=False,
+        enable_progress_bar=options.progress,
+        gradient_clip_val=5.0,
+        log_every_n_steps=min(10, stage.steps),
+        num_sanity_val_steps=0,
+        default_root_dir=str(place),
+        plugins=[_WholeFiles()],
+    )
+    last = place / "last.ckpt"
+    resume = str(last) if last.is_file() else None
+    trainer.fit(Learner(network, recipe, stage), batches, ckpt_path=resume, weights_only=False)
+    return Path(keeper.best_model_path or place / "last.ckpt")
+
+
+def _callbacks(
+    recipe: Recipe, place: Path, options: Options
+) -> tuple[ModelCheckpoint, list[Callback]]:
+    """Make the keeper of the best weights, and everything that watches a stage."""
     # At the end of every epoch, so that a run taken up again repeats whole epochs only.
     keeper = ModelCheckpoint(
         dirpath=place,
@@ -259,26 +286,7 @@ def _run_stage(
     ]
     if options.progress:
         callbacks.append(TQDMProgressBar(refresh_rate=20))
-    trainer = pl.Trainer(
-        accelerator="auto",
-        devices=recipe.training.devices,
-        strategy=recipe.training.strategy,
-        precision=_precision(recipe),
-        max_epochs=stage.epochs,
-        logger=_loggers(recipe, place, options.loggers),
-        callbacks=callbacks,
-        enable_model_summary=False,
-        enable_progress_bar=options.progress,
-        gradient_clip_val=5.0,
-        log_every_n_steps=min(10, stage.steps),
-        num_sanity_val_steps=0,
-        default_root_dir=str(place),
-        plugins=[_WholeFiles()],
-    )
-    last = place / "last.ckpt"
-    resume = str(last) if last.is_file() else None
-    trainer.fit(Learner(network, recipe, stage), batches, ckpt_path=resume, weights_only=False)
-    return Path(keeper.best_model_path or place / "last.ckpt")
+    return keeper, callbacks
 
 
 def _precision(recipe: Recipe) -> Any:

@@ -42,6 +42,9 @@ _IGNORANT_OF_LABEL_MAPS = (
     "Invalid or unknown image SOP class referenced",
     "that is not segmentation - attribute <ReferencedSegmentNumber>",
 )
+# dciodvfy takes smaller values as a sign of fewer bits, but entries of a table have 8 or 16 bits
+# whatever their values are (PS3.3 C.11.1.1.1).
+_GUESSED_BITS = "LUT Descriptor number of bits = 16 but maximum LUT Data value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def _run(tool: str, *paths: Path, limit_seconds: float = _TIMEOUT_SECONDS) -> li
         return [_OUT_OF_TIME]
     text = (done.stderr + b"\n" + done.stdout).decode("utf-8", errors="replace")
     lines = text.splitlines()
-    if done.returncode and not any(_is_error(line) for line in lines):
+    if done.returncode and not any(_is_error(line) or _GUESSED_BITS in line for line in lines):
         lines.append(f"Error - exit status {done.returncode}")
     return lines
 
@@ -183,4 +186,4 @@ def _is_finding(line: str) -> bool:
 
 def _is_error(line: str) -> bool:
     words = ("Error -", "Abort -", "E: ", "F: ", _UNKNOWN_CLASS)
-    return any(word in line for word in words)
+    return _GUESSED_BITS not in line and any(word in line for word in words)

@@ -13,7 +13,7 @@ from server_process import ServerProcess, wait_until
 from upload_builders import PHANTOM_MM, phantom_png
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
-TOKEN = "letmein"  # noqa: S105
+TOKEN = "letmein-by-the-token"  # noqa: S105
 SAID = {"laterality": "R", "view": "CC", "pixel_spacing_mm": PHANTOM_MM, "patient_id": "P-9"}
 
 

@@ -52,15 +52,22 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.set_default_timeout(10_000)
     complaints: list[str] = []
     # htmx tells of what it asked for when the page was left; what fails is told besides.
+    # A page that listens for changes calls again when its server ended before it.
+    ended = ("Failed to load resource: net::ERR_CONNECTION_REFUSED", "[object Event]")
     opened.on(
         "console",
-        lambda message: message.text.startswith("htmx:") or complaints.append(message.text),
+        lambda message: (
+            message.text.startswith(("htmx:", *ended)) or complaints.append(message.text)
+        ),
     )
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on(
         "requestfailed",
         # A picture that was still on its way when the page was left is no fault.
-        lambda request: request.failure == "net::ERR_ABORTED" or complaints.append(request.url),
+        lambda request: (
+            request.failure in ("net::ERR_ABORTED", "net::ERR_CONNECTION_REFUSED")
+            or complaints.append(request.url)
+        ),
     )
     yield opened
     opened.close()

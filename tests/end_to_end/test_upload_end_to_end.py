@@ -16,7 +16,7 @@ from pydicom import dcmread
 from server_process import ServerProcess, wait_until
 from upload_builders import PHANTOM_MM, phantom_png
 
-TOKEN = "letmein"  # noqa: S105
+TOKEN = "letmein-by-the-token"  # noqa: S105
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"]

@@ -95,14 +95,18 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-def page_of(browser: Browser, *, script: bool = True) -> Page:
+def page_of(browser: Browser, address: str, *, script: bool = True) -> Page:
+    """Open a page of the server, signed in with the token."""
     context = browser.new_context(
-        http_credentials={"username": "x", "password": TOKEN},
-        java_script_enabled=script,
-        viewport={"width": 1280, "height": 900},
+        java_script_enabled=script, viewport={"width": 1280, "height": 900}
     )
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(30_000)
+    page.goto(address)
+    page.get_by_text("Sign in with a token").click()
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Sign in with the token").click()
+    page.wait_for_url(address)
     return page
 
 
@@ -123,11 +127,10 @@ DROP = """async ([name, content]) => {
 def test_a_person_drops_a_picture_and_sees_the_answer(
     upload_server: ServerProcess, browser: Browser, tmp_path: Path
 ) -> None:
-    page = page_of(browser)
+    page = page_of(browser, f"{upload_server.url}/")
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{upload_server.url}/")
     page.get_by_role("link", name="Upload", exact=True).click()
     page.evaluate(DROP, ["r-cc.png", base64.b64encode(phantom_png("R-CC")).decode()])
     page.get_by_text("1 file chosen").wait_for()
@@ -154,8 +157,7 @@ def test_without_a_script_it_is_a_plain_form(
 ) -> None:
     picture = tmp_path / "l-mlo.png"
     picture.write_bytes(phantom_png("L-MLO"))
-    page = page_of(browser, script=False)
-    page.goto(f"{upload_server.url}/upload")
+    page = page_of(browser, f"{upload_server.url}/upload", script=False)
     page.locator("#file").set_input_files(picture)
     page.get_by_label("Breast").select_option("L")
     page.get_by_label("View").select_option("MLO")
@@ -170,8 +172,7 @@ def test_without_a_script_it_is_a_plain_form(
 @pytest.mark.chromium
 @needs_chromium
 def test_a_refusal_stands_on_the_page(upload_server: ServerProcess, browser: Browser) -> None:
-    page = page_of(browser)
-    page.goto(f"{upload_server.url}/upload")
+    page = page_of(browser, f"{upload_server.url}/upload")
     page.locator("#file").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"}
     )

@@ -105,7 +105,7 @@ def test_an_unexpected_error_says_nothing_and_logs_type_and_place_alone(
     assert after.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/jobs/nobody", "/studies/1.2.3", "/?state=gone"])
+@pytest.mark.parametrize("path", ["/nothing", "/jobs/nobody", "/studies/1.2.3", "/?span=gone"])
 def test_a_person_gets_a_page_and_a_program_a_document(store: Store, path: str) -> None:
     with serving(make_parts(store)) as client:
         page = client.get(path, headers={"Accept": "text/html,application/xhtml+xml"})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +57,8 @@ class ResultSet:
     elsewhere: Collection[str] = ()
 
     def source_headers(self) -> dict[str, Dataset]:
-        headers = [dcmread(path, stop_before_pixels=True) for path in self.sources]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a source may be as odd as it likes
-            for header in headers:
-                header.decode()
-            return {str(header.SOPInstanceUID): header for header in headers}
+        headers = (dcmread(path, stop_before_pixels=True) for path in self.sources)
+        return {str(header.SOPInstanceUID): header for header in headers}
 
 
 def validators(results: ResultSet) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -25,7 +26,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from oncopixel_pacs.report.external_validation import validate_with_tools
+from oncopixel_pacs.report.external_validation import find_errors, validate_with_tools
 from tests.pixelmed import template_problems
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -69,7 +70,9 @@ def validators(results: ResultSet) -> Iterator[str]:
         reencoded = problem.startswith("dcentvfy") and _is_text(problem)
         if "UID that was referenced" in problem and any(u in problem for u in results.elsewhere):
             continue
-        if not (reencoded and any(_charset(dcmread(p)) not in sets for p in results.objects)):
+        if reencoded and any(_charset(dcmread(p)) not in sets for p in results.objects):
+            continue
+        if not (problem.startswith("dcentvfy") and _is_invalid_in(results.sources, problem)):
             yield problem
 
 
@@ -94,9 +97,8 @@ def segmentations(results: ResultSet) -> Iterator[str]:
             continue
         if (seg.Rows, seg.Columns) != (source.Rows, source.Columns):
             yield "SEG: Rows and Columns are not those of the source"
-        if list(seg.get("PatientOrientation") or ()) != list(
-            source.get("PatientOrientation") or ()
-        ):
+        directions = _directions(source)
+        if directions is not None and list(seg.get("PatientOrientation") or ()) != directions:
             yield "SEG: Patient Orientation is not that of the source"
         if "FrameOfReferenceUID" in seg:
             yield "SEG: it has a Frame of Reference"
@@ -118,8 +120,8 @@ def presentations(results: ResultSet) -> Iterator[str]:
         inverse = str(source.get("PhotometricInterpretation")) == "MONOCHROME1"
         if state.PresentationLUTShape != ("INVERSE" if inverse else "IDENTITY"):
             yield "PR: polarity is not that of the source"
-        side = source.get("ImageLaterality") or source.get("Laterality")
-        if "ImageLaterality" in source and state.get("Laterality") != side:
+        side = source.get("ImageLaterality")
+        if side in ("L", "R", "B") and state.get("Laterality") != side:
             yield "PR: Laterality is not that of the source"
         for item in state.get("SoftcopyVOILUTSequence") or ():
             if "WindowCenter" in item and np.ndim(item.WindowCenter) != 0:
@@ -215,6 +217,13 @@ def _parsed(results: ResultSet, *classes: str) -> Iterator[Dataset]:
             yield dataset
 
 
+def _directions(image: Dataset) -> list[str] | None:
+    """Patient Orientation, unless it is none (PS3.3 C.7.6.1.1.1)."""
+    values = [str(value) for value in image.get("PatientOrientation") or ()]
+    told = len(values) == 2 and all(value and set(value) <= set("APRLHF") for value in values)
+    return values if told or not values else None
+
+
 def _charset(dataset: Dataset) -> str:
     return str(dataset.get("SpecificCharacterSet") or "")
 
@@ -222,6 +231,15 @@ def _charset(dataset: Dataset) -> str:
 def _is_text(problem: str) -> bool:
     named = ("PatientName", "PatientID", "ReferringPhysicianName", "StudyDescription", "StudyID")
     return any(f"<{keyword}>" in problem for keyword in (*named, "AccessionNumber"))
+
+
+def _is_invalid_in(sources: Sequence[Path], problem: str) -> bool:
+    """Whether the attribute that differs had to: dciodvfy finds no valid value in a source."""
+    keyword = problem.partition("Element=<")[2].partition(">")[0]
+    if (tag := tag_for_keyword(keyword)) is None:
+        return False
+    wrong = f"Value invalid for this VR - (0x{tag >> 16:04x},0x{tag & 0xFFFF:04x})"
+    return any(wrong in sentence for _, sentence in find_errors(sources, 120).errors)
 
 
 def _all(dataset: Dataset, keyword: str) -> Iterator[Dataset]:

@@ -20,7 +20,8 @@ _PATTERNS = {
     "IS": re.compile(r"[+-]?\d{1,11}"),
 }
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
-_CONTROL = {code: " " for code in (*range(0x20), 0x7F)}
+# C0 and C1 (PS3.5 section 6.1.3); of C1, no repertoire of the standard has any.
+_CONTROL = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0))}
 _CONTROL_KEEP_LINES = {code: to for code, to in _CONTROL.items() if code not in (9, 10, 12, 13)}
 _ENUMERATED = {
     "PatientSex": frozenset({"M", "F", "O"}),

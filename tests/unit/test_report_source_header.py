@@ -73,6 +73,14 @@ def test_invalid_values_are_repaired_and_told_without_the_value(
     assert len(written) == 1 or written not in header.repairs[0]
 
 
+@pytest.mark.parametrize("control", [b"\x07", b"\x8b"], ids=["C0", "C1"])
+def test_control_characters_are_no_text(tmp_path: Path, control: bytes) -> None:
+    dataset = mammogram()
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    _set_raw(dataset, "IssuerOfPatientID", b"H" + control)
+    assert read_source(save(dataset, tmp_path)).dataset.IssuerOfPatientID == "H"
+
+
 @pytest.mark.parametrize(
     ("character_set", "name", "kept"),
     [

@@ -15,6 +15,7 @@ from postgresql_server import PostgresqlServer
 from workflow_builder import PretendedModel, Works, until
 
 from oncopixel_pacs.domain import JobState
+from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.workflow.engine import Running, WorkQueue
 
@@ -45,6 +46,8 @@ class Hospital:
         queue = WorkQueue(self.works.store.database.engine)
         try:
             return list(queue.running_on(host.name))
+        except OutOfResources:  # the first host to start is still making the engine's tables
+            return []
         finally:
             queue.close()
 

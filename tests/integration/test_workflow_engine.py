@@ -95,14 +95,20 @@ def test_a_stop_in_the_middle_of_an_analysis_is_no_failure(works: Works) -> None
     assert (done.state, done.steps[0].attempts) == (JobState.DONE, 2)
 
 
-def test_an_analysis_that_ends_after_the_stop_is_not_repeated(works: Works) -> None:
+def test_an_analysis_that_ends_after_the_stop_counts_for_nothing(
+    works: Works, pacs: PretendedPacs
+) -> None:
     works.model.go.clear()
     job = works.settle()
     works.model.busy.wait(30)
     stopped(works)
+    # The host has signed off: another may have the study by now.
+    assert works.job(job.id).result is None
     works.start()
     assert works.finished(job.id).state is JobState.DONE
-    assert len(works.model.asked) == 1
+    assert len(works.model.asked) == 2
+    uids = [uid for uid, _ in pacs.received]
+    assert len(uids) == len(set(uids)) == 2
 
 
 def test_a_stop_while_an_archive_is_down_is_not_held_up(works: Works, pacs: PretendedPacs) -> None:

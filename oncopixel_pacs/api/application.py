@@ -12,12 +12,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import (
+    alarms,
     destination_pages,
     destinations,
     events,
     health,
     jobs,
     models,
+    monitoring,
     oidc,
     overview,
     overview_pages,
@@ -28,6 +30,8 @@ from oncopixel_pacs.api import (
     pull_pages,
     pulls,
     quarantine,
+    server_pages,
+    settings_view,
     sign_in,
     studies,
     study_pages,
@@ -64,6 +68,9 @@ _SITE = (
     pulls,
     jobs,
     models,
+    monitoring,
+    alarms,
+    settings_view,
     destinations,
     peers,
     quarantine,
@@ -78,6 +85,7 @@ _PEOPLE = (
     destination_pages,
     peer_pages,
     pull_pages,
+    server_pages,
 )
 _DICOMWEB = (search, retrieve, frames, rendered)
 

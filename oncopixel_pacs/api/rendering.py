@@ -22,10 +22,10 @@ from oncopixel_pacs.domain import Delivery, Instance, Job, JobState
 RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})
 
 _TONES = {
-    "good": {"done", "accepted", "confirmed", "ok"},
+    "good": {"stable", "done", "accepted", "confirmed", "ok"},
     "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
-    "bad": {"failed", "not ready", "not reached", "low"},
-    "odd": {"not-analysed", "cancelled", "partial"},
+    "bad": {"drift", "failed", "not ready", "not reached", "low"},
+    "odd": {"not-analysed", "cancelled", "partial", "look"},
 }
 
 
@@ -138,7 +138,10 @@ NAVIGATION = (
     ("Jobs", "/jobs"),
     ("Pulls", "/pulls"),
     ("Destinations", "/destinations"),
-    ("System", "/system"),
+    ("Peers", "/peers"),
+    ("Models", "/models"),
+    ("Alarms", "/alarms"),
+    ("Settings", "/settings"),
     ("API", "/docs"),
 )
 

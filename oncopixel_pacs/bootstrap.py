@@ -49,6 +49,7 @@ from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
@@ -388,6 +389,7 @@ class Server:
             read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
             send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),
             activity=Activity(store.database),
+            history=History(store.database),
             changes=Changes(store.database),
             echo=self._echo,
             viewer=installed_viewer(settings.data_dir),

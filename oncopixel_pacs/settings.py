@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     takeover_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """A host of which nothing was heard for so long is taken for dead; others do its work."""
     peers: tuple[PeerSettings, ...] = ()
-    """Known senders, besides those allowed on the system page. Empty: any sender while
+    """Known senders, besides those allowed on the page "Peers". Empty: any sender while
     ``dimse_host`` is loopback."""
     tls: TlsSettings = TlsSettings()
     receive: ReceiveSettings = ReceiveSettings()

@@ -54,6 +54,7 @@ from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -127,6 +128,7 @@ def make_parts(
         read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
         send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),
         activity=Activity(store.database),
+        history=History(store.database),
         changes=Changes(store.database),
         echo=lambda destination: f"{destination.name} answered 0x0000",
         viewer=None,

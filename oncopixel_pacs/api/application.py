@@ -12,6 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import (
+    alarms,
     audit_records,
     destination_pages,
     destinations,
@@ -19,6 +20,7 @@ from oncopixel_pacs.api import (
     health,
     jobs,
     models,
+    monitoring,
     oidc,
     overview,
     overview_pages,
@@ -31,6 +33,8 @@ from oncopixel_pacs.api import (
     quarantine,
     routing,
     routing_pages,
+    server_pages,
+    settings_view,
     sign_in,
     studies,
     study_pages,
@@ -69,6 +73,9 @@ _SITE = (
     pulls,
     jobs,
     models,
+    monitoring,
+    alarms,
+    settings_view,
     destinations,
     peers,
     quarantine,
@@ -84,6 +91,7 @@ _PEOPLE = (
     peer_pages,
     pull_pages,
     routing_pages,
+    server_pages,
 )
 _DICOMWEB = (search, retrieve, frames, rendered)
 

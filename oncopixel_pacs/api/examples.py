@@ -325,6 +325,27 @@ OVERVIEW: dict[str, Any] = {
     "device": "cpu",
     "alarms": [],
 }
+ALARM: dict[str, Any] = {
+    "subject": "pacs",
+    "said": "pacs (ARCHIVE at 192.0.2.10 port 104): nothing listens there.",
+    "page": "/destinations",
+}
+DRIFT: dict[str, Any] = {
+    "verdict": "stable",
+    "reference": 1000,
+    "window": 400,
+    "psi": 0.03,
+    "ks": 0.05,
+    "ks_p": 0.41,
+}
+SENDER: dict[str, Any] = {
+    "sender": "MAMMO1",
+    "studies": 1400,
+    "since": "2025-03-01T12:00:00Z",
+    "histogram": [70] * 20,
+    "scores": DRIFT,
+    "views": {**DRIFT, "psi": 0.001, "ks": None, "ks_p": None},
+}
 STUDY_CHANGE: dict[str, Any] = {"study_instance_uid": _STUDY}
 PULL_REQUEST: dict[str, Any] = {"study_instance_uid": _STUDY, "source": "archive"}
 PULL: dict[str, Any] = {

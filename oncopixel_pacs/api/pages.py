@@ -9,11 +9,8 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from oncopixel_pacs.api.destinations import destinations
-from oncopixel_pacs.api.health import run_checks
 from oncopixel_pacs.api.jobs import States, retry
 from oncopixel_pacs.api.parts import Key, Parts
-from oncopixel_pacs.api.peers import peers
 from oncopixel_pacs.api.rendering import (
     RETRYABLE,
     Pages,
@@ -23,7 +20,7 @@ from oncopixel_pacs.api.rendering import (
 )
 from oncopixel_pacs.api.schemas import overlay_path
 from oncopixel_pacs.api.studies import Cursor
-from oncopixel_pacs.domain import DeliveryState, Job, JobState
+from oncopixel_pacs.domain import Job, JobState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -90,23 +87,6 @@ def retry_job(parts: Parts, job_id: Key) -> RedirectResponse:
     """Queue a job again, then show it."""
     job = retry(parts, job_id)
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
-
-
-@router.get("/system")
-def show_system(parts: Parts, pages: Templates) -> HTMLResponse:
-    """Health, destinations, peers and models."""
-    return pages.render(
-        "system.html",
-        checks=run_checks(parts),
-        destinations=destinations(parts),
-        peers=peers(parts),
-        delivery_states=list(DeliveryState),
-        models=parts.algorithms,
-        settings=parts.settings,
-        started_at=parts.started_at,
-        refresh=_IDLE_SECONDS,
-        now=parts.now(),
-    )
 
 
 @router.get("/docs")

@@ -24,6 +24,7 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -82,6 +83,7 @@ class ApiParts:
     callers: Callers
     allowed_peers: AllowedPeers
     free_space: FreeSpace
+    history: History
     uploads: Uploads
     ledger: Ledger
     outbox: Outbox

@@ -1,21 +1,28 @@
-"""What the buttons beside peers on the system page do."""
+"""The page about peers, and what the buttons on it do."""
 
 from __future__ import annotations
 
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
+from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import Parts
-from oncopixel_pacs.api.peers import ReportPort, allow_rejected, remove
+from oncopixel_pacs.api.peers import ReportPort, allow_rejected, peers, remove
 from oncopixel_pacs.errors import ConfigurationError
 
 router = APIRouter(include_in_schema=False, default_response_class=RedirectResponse)
 
 _PORT: TypeAdapter[int | None] = TypeAdapter(ReportPort)
-_BACK = "/system#peers"
+_BACK = "/peers"
+
+
+@router.get("/peers", response_class=HTMLResponse)
+def show_peers(parts: Parts, pages: Templates) -> HTMLResponse:
+    """Senders that are known, and callers that were rejected."""
+    return pages.render("peers.html", peers=peers(parts), now=parts.now())
 
 
 @router.post("/peers/rejected/{rejected_id}/allow")

@@ -22,10 +22,10 @@ from oncopixel_pacs.domain import Delivery, Instance, Job, JobState
 RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})
 
 _TONES = {
-    "good": {"done", "accepted", "confirmed", "ok", "runs"},
+    "good": {"stable", "done", "accepted", "confirmed", "ok", "runs"},
     "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
-    "bad": {"failed", "not ready", "not reached", "low"},
-    "odd": {"not-analysed", "cancelled", "partial"},
+    "bad": {"drift", "failed", "not ready", "not reached", "low"},
+    "odd": {"not-analysed", "cancelled", "partial", "look"},
 }
 
 
@@ -130,16 +130,19 @@ def deliveries_by_object(job: Job) -> dict[tuple[str, str], Delivery]:
     return {(item.sop_instance_uid, item.destination): item for item in job.deliveries}
 
 
-#: Sections of the pages, in the order of the menu.
+#: Sections of the pages, in the order of the menu, with the role that each needs.
 NAVIGATION = (
-    ("Overview", "/"),
-    ("Studies", "/studies"),
-    ("Upload", "/upload"),
-    ("Jobs", "/jobs"),
-    ("Pulls", "/pulls"),
-    ("Destinations", "/destinations"),
-    ("System", "/system"),
-    ("API", "/docs"),
+    ("Overview", "/", "viewer"),
+    ("Studies", "/studies", "viewer"),
+    ("Upload", "/upload", "viewer"),
+    ("Jobs", "/jobs", "viewer"),
+    ("Pulls", "/pulls", "viewer"),
+    ("Destinations", "/destinations", "viewer"),
+    ("Peers", "/peers", "viewer"),
+    ("Models", "/models", "viewer"),
+    ("Alarms", "/alarms", "viewer"),
+    ("Settings", "/settings", "admin"),
+    ("API", "/docs", "viewer"),
 )
 
 

@@ -122,7 +122,10 @@ def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
             "/jobs",
             f"/jobs/{JOB}",
             f"/studies/{STUDY_UID}",
-            "/system",
+            "/peers",
+            "/models",
+            "/settings",
+            "/destinations",
             "/docs",
         ):
             page.goto(f"{client.base_url}{path}")

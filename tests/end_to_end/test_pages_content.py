@@ -86,7 +86,10 @@ EVERY_PAGE = [
     "/jobs",
     JOB_PAGE,
     STUDY_PAGE,
-    "/system",
+    "/peers",
+    "/models",
+    "/alarms",
+    "/settings",
     "/docs",
     "/nothing",
 ]
@@ -294,15 +297,16 @@ def test_the_list_of_jobs_can_be_narrowed(store: Store) -> None:
     assert "/jobs/waiting" not in narrowed
 
 
-def test_the_system_page_shows_health_destinations_and_models(store: Store) -> None:
+def test_health_destinations_and_models_are_shown(store: Store) -> None:
     finish(store)
-    text = read(page(store, "/system")).text
-    assert "database ok takes writes" in text
+    assert "database ok takes writes" in read(page(store, "/")).text
+    text = read(page(store, "/models")).text
     assert "Test classify 1.0 classify 0.500" in text
     text = read(page(store, "/destinations")).text
     assert "pacs ARCHIVE@127.0.0.1:104 cstore SEG, SR 0 0 2 0 0" in text
     with serving(make_parts(store, models_ready=lambda: False)) as client:
-        assert "models not ready" in read(client.get("/system").text).text
+        assert "models not ready" in read(client.get("/").text).text
+        assert "The models are not loaded yet" in read(client.get("/alarms").text).text
         assert "The models are not loaded yet" in read(client.get("/").text).text
 
 
@@ -324,7 +328,7 @@ def test_text_from_outside_stays_text_on_every_page(store: Store) -> None:
     write(store)
     answer(store, DeliveryState.FAILED, status=HOSTILE, error=HOSTILE)
     with serving(make_parts(store)) as client:
-        for path in ("/", "/studies", "/jobs", JOB_PAGE, STUDY_PAGE, "/system"):
+        for path in ("/", "/studies", "/jobs", JOB_PAGE, STUDY_PAGE, "/alarms"):
             reader = read(client.get(path).text)
             assert all(item.startswith("/static/") for item in reader.scripts), path
             assert reader.tags.count("img") <= 2, path

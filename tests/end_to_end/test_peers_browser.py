@@ -40,11 +40,11 @@ def test_one_click_lets_a_rejected_modality_in_and_one_takes_it_back(tmp_path: P
                 executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
             )
             page = browser.new_page()
-            page.goto(f"{client.base_url}/system")
+            page.goto(f"{client.base_url}/peers")
             row = page.get_by_role("row").filter(has_text="ROOM2")
             row.get_by_label("Port of ROOM2").fill("11112")
             row.get_by_role("button", name="Allow").click()
-            page.wait_for_url("**/system#peers")
+            page.wait_for_url("**/peers")
             until(lambda: may_send(received.port), 2)
             assert store(received.port, mammogram(), calling="ROOM2").Status == 0x0000
             known = page.get_by_role("row").filter(has_text="ROOM2")

@@ -57,9 +57,9 @@ def test_readiness_and_pages_say_how_long_it_lasts(
         (check,) = [item for item in answer.json()["checks"] if item["name"] == "certificate"]
         assert check["ok"] is (ready == 200)
         assert check["detail"].startswith(words)
-        for path in ("/", "/jobs", "/system"):
+        for path in ("/", "/jobs", "/settings"):
             assert ('role="alert">The TLS certificate' in client.get(path).text) is alarming
-        assert "DICOM over TLS" in client.get("/system").text
+        assert "DICOM over TLS" in client.get("/settings").text
         ours.certificate.unlink()
         assert client.get("/health/ready").status_code == 503
         assert "cannot be read" in client.get("/").text
@@ -69,7 +69,7 @@ def test_without_tls_there_is_no_such_check(store: Shelf) -> None:
     with serving(make_parts(store)) as client:
         names = [item["name"] for item in client.get("/health/ready").json()["checks"]]
         assert "certificate" not in names
-        assert "DICOM over TLS" not in client.get("/system").text
+        assert "DICOM over TLS" not in client.get("/settings").text
 
 
 def tls_settings(store: Shelf, authority: Authority, certificate: Path, key: Path) -> Settings:

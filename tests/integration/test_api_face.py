@@ -14,6 +14,7 @@ from api_builders import (
     JOB,
     analyse,
     answer,
+    fail,
     finish,
     make_parts,
     queue,
@@ -24,14 +25,16 @@ from api_builders import (
 from builders import STUDY_UID, later
 from conftest import Store
 from mammogram_builder import SCREENING, write_mammogram
+from pydantic import SecretStr
 from pydicom import dcmread
 
 from oncopixel_pacs.domain import DeliveryState, JobState
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.receive.intake import Intake
-from oncopixel_pacs.settings import DestinationSettings
+from oncopixel_pacs.settings import DestinationSettings, OrthancDestination
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.changes import Changes, changed
+from oncopixel_pacs.store.history import History
 
 OURS = {"X-Requested-With": "test"}
 
@@ -208,3 +211,59 @@ def test_a_destination_says_whether_it_is_there(store: Store) -> None:
         assert bad.json() == {"ok": False, "said": "pacs: nothing listens there."}
         page = client.post("/destinations/pacs/echo", headers=OURS).text
         assert "nothing listens there" in page
+
+
+def test_monitoring_tells_each_sender_and_says_nothing_of_few(any_store: Store) -> None:
+    finish(any_store)
+    with serving(make_parts(any_store)) as client:
+        everything, modality = client.get("/api/v1/monitoring").json()["items"]
+        page = client.get("/models").text
+    assert everything["sender"] == "*"
+    assert (modality["sender"], modality["studies"]) == ("MODALITY", 1)
+    assert modality["histogram"][13:15] in ([0, 1], [1, 0])
+    assert modality["scores"]["verdict"] == modality["views"]["verdict"] == "too-few"
+    assert any_store_views(any_store) == ("L CC", "L MLO", "R CC", "R MLO")
+    assert "Studies by score, MODALITY" in page
+
+
+def any_store_views(store: Store) -> tuple[str, ...]:
+    (study,) = History(store.database).studies(9)
+    return study.views
+
+
+def test_alarms_gather_what_needs_a_person(store: Store) -> None:
+    with serving(make_parts(store)) as client:
+        assert client.get("/api/v1/alarms").json() == {"items": []}
+    fail(store)
+    with serving(make_parts(store, models_ready=lambda: False)) as client:
+        told = {
+            item["subject"]: item["said"] for item in client.get("/api/v1/alarms").json()["items"]
+        }
+    assert "1 job failed" in told["jobs"]
+    assert "models are not loaded" in told["server"]
+
+
+def test_settings_are_shown_without_what_is_secret(store: Store) -> None:
+    orthanc = OrthancDestination(
+        type="orthanc",
+        name="orthanc",
+        url="http://alice:swordfish-swordfish@127.0.0.1:8042",
+        password=SecretStr("swordfish-swordfish"),
+    )
+    parts = make_parts(store, tokens=["swordfish-swordfish"])
+    settings = parts.settings.model_copy(
+        update={
+            "destinations": (orthanc,),
+            "database_url": "postgresql+psycopg://bob:swordfish-swordfish@127.0.0.1/pacs",
+        }
+    )
+    with serving(replace(parts, settings=settings)) as client:
+        ours = {"Authorization": "Bearer swordfish-swordfish"}
+        answer = client.get("/api/v1/settings", headers=ours)
+        page = client.get("/settings", headers=ours).text
+    told = {item["name"]: item["value"] for item in answer.json()["items"]}
+    assert "swordfish-swordfish" not in answer.text + page
+    assert told["destinations[0].url"] == "http://127.0.0.1:8042"
+    assert told["database_url"] == "postgresql+psycopg://127.0.0.1/pacs"
+    assert told["api.tokens"] == "(set, hidden)"
+    assert told["completion.quiet_seconds"] == "60.0"

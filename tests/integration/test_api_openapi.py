@@ -12,15 +12,18 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import (
+    alarms,
     destinations,
     events,
     health,
     models,
+    monitoring,
     overview,
     peers,
     problems,
     quarantine,
     schemas,
+    settings_view,
     study_schemas,
     upload_schemas,
     views,
@@ -43,6 +46,9 @@ SHAPES = [
         quarantine,
         schemas,
         study_schemas,
+        alarms,
+        monitoring,
+        settings_view,
         upload_schemas,
         views,
     )
@@ -80,6 +86,9 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "POST /api/v1/studies/{study_instance_uid}/send-again",
         "GET /api/v1/studies/{study_instance_uid}/views",
         "GET /api/v1/overview",
+        "GET /api/v1/monitoring",
+        "GET /api/v1/alarms",
+        "GET /api/v1/settings",
         "GET /api/v1/events",
         "POST /api/v1/studies",
         "GET /api/v1/pulls",

@@ -34,7 +34,7 @@ def test_peers_and_rejected_callers_are_listed_and_shown(any_store: Shelf) -> No
     settings = settings_of(any_store, ROOM1)
     with serving(make_parts(any_store, settings=settings)) as client:
         listed = client.get("/api/v1/peers").json()
-        page = client.get("/system").text
+        page = client.get("/peers").text
         assert client.get("/api/v1").json()["links"]["peers"] == "/api/v1/peers"
     (peer,) = listed["items"]
     assert peer.items() >= {**ROOM1, "origin": "configuration", "id": None, "tls": False}.items()
@@ -49,10 +49,10 @@ def test_peers_and_rejected_callers_are_listed_and_shown(any_store: Shelf) -> No
 def test_without_peers_the_page_says_who_may_send(store: Shelf) -> None:
     with serving(make_parts(store)) as client:
         assert client.get("/api/v1/peers").json() == {"anyone": True, "items": [], "rejected": []}
-        assert "whoever is on this machine may send" in client.get("/system").text
+        assert "whoever is on this machine may send" in client.get("/peers").text
     with serving(make_parts(store, settings=settings_of(store))) as client:
         assert client.get("/api/v1/peers").json()["anyone"] is False
-        assert "nobody may send" in client.get("/system").text
+        assert "nobody may send" in client.get("/peers").text
 
 
 def test_a_rejected_caller_is_allowed_as_it_came_and_may_be_removed(
@@ -127,17 +127,17 @@ def test_the_buttons_of_the_page_do_the_same(store: Shelf) -> None:
     Callers(store.database).add([STRANGER])
     with serving(make_parts(store, settings=settings_of(store))) as client:
         ours = {"Origin": str(client.base_url).rstrip("/")}
-        allow = re.search(r'action="(/peers/rejected/\d+/allow)"', client.get("/system").text)
+        allow = re.search(r'action="(/peers/rejected/\d+/allow)"', client.get("/peers").text)
         assert allow is not None
         assert client.post(allow[1], headers=ours, data={"port": "70000"}).status_code == 409
         answer = client.post(allow[1], headers=ours, data={"port": ""})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/system#peers")
-        page = client.get("/system").text
+        assert (answer.status_code, answer.headers["location"]) == (303, "/peers")
+        page = client.get("/peers").text
         assert allow[1] not in page
         remove = re.search(r'action="(/peers/\d+/remove)"', page)
         assert remove is not None
         assert client.post(remove[1], headers=ours).status_code == 303
-        assert "nobody may send" in client.get("/system").text
+        assert "nobody may send" in client.get("/peers").text
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_readiness_and_every_page_show_the_alarm_until_there_is_room(
         assert ready.status_code == 503
         assert "Disk low: 1.0 GiB free, 5.0 GiB needed" in ready.json()["detail"]
         assert client.get("/health/live").status_code == 200
-        for path in ("/", "/jobs", "/system", "/docs"):
+        for path in ("/", "/jobs", "/settings", "/docs"):
             assert 'role="alert">Disk low: 1.0 GiB free' in client.get(path).text
         disk.free = 6 * GIB
         assert client.get("/health/ready").status_code == 200

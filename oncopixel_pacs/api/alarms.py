@@ -1,0 +1,69 @@
+"""Route about alarms: everything that needs a person, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.destinations import destinations
+from oncopixel_pacs.api.health import alarms, run_checks
+from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.problems import documented
+from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.domain import JobState
+
+router = APIRouter(prefix="/api/v1/alarms", tags=["server"])
+
+
+class Alarm(BaseModel):
+    """Something that needs a person."""
+
+    model_config = shape(examples.ALARM)
+
+    subject: str
+    """What it is about: ``server``, ``jobs``, or a destination by its name."""
+    said: str
+    """What is wrong and what to do."""
+    page: str
+    """Path of the page to look at."""
+
+
+class AlarmList(BaseModel):
+    """Everything that needs a person; empty when nothing does."""
+
+    model_config = shape({"items": [examples.ALARM]})
+
+    items: tuple[Alarm, ...]
+
+
+@router.get("", summary="List the alarms", responses=documented())
+def list_alarms(parts: Parts) -> AlarmList:
+    """Disk, certificate, held results, checks that fail, failed jobs, destinations in trouble."""
+    return AlarmList(items=all_alarms(parts))
+
+
+def all_alarms(parts: ApiParts) -> tuple[Alarm, ...]:
+    """Collect the alarms; what two of them say stands once."""
+    found = {alarm.said: alarm for alarm in _alarms(parts)}
+    return tuple(found.values())
+
+
+def _alarms(parts: ApiParts) -> Iterator[Alarm]:
+    for said in alarms(parts):
+        yield Alarm(subject="server", said=said, page="/")
+    for check in run_checks(parts):
+        if not check.ok:
+            yield Alarm(subject="server", said=check.detail, page="/")
+    failed = parts.ledger.counts().get(JobState.FAILED, 0)
+    if failed:
+        yield Alarm(
+            subject="jobs",
+            said=f"{failed} job{'' if failed == 1 else 's'} failed; see why, then retry.",
+            page=f"/jobs?state={JobState.FAILED}",
+        )
+    for item in destinations(parts):
+        if item.oldest_problem is not None:
+            yield Alarm(subject=item.name, said=item.oldest_problem.error, page="/destinations")

@@ -1,0 +1,108 @@
+"""Route about how the models do: scores and views of each sender, then and now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.problems import documented
+from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.drift import (
+    REFERENCE,
+    WINDOW,
+    Drift,
+    Verdict,
+    histogram,
+    mix_drift,
+    score_drift,
+)
+from oncopixel_pacs.store.history import ReadStudy
+
+router = APIRouter(prefix="/api/v1/monitoring", tags=["models"])
+
+
+class DriftAnswer(BaseModel):
+    """The latest studies compared with the first ones."""
+
+    model_config = shape(examples.DRIFT)
+
+    verdict: Verdict
+    """By the index: ``stable`` below 0.1, ``drift`` from 0.25 on; ``too-few`` below 200 studies."""
+    reference: int
+    """First studies, which stand for how it should be."""
+    window: int
+    """Latest studies."""
+    psi: float | None
+    """Population stability index over ten bins of the reference, or over the names of views."""
+    ks: float | None
+    """Kolmogorov-Smirnov statistic; null for views, which have no order."""
+    ks_p: float | None
+
+
+class SenderAnswer(BaseModel):
+    """What came from one sender, and whether it changed."""
+
+    model_config = shape(examples.SENDER)
+
+    sender: str
+    """AE title; empty for uploads; ``*`` for all together."""
+    studies: int
+    since: datetime
+    histogram: tuple[int, ...]
+    """Studies by score, in twenty bins from 0 to 1."""
+    scores: DriftAnswer
+    views: DriftAnswer
+
+
+class Monitoring(BaseModel):
+    """How the models do."""
+
+    model_config = shape({"items": [examples.SENDER]})
+
+    items: tuple[SenderAnswer, ...]
+    """All together first, then each sender."""
+
+
+@router.get("", summary="Show how the models do", responses=documented())
+def show_monitoring(parts: Parts) -> Monitoring:
+    """Distribution and drift of scores and views, of the last 1,400 studies that have a score."""
+    return Monitoring(items=monitoring(parts))
+
+
+def monitoring(parts: ApiParts) -> tuple[SenderAnswer, ...]:
+    """Compare the latest studies of each sender with its first ones."""
+    studies = parts.history.studies(REFERENCE + WINDOW)
+    if not studies:
+        return ()
+    by_sender = sorted(studies, key=attrgetter("sender"))  # stable: each stays in its order
+    groups = [(name, tuple(items)) for name, items in groupby(by_sender, attrgetter("sender"))]
+    return tuple(_described(name, items) for name, items in [("*", studies), *groups])
+
+
+def _described(sender: str, studies: tuple[ReadStudy, ...]) -> SenderAnswer:
+    scores = [item.probability for item in studies]
+    return SenderAnswer(
+        sender=sender,
+        studies=len(studies),
+        since=studies[0].created_at,
+        histogram=tuple(histogram(scores)),
+        scores=_answer(score_drift(scores)),
+        views=_answer(mix_drift([item.views for item in studies])),
+    )
+
+
+def _answer(found: Drift) -> DriftAnswer:
+    return DriftAnswer(
+        verdict=found.verdict,
+        reference=found.reference,
+        window=found.window,
+        psi=found.psi,
+        ks=found.ks,
+        ks_p=found.ks_p,
+    )

@@ -1,0 +1,71 @@
+"""Pages about the server: alarms, models, settings."""
+
+from __future__ import annotations
+
+import contextlib
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from oncopixel_pacs.api.alarms import all_alarms
+from oncopixel_pacs.api.charts import Chart, bar_chart
+from oncopixel_pacs.api.monitoring import SenderAnswer, monitoring
+from oncopixel_pacs.api.pages import Templates
+from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.settings_view import told
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+_CARD_BYTES = 100_000
+
+
+@router.get("/alarms")
+def show_alarms(parts: Parts, pages: Templates) -> HTMLResponse:
+    """Everything that needs a person."""
+    return pages.render("alarms.html", items=all_alarms(parts), now=parts.now())
+
+
+@router.get("/models")
+def show_models(parts: Parts, pages: Templates) -> HTMLResponse:
+    """Models with their cards, and whether scores and views are as they were."""
+    senders = monitoring(parts)
+    return pages.render(
+        "models.html",
+        models=[(model, _card(parts, model.name)) for model in parts.algorithms],
+        card_url=parts.settings.results.model_card_url,
+        senders=senders,
+        charts=[_chart(item) for item in senders],
+        now=parts.now(),
+    )
+
+
+def _card(parts: ApiParts, name: str) -> str:
+    """Text of the card in a model's bundle; empty where it brings none."""
+    for model in parts.settings.active_models:
+        if model.name == name:
+            with contextlib.suppress(OSError):
+                text = (model.bundle / "docs" / "README.md").read_bytes()[:_CARD_BYTES]
+                return text.decode("utf-8", "replace")
+    return ""
+
+
+def _chart(item: SenderAnswer) -> Chart:
+    who = {"*": "all senders", "": "uploads"}.get(item.sender, item.sender)
+    step = 100 / len(item.histogram)
+    return bar_chart(
+        f"Studies by score, {who}",
+        [(f"{number * step:.0f} %", count) for number, count in enumerate(item.histogram)],
+        marks=5,
+    )
+
+
+@router.get("/settings")
+def show_settings(parts: Parts, pages: Templates) -> HTMLResponse:
+    """Show the settings in force, without secrets."""
+    return pages.render(
+        "settings.html",
+        items=list(told(parts.settings)),
+        settings=parts.settings,
+        started_at=parts.started_at,
+        now=parts.now(),
+    )

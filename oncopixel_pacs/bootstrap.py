@@ -22,7 +22,7 @@ from oncopixel_pacs.api.http_server import HttpServer, https_context
 from oncopixel_pacs.api.ohif import ohif_router
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
-from oncopixel_pacs.deliver import echo
+from oncopixel_pacs.destination_checks import ask, send_test
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.imaging.decode_pool import DecodePool
@@ -36,7 +36,7 @@ from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.receive.upload.desk import UploadDesk
-from oncopixel_pacs.settings import DestinationSettings, ResultSettings, Settings
+from oncopixel_pacs.settings import ResultSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
@@ -301,7 +301,8 @@ class Server:
         adopted = intake.adopt_orphans()
         if swept or adopted:
             log.info("intake.recovered", swept=swept, adopted=adopted)
-        records = open_records(store.database, self.settings.executor)
+        note = store.audit.append_if_possible
+        records = open_records(store.database, self.settings.executor, note)
         scp = StorageScp(self.settings, intake, records, utc_now)
         ports = scp.start()
         self._closing.callback(scp.stop)
@@ -321,15 +322,6 @@ class Server:
         puller.start()
         self._closing.callback(puller.stop)
         return ports
-
-    def _echo(self, destination: DestinationSettings) -> str:
-        settings = self.settings
-        return echo(
-            destination,
-            calling_ae_title=settings.ae_title,
-            timeout_seconds=settings.delivery.timeout_seconds,
-            tls=settings.tls,
-        )
 
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
         settings = self.settings
@@ -391,7 +383,8 @@ class Server:
             activity=Activity(store.database),
             history=History(store.database),
             changes=Changes(store.database),
-            echo=self._echo,
+            echo=partial(ask, settings),
+            test_send=partial(send_test, settings, utc_now),
             viewer=installed_viewer(settings.data_dir),
             take_upload=desk.take,
             render_overlay=partial(overlay_png, store.catalogue, store.files, decoder),

@@ -131,6 +131,7 @@ def make_parts(
         history=History(store.database),
         changes=Changes(store.database),
         echo=lambda destination: f"{destination.name} answered 0x0000",
+        test_send=lambda destination: f"{destination.name} took the test picture",
         viewer=None,
         take_upload=desk.take,
         render_overlay=draw,

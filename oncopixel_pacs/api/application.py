@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import (
     alarms,
+    audit_pages,
     audit_records,
     destination_pages,
     destinations,
@@ -92,6 +93,7 @@ _PEOPLE = (
     pull_pages,
     routing_pages,
     server_pages,
+    audit_pages,
 )
 _DICOMWEB = (search, retrieve, frames, rendered)
 

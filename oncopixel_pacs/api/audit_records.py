@@ -28,6 +28,11 @@ _EXAMPLE = {
 }
 
 
+Who = Annotated[str, Query(max_length=64, description="Only what this one did.")]
+Kind = Annotated[str, Query(max_length=32, description="Only this kind.")]
+StudyUid = Annotated[str, Query(max_length=64, description="Only what was done to this study.")]
+
+
 class AuditAnswer(BaseModel):
     """One record of the audit trail."""
 
@@ -62,22 +67,50 @@ class AuditList(BaseModel):
     next_cursor: str | None = Field(description="Fetches what follows; null at the end.")
 
 
+class AuditCheck(BaseModel):
+    """Whether the trail is as it was written."""
+
+    model_config = shape(
+        {"intact": True, "records": 1207, "head": f"1207:{'5f' * 32}", "fault": ""}
+    )
+
+    intact: bool
+    records: int
+    """How many were found in order."""
+    head: str
+    """Number and digest of the last of them; keep it elsewhere, and give it with a later check."""
+    fault: str
+    """What does not fit; empty when all does."""
+
+
 @router.get("", summary="List the audit trail, the newest first", responses=documented(404))
 def list_audit(
     parts: Parts,
     limit: Limit = 50,
     cursor: Cursor = None,
-    who: Annotated[str, Query(max_length=64, description="Only what this one did.")] = "",
-    kind: Annotated[str, Query(max_length=32, description="Only this kind.")] = "",
-    study_instance_uid: Annotated[
-        str, Query(max_length=64, description="Only what was done to this study.")
-    ] = "",
+    who: Who = "",
+    kind: Kind = "",
+    study_instance_uid: StudyUid = "",
 ) -> AuditList:
     """Who did what to which study; for admins."""
     page = parts.audit.records(
         limit=limit, cursor=cursor, who=who, kind=kind, study_instance_uid=study_instance_uid
     )
     return AuditList(items=tuple(map(AuditAnswer.of, page.items)), next_cursor=page.next_cursor)
+
+
+@router.post("/verify", summary="Check the audit trail", responses=documented(409))
+def verify_audit(
+    parts: Parts,
+    head: Annotated[
+        str, Query(max_length=128, description="`NUMBER:DIGEST` that an earlier check told.")
+    ] = "",
+) -> AuditCheck:
+    """Check every record against the chain of digests, and that an earlier head is still there."""
+    found = parts.audit.verify(head)
+    return AuditCheck(
+        intact=not found.fault, records=found.records, head=found.head, fault=found.fault
+    )
 
 
 @router.get(

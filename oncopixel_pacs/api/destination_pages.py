@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from oncopixel_pacs.api.destinations import destinations, echo
+from oncopixel_pacs.api.destinations import destinations, echo, send_test
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.domain import DeliveryState
@@ -28,3 +28,9 @@ def show_destinations(parts: Parts, pages: Templates) -> HTMLResponse:
 def echo_destination(parts: Parts, pages: Templates, name: str) -> HTMLResponse:
     """Ask a destination whether it is there; htmx puts the answer beside the button."""
     return pages.render("echo.html", name=name, answer=echo(parts, name))
+
+
+@router.post("/destinations/{name}/test")
+def try_destination(parts: Parts, pages: Templates, name: str) -> HTMLResponse:
+    """Send a destination a test picture; htmx puts the answer beside the button."""
+    return pages.render("echo.html", name=name, answer=send_test(parts, name))

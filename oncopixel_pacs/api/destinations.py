@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -126,6 +126,29 @@ def echo_destination(parts: Parts, name: DestinationName) -> EchoAnswer:
     return echo(parts, name)
 
 
+@router.post(
+    "/{name}/test", summary="Send a destination a test picture", responses=documented(403, 404)
+)
+def try_destination(parts: Parts, name: DestinationName) -> EchoAnswer:
+    """Send a Secondary Capture of no patient, as results are sent, and tell what became of it.
+
+    Each time it is another object of the same study, of patient ``ONCOPIXEL-TEST``; delete it
+    there. Send `X-Requested-With` with any value, or a bearer token.
+    """
+    return send_test(parts, name)
+
+
+def send_test(parts: ApiParts, name: str) -> EchoAnswer:
+    """Send a destination a test picture; one that does not take it is no error of ours.
+
+    Raises
+    ------
+    NotFound
+        When no destination of this name is configured.
+    """
+    return _answered(parts.test_send, parts, name)
+
+
 def echo(parts: ApiParts, name: str) -> EchoAnswer:
     """Ask a destination whether it is there; one that is not is no error of ours.
 
@@ -134,8 +157,15 @@ def echo(parts: ApiParts, name: str) -> EchoAnswer:
     NotFound
         When no destination of this name is configured.
     """
+    return _answered(parts.echo, parts, name)
+
+
+def _answered(
+    check: Callable[[DestinationSettings], str], parts: ApiParts, name: str
+) -> EchoAnswer:
+    destination = _configured(parts, name)
     try:
-        return EchoAnswer(ok=True, said=parts.echo(_configured(parts, name)))
+        return EchoAnswer(ok=True, said=check(destination))
     except DeliveryFailed as exc:
         return EchoAnswer(ok=False, said=str(exc))
 

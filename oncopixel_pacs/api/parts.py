@@ -66,6 +66,8 @@ class ApiParts:
         What to ask for what happened since.
     echo
         Asks a destination whether it is there, and says what it answered.
+    test_send
+        Sends a destination a picture of no patient, and says what became of it.
     viewer
         Folder of an installed OHIF; ``None`` when there is none.
     take_upload
@@ -103,6 +105,7 @@ class ApiParts:
     take_upload: Callable[[Sequence[UploadedFile], str, bool], Upload]
     render_overlay: Callable[[Job, ImageResult], bytes]
     echo: Callable[[DestinationSettings], str]
+    test_send: Callable[[DestinationSettings], str]
     viewer: Path | None
     started_at: datetime
     version: str

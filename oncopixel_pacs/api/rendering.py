@@ -25,7 +25,7 @@ _TONES = {
     "good": {"stable", "done", "accepted", "confirmed", "ok", "runs"},
     "busy": {"queued", "analysing", "delivering", "sending", "running", "receiving"},
     "bad": {"drift", "failed", "not ready", "not reached", "low"},
-    "odd": {"not-analysed", "cancelled", "partial", "look"},
+    "odd": {"not-analysed", "cancelled", "partial", "look", "refused"},
 }
 
 
@@ -141,6 +141,7 @@ NAVIGATION = (
     ("Peers", "/peers", "viewer"),
     ("Models", "/models", "viewer"),
     ("Alarms", "/alarms", "viewer"),
+    ("Audit", "/audit", "admin"),
     ("Settings", "/settings", "admin"),
     ("API", "/docs", "viewer"),
 )

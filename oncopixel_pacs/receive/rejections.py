@@ -8,6 +8,7 @@ from datetime import datetime
 
 import structlog
 
+from oncopixel_pacs.audit import AuditEvent, AuditKind, AuditOutcome, unaudited
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.receive.peers import Caller
 from oncopixel_pacs.store.callers import Callers, RejectedCaller, RejectionKind
@@ -18,15 +19,32 @@ log = structlog.get_logger()
 MOST_PENDING = 256
 #: Least time between two transactions.
 PAUSE_SECONDS = 1.0
+#: A caller that is turned away again within so long, and callers beyond so many in that time, are
+#: counted but make no further audit record: strangers shall not fill the trail.
+AUDIT_SECONDS, MOST_AUDITED = 60.0, 60
 _AE_TITLE_CHARACTERS = 16
 
 
 class RejectionRecorder:
-    """Counts rejected callers and writes them to the database now and then."""
+    """Counts rejected callers and writes them to the database now and then.
 
-    def __init__(self, callers: Callers, now: Callable[[], datetime]) -> None:
+    Parameters
+    ----------
+    audit
+        Notes a rejected caller in the audit trail, as node authentication that failed.
+    """
+
+    def __init__(
+        self,
+        callers: Callers,
+        now: Callable[[], datetime],
+        audit: Callable[[AuditEvent], object] = unaudited,
+    ) -> None:
         self._callers = callers
         self._now = now
+        self._audit = audit
+        self._audited: set[tuple[str, ...]] = set()
+        self._audited_since: datetime | None = None
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, ...], RejectedCaller] = {}
         self._wake = threading.Event()
@@ -83,6 +101,21 @@ class RejectionRecorder:
                 for item in (*batch, *later):
                     self._join(item)
             self._wake.set()
+            return
+        for item in batch:
+            if self._is_news(item):
+                self._audit(_event(item))
+
+    def _is_news(self, item: RejectedCaller) -> bool:
+        """Whether no audit record of the last minute says the same."""
+        since = self._audited_since
+        if since is None or abs((item.last_at - since).total_seconds()) >= AUDIT_SECONDS:
+            self._audited_since = item.last_at
+            self._audited.clear()
+        if item.key in self._audited or len(self._audited) >= MOST_AUDITED:
+            return False
+        self._audited.add(item.key)
+        return True
 
     def _join(self, item: RejectedCaller) -> None:
         earlier = self._pending.get(item.key)
@@ -90,6 +123,18 @@ class RejectionRecorder:
             self._pending[item.key] = earlier.joined(item)
         elif len(self._pending) < MOST_PENDING:
             self._pending[item.key] = item
+
+
+def _event(item: RejectedCaller) -> AuditEvent:
+    called = f"association to {item.called_ae_title} rejected"
+    return AuditEvent(
+        AuditKind.UNKNOWN_NODE,
+        item.last_at,
+        item.calling_ae_title,
+        item.address,
+        AuditOutcome.REFUSED,
+        detail=f"{called}: {item.reason}; {item.count} in this moment",
+    )
 
 
 def _printable(ae_title: str) -> str:

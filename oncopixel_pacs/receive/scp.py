@@ -11,6 +11,7 @@ import structlog
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
+from oncopixel_pacs.audit import AuditEvent, unaudited
 from oncopixel_pacs.receive.admission import Admission
 from oncopixel_pacs.receive.commitment_reports import CommitmentReports
 from oncopixel_pacs.receive.commitment_scp import ATTEMPT_WAITS, CommitmentScp
@@ -42,12 +43,15 @@ class Records:
     allowed_peers: AllowedPeers
     pending_reports: PendingReports
     proofs: Proofs
+    audit: Callable[[AuditEvent], object] = unaudited
 
 
-def open_records(database: Database, executor: str) -> Records:
+def open_records(
+    database: Database, executor: str, audit: Callable[[AuditEvent], object] = unaudited
+) -> Records:
     """Return the records of one host."""
     reports = PendingReports(database, executor)
-    return Records(Callers(database), AllowedPeers(database), reports, Proofs(database))
+    return Records(Callers(database), AllowedPeers(database), reports, Proofs(database), audit)
 
 
 class StorageScp:
@@ -92,7 +96,7 @@ class StorageScp:
         self._reports = CommitmentReports(
             lambda report: records.proofs.report(report, now(), resends)
         )
-        self._rejections = RejectionRecorder(records.callers, now)
+        self._rejections = RejectionRecorder(records.callers, now, records.audit)
         self._listeners: Listeners | None = None
 
     def start(self) -> Ports:

@@ -125,6 +125,8 @@ def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
             "/peers",
             "/models",
             "/settings",
+            "/alarms",
+            "/audit",
             "/destinations",
             "/docs",
         ):

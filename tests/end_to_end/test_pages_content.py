@@ -89,6 +89,7 @@ EVERY_PAGE = [
     "/peers",
     "/models",
     "/alarms",
+    "/audit",
     "/settings",
     "/docs",
     "/nothing",

@@ -234,7 +234,16 @@ def test_nothing_on_the_pages_is_against_wcag_aa(
     held: tuple[Store, str], browser: Browser, scheme: str
 ) -> None:
     paths = ["/", "/studies", f"/studies/{HELD}", "/upload", "/jobs", f"/jobs/{JOB}", "/pulls"]
-    paths += ["/destinations", "/peers", "/models", "/alarms", "/settings", "/docs"]
+    paths += [
+        "/destinations",
+        "/peers",
+        "/models",
+        "/alarms",
+        "/audit",
+        "/settings",
+        "/routing",
+        "/docs",
+    ]
     with opened_page(browser, scheme=scheme) as page:
         for path in paths:
             page.goto(f"{held[1]}{path}")

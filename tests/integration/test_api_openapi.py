@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from oncopixel_pacs.api import (
     alarms,
+    audit_records,
     destinations,
     events,
     health,
@@ -47,6 +48,7 @@ SHAPES = [
         schemas,
         study_schemas,
         alarms,
+        audit_records,
         monitoring,
         settings_view,
         upload_schemas,
@@ -78,6 +80,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/me",
         "GET /api/v1/audit",
         "GET /api/v1/audit/{record_id}",
+        "POST /api/v1/audit/verify",
         "GET /api/v1/studies",
         "GET /api/v1/studies/{study_instance_uid}",
         "GET /api/v1/studies/{study_instance_uid}/routing",
@@ -104,6 +107,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/models",
         "GET /api/v1/destinations",
         "POST /api/v1/destinations/{name}/echo",
+        "POST /api/v1/destinations/{name}/test",
         "GET /api/v1/peers",
         "POST /api/v1/peers",
         "POST /api/v1/peers/rejected/{rejected_id}/allow",

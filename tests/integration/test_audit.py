@@ -215,6 +215,30 @@ def test_the_trail_is_listed_page_by_page_and_given_as_xml(store: Store) -> None
 # --- the command ----------------------------------------------------------------------------
 
 
+def test_the_page_shows_searches_and_checks_the_trail(store: Store) -> None:
+    trail = trail_of(store)
+    for number in range(60):
+        trail.append(view(number))
+    trail.append(AuditEvent(AuditKind.UNKNOWN_NODE, later(99), "<STRANGER>", "192.0.2.66"))
+    ours = {"X-Requested-With": "test"}
+    with serving(make_parts(store)) as client:
+        page = client.get("/audit").text
+        older = client.get("/audit", params={"cursor": 12}).text
+        narrowed = client.get("/audit", params={"who": "jane", "kind": "view"}).text
+        checked = client.post("/api/v1/audit/verify", headers=ours).json()
+        said = client.post("/audit/verify", headers=ours).text
+        cut = client.post("/audit/verify", params={"head": f"900:{'0' * 64}"}, headers=ours).text
+    assert "&lt;STRANGER&gt;" in page
+    assert "unknown node" in page
+    assert "cursor=12" in page
+    assert 'href="/api/v1/audit/11"' in older
+    assert "STRANGER" not in narrowed
+    assert checked["intact"] is True
+    assert checked["records"] >= 61
+    assert "records are as they were written" in said
+    assert "Records after" in cut
+
+
 def test_the_command_finds_what_was_changed(tmp_path: Path) -> None:
     config = tmp_path / "oncopixel.toml"
     config.write_text('data_dir = "data"\n')

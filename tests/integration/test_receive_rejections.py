@@ -9,9 +9,10 @@ from builders import NOON, later
 from conftest import Store as Shelf
 from dimse_builder import association, mammogram, reception, store, until, utc_now
 
+from oncopixel_pacs.audit import AuditEvent, AuditKind, AuditOutcome
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.receive.peers import Caller
-from oncopixel_pacs.receive.rejections import MOST_PENDING, RejectionRecorder
+from oncopixel_pacs.receive.rejections import MOST_AUDITED, MOST_PENDING, RejectionRecorder
 from oncopixel_pacs.settings import PeerSettings
 from oncopixel_pacs.store.callers import MOST_ROWS, Callers, RejectedCaller, RejectionKind
 
@@ -115,3 +116,28 @@ def test_a_database_that_is_away_loses_no_count(store: Shelf) -> None:
     recorder.stop()
     (item,) = callers.rejected()
     assert item.count == 2
+
+
+def test_a_rejected_association_stands_in_the_audit_trail_once_a_minute(store: Shelf) -> None:
+    noted: list[AuditEvent] = []
+    time = [later(0)]
+    recorder = RejectionRecorder(Callers(store.database), lambda: time[0], noted.append)
+    for moment in (0, 30, 61):
+        time[0] = later(moment)
+        note(recorder, "STRANGER")
+        recorder._write()
+    first, again = noted
+    assert (first.kind, first.outcome) == (AuditKind.UNKNOWN_NODE, AuditOutcome.REFUSED)
+    assert (first.who, first.address, first.at) == ("STRANGER", "192.0.2.7", later(0))
+    assert "association to ONCOPIXEL rejected: Not known" in first.detail
+    assert again.at == later(61)
+
+
+def test_strangers_do_not_fill_the_audit_trail(store: Shelf) -> None:
+    noted: list[AuditEvent] = []
+    recorder = RejectionRecorder(Callers(store.database), lambda: later(0), noted.append)
+    for number in range(MOST_AUDITED + 50):
+        note(recorder, f"S{number}")
+    recorder.start()
+    recorder.stop()
+    assert len(noted) == MOST_AUDITED

@@ -6,8 +6,7 @@ import contextlib
 import gc
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 
@@ -15,19 +14,25 @@ import structlog
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.actions import overlay_png, retry_job
-from oncopixel_pacs.api.access import require_sign_in
+from oncopixel_pacs.api.access import Gatekeeper, require_sign_in
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb.addresses import service_url
 from oncopixel_pacs.api.http_server import HttpServer, https_context
+from oncopixel_pacs.api.metrics import metrics_app
 from oncopixel_pacs.api.ohif import ohif_router
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.destination_checks import ask, send_test
 from oncopixel_pacs.domain import Algorithm
-from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_candidates
 from oncopixel_pacs.infer.device_process import DeviceProcess
+from oncopixel_pacs.metrics.counting_store import CountingCallers
+from oncopixel_pacs.opening import Store as Store  # commands take them from here
+from oncopixel_pacs.opening import open_store as open_store
+from oncopixel_pacs.opening import shared_state
+from oncopixel_pacs.opening import utc_now as utc_now
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.listeners import Ports
@@ -36,22 +41,18 @@ from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.receive.scp import StorageScp, open_records
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.receive.upload.desk import UploadDesk
-from oncopixel_pacs.settings import ResultSettings, Settings
+from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.audit_trail import AuditTrail
-from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.callers import Callers
-from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.changes import Changes
-from oncopixel_pacs.store.database import Database, open_database
-from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.hosts import Hosts
-from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -67,7 +68,6 @@ from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
-from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, Purger
@@ -85,11 +85,6 @@ class Role(StrEnum):
     API = "api"
 
 
-def utc_now() -> datetime:
-    """Return the current time, aware and in UTC."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Addresses:
     """Ports that the server really listens on; ``None`` for a role it does not have."""
@@ -97,49 +92,8 @@ class Addresses:
     dimse_port: int | None
     dimse_tls_port: int | None
     http_port: int | None
-
-
-@dataclass
-class Store:
-    """Where everything is kept."""
-
-    database: Database
-    files: FileStore
-    catalogue: Catalogue
-    ledger: Ledger
-    audit: AuditTrail
-
-    def gate(self, settings: ResultSettings) -> Gate:
-        """Make the gate that results pass before they are kept here."""
-        return Gate(Quarantine(self.database), self.files, settings, utc_now)
-
-
-def open_store(settings: Settings) -> Store:
-    """Open data directory and database, making both when they are missing.
-
-    Raises
-    ------
-    ConfigurationError
-        When either cannot be opened.
-    """
-    try:
-        # Names of patients lie in it, so it is for our own eyes.
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = _files_of(settings)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"The data directory {settings.data_dir} cannot be used ({exc.strerror}); "
-            "make it writable or set data_dir."
-        ) from exc
-    database = open_database(settings.resolved_database_url)
-    ledger, audit = Ledger(database), AuditTrail(database, settings.ae_title)
-    return Store(database, files, Catalogue(database), ledger, audit)
-
-
-def _files_of(settings: Settings) -> FileStore:
-    if settings.bucket.name:
-        return BucketFileStore(settings.data_dir, settings.bucket)
-    return FileStore(settings.data_dir)
+    metrics_port: int | None = None
+    """Of a process without the role ``api``, where one is configured."""
 
 
 @dataclass
@@ -184,9 +138,11 @@ class Server:
         dimse = Ports(None, None)
         if Role.RECEIVE in self.roles:
             dimse = self._start_receive(store)
-        http_port = None
+        http_port = metrics_port = None
         if Role.API in self.roles:
             http_port = self._start_api(store, queue, algorithms)
+        elif self.settings.metrics.port is not None:
+            metrics_port = self._start_metrics(store)
         # What is loaded by now stays: the collector need not look at it again with every image.
         gc.collect()
         gc.freeze()
@@ -196,9 +152,10 @@ class Server:
             dimse_port=dimse.plain,
             dimse_tls_port=dimse.tls,
             http_port=http_port,
+            metrics_port=metrics_port,
             version=__version__,
         )
-        return Addresses(dimse.plain, dimse.tls, http_port)
+        return Addresses(dimse.plain, dimse.tls, http_port, metrics_port)
 
     def _start_work(
         self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]
@@ -208,6 +165,7 @@ class Server:
         store.files.sweep_writing()
         self._device = DeviceProcess(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
+        store.meters.watch_models(partial(_ready, self._device))
         lease = self._start_lease(database, queue)
         study = StudySteps(
             catalogue=store.catalogue,
@@ -297,15 +255,19 @@ class Server:
         # Before files without a row are looked for: some of them may have to go.
         Retention(store.database, store.files).mend()
         swept = store.files.sweep_incoming()
-        intake = Intake(store.files, store.catalogue, utc_now)
+        intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse)
         adopted = intake.adopt_orphans()
         if swept or adopted:
             log.info("intake.recovered", swept=swept, adopted=adopted)
         note = store.audit.append_if_possible
-        records = open_records(store.database, self.settings.executor, note)
+        records = replace(
+            open_records(store.database, self.settings.executor, note),
+            callers=CountingCallers(store.database, store.meters),
+        )
         scp = StorageScp(self.settings, intake, records, utc_now)
         ports = scp.start()
         self._closing.callback(scp.stop)
+        store.meters.watch_senders(lambda: len(scp.callers))
         watch = AssociationWatch(AssociationLeases(store.database), lambda: scp.callers, utc_now)
         watch.start()
         self._closing.callback(watch.stop)
@@ -326,7 +288,7 @@ class Server:
     def _start_api(self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...]) -> int:
         settings = self.settings
         # Any process with the data directory can take images in.
-        intake = Intake(store.files, store.catalogue, utc_now)
+        intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse)
         parts = self._api_parts(store, queue, algorithms, intake)
         stow = StowService(
             intake=intake,
@@ -337,11 +299,28 @@ class Server:
         routers = [] if parts.viewer is None else [ohif_router(parts.viewer, configuration())]
         routers += [stow_router(stow, documented(*STOW_PROBLEMS))]
         require_sign_in(settings, parts.accounts, parts.tokens)
+        store.meters.registry.register(shared_state(store, settings, algorithms))
         app, tls = create_app(parts, routers), https_context(settings.api)
         http = HttpServer(app, settings.http_host, settings.http_port, tls)
         port = http.start()
         self._closing.callback(http.stop)
         return port
+
+    def _start_metrics(self, store: Store) -> int:
+        """Tell what a process counts that has no other HTTP server."""
+        settings, database = self.settings, store.database
+        gatekeeper = Gatekeeper(
+            settings.api,
+            Accounts(database),
+            ApiTokens(database),
+            utc_now,
+            must_sign_in=not is_loopback(settings.metrics.host),
+        )
+        app = metrics_app(store.meters.exposition, gatekeeper, settings)
+        host, port, tls = settings.metrics.host, settings.metrics.port, https_context(settings.api)
+        http = HttpServer(app, host, port or 0, tls)
+        self._closing.callback(http.stop)
+        return http.start()
 
     def _api_parts(
         self,
@@ -391,4 +370,9 @@ class Server:
             started_at=utc_now(),
             version=__version__,
             now=utc_now,
+            exposition=store.meters.exposition,
         )
+
+
+def _ready(device: DeviceProcess) -> bool:
+    return device.ready

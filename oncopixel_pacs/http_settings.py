@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, IPvAnyAddress, SecretStr, model_validator
+from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, SecretStr, model_validator
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.dimse_settings import Port, Section
 
 #: A token that can be guessed by trying is no token.
 LEAST_TOKEN = 16
@@ -74,6 +75,36 @@ class ApiSettings(Section):
     def encrypted(self) -> bool:
         """Whether what we say travels encrypted, by us or by a proxy."""
         return self.certificate is not None or bool(self.trusted_proxies)
+
+
+class MetricsSettings(Section):
+    """What Prometheus reads at ``/metrics``."""
+
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks from which it is read without a token, such as ``"10.1.2.0/24"``."""
+    port: Port | None = None
+    """Port at which a process without the role ``api`` tells what it counts; it does not when
+    absent."""
+    host: str = "127.0.0.1"
+    """Address that it binds there."""
+
+    def trusts(self, address: str) -> bool:
+        """Whether an address lies in one of the networks."""
+        try:
+            asking = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(asking in network for network in self.networks)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _on_this_machine(address: str) -> bool:

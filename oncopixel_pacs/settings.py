@@ -7,7 +7,6 @@ nothing else reads configuration.
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -38,6 +37,8 @@ from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.http_settings import ApiSettings as ApiSettings
+from oncopixel_pacs.http_settings import MetricsSettings as MetricsSettings
+from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
@@ -194,6 +195,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     bucket: BucketSettings = BucketSettings()
     api: ApiSettings = ApiSettings()
+    metrics: MetricsSettings = MetricsSettings()
     audit: AuditSettings = AuditSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
@@ -225,10 +227,15 @@ class Settings(BaseSettings):
                 "[retention] does not reach into a bucket; delete there by rules of its own server"
             )
         _require_called(self)
-        if not self.api.encrypted and not _is_loopback(self.http_host):
+        if not self.api.encrypted and not is_loopback(self.http_host):
             raise ValueError(
                 f"http_host {self.http_host} is reachable from other machines, so set [api] "
                 "certificate and key, or name the reverse proxy in [api] trusted_proxies"
+            )
+        if not (is_loopback(self.metrics.host) or self.api.certificate or self.metrics.networks):
+            raise ValueError(
+                f"metrics.host {self.metrics.host} is reachable from other machines, so set [api] "
+                "certificate and key, or name who may read in [metrics] networks"
             )
         return self
 
@@ -240,7 +247,7 @@ class Settings(BaseSettings):
     @property
     def http_on_loopback(self) -> bool:
         """Whether only this machine reaches the HTTP server."""
-        return _is_loopback(self.http_host)
+        return is_loopback(self.http_host)
 
     @property
     def http_needs_sign_in(self) -> bool:
@@ -250,7 +257,7 @@ class Settings(BaseSettings):
     @property
     def takes_anyone(self) -> bool:
         """Whether every sender may send: none is named, and only this machine can call."""
-        return not self.peers and _is_loopback(self.dimse_host)
+        return not self.peers and is_loopback(self.dimse_host)
 
     @property
     def active_models(self) -> tuple[ModelSettings, ...]:
@@ -365,12 +372,3 @@ def _require_called(settings: Settings) -> None:
                 f"the rule of model {model.name} names the called AE title {unknown[0]}, which is "
                 "not ours; add it to further_ae_titles in [receive]"
             )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -138,6 +138,7 @@ def make_parts(
         started_at=NOON,
         version="9.9.9",
         now=lambda: later(3600),
+        exposition=lambda: b"oncopixel_up_and_told 1\n",
     )
     return replace(parts, **changes)
 

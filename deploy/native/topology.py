@@ -209,6 +209,8 @@ class Topology:
             "ONCOPIXEL_DIMSE_PORT": str(self.ports["dicom"]),
             "ONCOPIXEL_HTTP_HOST": LOOPBACK,
             "ONCOPIXEL_HTTP_PORT": str(self.ports["api"]),
+            "ONCOPIXEL_METRICS__HOST": LOOPBACK,
+            "ONCOPIXEL_METRICS__PORT": "0",
             "ONCOPIXEL_DESTINATIONS": json.dumps(destinations),
         }
         if "ONCOPIXEL_API__CERTIFICATE" in environment:

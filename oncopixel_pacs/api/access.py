@@ -21,9 +21,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from oncopixel_pacs.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.api.problems import problem
 from oncopixel_pacs.api.rendering import CALLER
-from oncopixel_pacs.api.route_rules import PUBLIC, Nobody, area_of, required_role
+from oncopixel_pacs.api.route_rules import (
+    METRICS_PATH,
+    PUBLIC,
+    SAFE_METHODS,
+    Nobody,
+    area_of,
+    required_role,
+)
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.settings import ApiSettings, Settings
+from oncopixel_pacs.settings import ApiSettings, MetricsSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.api_tokens import ApiTokens
 
@@ -95,11 +102,19 @@ class AccessGuard:
 
     A program sends ``Authorization: Bearer TOKEN``, or HTTP Basic with the token as password; a
     browser sends the cookie of its session, and is led to the form that begins one.
+
+    Parameters
+    ----------
+    metrics
+        Names the networks from which metrics are read without either.
     """
 
-    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
+    def __init__(
+        self, app: ASGIApp, gatekeeper: Gatekeeper, metrics: MetricsSettings | None = None
+    ) -> None:
         self._app = app
         self._gatekeeper = gatekeeper
+        self._metrics = metrics or MetricsSettings()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or answer 401 or 403."""
@@ -107,6 +122,9 @@ class AccessGuard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        if self._reads_metrics(request):
+            await self._app(scope, receive, send)
+            return
         needed = required_role(request.method, request.url.path)
         authorization = request.headers.get("authorization", "")
         session = request.cookies.get(SESSION_COOKIE, "")
@@ -119,6 +137,12 @@ class AccessGuard:
             return
         answer = _refusal(request, caller, needed)
         await answer(scope, receive, send)
+
+    def _reads_metrics(self, request: Request) -> bool:
+        """Whether a request needs no token, since it asks for metrics from a trusted network."""
+        if request.url.path != METRICS_PATH or request.method not in SAFE_METHODS:
+            return False
+        return request.client is not None and self._metrics.trusts(request.client.host)
 
 
 def require_sign_in(settings: Settings, accounts: Accounts, tokens: ApiTokens) -> None:

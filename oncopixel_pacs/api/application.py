@@ -20,6 +20,7 @@ from oncopixel_pacs.api import (
     events,
     health,
     jobs,
+    metrics,
     models,
     monitoring,
     oidc,
@@ -81,6 +82,7 @@ _SITE = (
     peers,
     quarantine,
     health,
+    metrics,
 )
 _ACCESS = (sign_in, oidc, audit_records)
 _PEOPLE = (
@@ -118,6 +120,7 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     )
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
+    app.state.exposition = parts.exposition
     app.state.feed = events.ChangeFeed(parts.changes)
     app.state.overlays = OverlayShelf(parts)
     app.state.upload_places = CapacityLimiter(parts.settings.upload.at_once)
@@ -152,7 +155,7 @@ def _guard(app: FastAPI, parts: ApiParts) -> None:
     """Put the guards in front; the one added last is met first."""
     settings = parts.settings
     app.add_middleware(CrossSiteGuard)
-    app.add_middleware(AccessGuard, gatekeeper=_let_in(app, parts))
+    app.add_middleware(AccessGuard, gatekeeper=_let_in(app, parts), metrics=settings.metrics)
     app.add_middleware(
         AuditGuard,
         trail=parts.audit,

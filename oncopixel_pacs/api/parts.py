@@ -72,6 +72,8 @@ class ApiParts:
         Folder of an installed OHIF; ``None`` when there is none.
     take_upload
         Takes files in; is given them, an idempotency key, and whether nothing more will come.
+    exposition
+        What Prometheus reads, in its text format.
     render_overlay
         PNG of one image of a job with its findings outlined.
     """
@@ -110,6 +112,7 @@ class ApiParts:
     started_at: datetime
     version: str
     now: Callable[[], datetime]
+    exposition: Callable[[], bytes]
     candidates: tuple[Candidate, ...] = ()
 
 

@@ -38,7 +38,7 @@ STATUS_OF: tuple[tuple[type[OncoPixelError], int], ...] = (
     (OncoPixelError, 500),
 )
 UNEXPECTED = "The server met an error that it did not expect; its log says where."
-_FOR_PROGRAMS = ("/api/", "/dicom-web/", "/health/", "/openapi.json", "/static/")
+_FOR_PROGRAMS = ("/api/", "/dicom-web/", "/health/", "/openapi.json", "/static/", "/metrics")
 _MEANINGS = {
     400: "The request cannot be understood.",
     401: "Who asks did not say who it is, or is not known.",

@@ -8,6 +8,7 @@ from enum import Enum
 
 from oncopixel_pacs.access import AccessRole, Area
 
+METRICS_PATH = "/metrics"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

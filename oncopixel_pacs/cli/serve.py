@@ -52,6 +52,8 @@ def serve(
             typer.echo(f"DICOM    {settings.ae_title}@{place} over TLS")
         if addresses.http_port is not None:
             typer.echo(f"Status   http://{settings.http_host}:{addresses.http_port}/")
+        if addresses.metrics_port is not None:
+            typer.echo(f"Metrics  {settings.metrics.host}:{addresses.metrics_port}/metrics")
         typer.echo(RESEARCH_NOTICE)
         if ports_file is not None:
             lines = [f"dimse_port = {addresses.dimse_port or 0}"]

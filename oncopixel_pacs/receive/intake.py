@@ -40,6 +40,10 @@ from oncopixel_pacs.store.group_commit import GroupCommit
 log = structlog.get_logger()
 
 
+def _unheard(_error: Exception) -> None:
+    """Nobody asks."""
+
+
 class Intake:
     """Takes objects in, from the network or from disk.
 
@@ -52,9 +56,18 @@ class Intake:
     ----------
     now
         Clock, timezone-aware UTC.
+    refused
+        Told of each object that a way in refused.
     """
 
-    def __init__(self, files: FileStore, catalogue: Catalogue, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        files: FileStore,
+        catalogue: Catalogue,
+        now: Callable[[], datetime],
+        refused: Callable[[Exception], object] = _unheard,
+    ) -> None:
+        self.refused = refused
         self._files = files
         self._catalogue = catalogue
         self._now = now

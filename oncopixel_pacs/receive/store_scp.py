@@ -68,9 +68,11 @@ class StoreScp:
             )
             spool.is_kept = True
         except IntakeRefused as exc:
+            self._intake.refused(exc)
             self._log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
             return refusal(exc)
         except Exception as exc:
+            self._intake.refused(exc)
             # Neither the message nor the traceback's values: both may quote the data set.
             place = traceback.extract_tb(exc.__traceback__)[-1]
             self._log.error(

@@ -181,9 +181,11 @@ class StowParts:
             self._require_taken(header)
             outcome = self._intake.accept_received(self._temp, self._source)
         except IntakeRefused as exc:
+            self._intake.refused(exc)
             failure = exc.failure if isinstance(exc, _Refused) else status_code(exc)
             self._note(header, failure, str(exc))
         except Exception as exc:
+            self._intake.refused(exc)
             # Neither message nor values of the trace: both may quote the data set.
             log.error("stow.failed", source=self._source, error=type(exc).__name__)
             self._note(header, PROCESSING_FAILURE, "Unexpected error; see the log.")

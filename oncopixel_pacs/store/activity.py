@@ -106,6 +106,15 @@ class Activity:
             number, oldest = session.execute(query).one()
         return Waiting(number, oldest)
 
+    def queued_since(self) -> datetime | None:
+        """When the job was made that waits longest to be analysed; none that was queued again."""
+        query = select(func.min(col(JobRow.created_at))).where(
+            col(JobRow.state) == JobState.QUEUED, col(JobRow.run) == 1
+        )
+        with self._database.read() as session:
+            found: datetime | None = session.execute(query).scalar_one()
+        return found
+
 
 def _by_time(moment: Any, since: datetime, length: int, *further: Any) -> Select[Any]:
     # Both databases write a time without zone as YYYY-MM-DD HH:MM:SS.

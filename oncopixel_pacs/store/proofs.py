@@ -212,23 +212,29 @@ class Proofs:
 
     def alarm(self) -> str:
         """Say what is accepted and stayed unconfirmed; empty while there is nothing."""
-        with self._database.read() as session:
-            found = session.exec(
-                select(DeliveryRow.destination, func.count())
-                .where(
-                    col(DeliveryRow.unconfirmed_at).is_not(None),
-                    col(DeliveryRow.state).in_(_ALARMING),
-                )
-                .group_by(DeliveryRow.destination)
-                .order_by(DeliveryRow.destination)
-            ).all()
+        found = self.overdue()
         if not found:
             return ""
-        places = ", ".join(f"{name} ({number})" for name, number in found)
+        places = ", ".join(f"{name} ({number})" for name, number in found.items())
         return (
             f"Results were accepted and are not found afterwards: {places}. "
             "Look at that archive; they are kept here and sent again."
         )
+
+    def overdue(self) -> dict[str, int]:
+        """Count what is accepted and stayed unconfirmed, by destination."""
+        with self._database.read() as session:
+            return dict(
+                session.exec(
+                    select(DeliveryRow.destination, func.count())
+                    .where(
+                        col(DeliveryRow.unconfirmed_at).is_not(None),
+                        col(DeliveryRow.state).in_(_ALARMING),
+                    )
+                    .group_by(DeliveryRow.destination)
+                    .order_by(DeliveryRow.destination)
+                ).all()
+            )
 
 
 def _confirm(row: DeliveryRow, how: str, now: datetime) -> None:

@@ -115,6 +115,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/quarantine",
         "GET /health/live",
         "GET /health/ready",
+        "GET /metrics",
     }
 
 
@@ -144,6 +145,9 @@ def test_every_route_has_summary_words_shape_and_example(description: dict[str, 
             continue
         if name.endswith("/events"):
             assert list(good["content"]) == ["text/event-stream"]
+            continue
+        if name == "GET /metrics":
+            assert good["content"]["text/plain"]["example"]
             continue
         if name.endswith("/audit/{record_id}"):
             assert list(good["content"]) == ["application/xml"]

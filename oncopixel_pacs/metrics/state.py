@@ -1,0 +1,130 @@
+"""How the whole stands, read from database and disk each time that it is asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from oncopixel_pacs.backlog import Backlog
+from oncopixel_pacs.domain import Algorithm, DeliveryState, JobState, StudyState
+from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.metrics import catalogue as names
+from oncopixel_pacs.metrics.catalogue import Metric
+from oncopixel_pacs.store.activity import Activity
+from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.store.proofs import Proofs
+from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.tls import read_certificate
+
+#: Values by the labels of their series.
+Values = Mapping[Any, float]
+
+
+@dataclass(frozen=True, eq=False)  # a registry keeps it by identity
+class StateCollector(Collector):
+    """Gauges of what all processes share; one process with the role api says them for all.
+
+    Attributes
+    ----------
+    destinations
+        Names of those that are configured: they are told even while nothing was sent to them.
+    certificates
+        Our certificates by what they are for.
+    """
+
+    database: Database
+    space: FreeSpace
+    destinations: tuple[str, ...]
+    certificates: Mapping[str, Path]
+    algorithms: tuple[Algorithm, ...]
+    now: Callable[[], datetime]
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Name what is told, without asking the database."""
+        return [_family(item, {}) for item in names.ALL if item.source is names.Source.STATE]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read everything. What cannot be read is left out, and no more than that."""
+        for read in (self._disk, self._expiry, self._models):
+            try:
+                yield from list(read())
+            except (OncoPixelError, OSError):
+                continue
+        try:
+            stored = [*self._work(), *self._deliveries()]
+        except OncoPixelError:
+            yield _family(names.DATABASE_UP, {(): 0.0})
+        else:
+            yield from (*stored, _family(names.DATABASE_UP, {(): 1.0}))
+
+    def _disk(self) -> Iterator[GaugeMetricFamily]:
+        volume = shutil.disk_usage(self.space.folder)
+        yield _family(names.DISK_FREE, {(): volume.free})
+        yield _family(names.DISK_SIZE, {(): volume.total})
+        yield _family(names.DISK_WATERMARK, {(): self.space.least_bytes})
+
+    def _expiry(self) -> Iterator[GaugeMetricFamily]:
+        expiry = {
+            (use,): read_certificate(path).expires_at.timestamp()
+            for use, path in self.certificates.items()
+        }
+        yield _family(names.CERTIFICATE_EXPIRY, expiry)
+
+    def _models(self) -> Iterator[GaugeMetricFamily]:
+        labels = (
+            (item.name, item.version, item.task.value, f"{item.threshold:g}")
+            for item in self.algorithms
+        )
+        yield _family(names.MODEL_INFO, dict.fromkeys(labels, 1.0))
+
+    def _work(self) -> Iterator[GaugeMetricFamily]:
+        studies = Catalogue(self.database).counts()
+        jobs = Ledger(self.database).counts()
+        yield _family(names.STUDIES, {(state,): studies.get(state, 0) for state in StudyState})
+        yield _family(names.JOBS, {(state,): jobs.get(state, 0) for state in JobState})
+        yield _family(names.QUEUE_AGE, {(): self._age(Activity(self.database).queued_since())})
+        yield _family(names.QUARANTINED, {(): len(Quarantine(self.database).held())})
+
+    def _deliveries(self) -> Iterator[GaugeMetricFamily]:
+        outbox = Outbox(self.database)
+        counts, backlogs = outbox.counts(), outbox.backlogs()
+        overdue = Proofs(self.database).overdue()
+        places = sorted({*self.destinations, *counts})
+        yield _family(
+            names.DELIVERIES,
+            {
+                (name, state): counts.get(name, {}).get(state, 0)
+                for name in places
+                for state in DeliveryState
+            },
+        )
+        waits = {name: backlogs.get(name, Backlog()) for name in places}
+        yield _family(
+            names.BACKLOG_AGE,
+            {(name,): self._age(item.oldest_queued_at) for name, item in waits.items()},
+        )
+        yield _family(
+            names.RESTING, {(name,): float(item.circuit.open) for name, item in waits.items()}
+        )
+        yield _family(names.UNCONFIRMED, {(name,): overdue.get(name, 0) for name in places})
+
+    def _age(self, since: datetime | None) -> float:
+        return 0.0 if since is None else max((self.now() - since).total_seconds(), 0.0)
+
+
+def _family(metric: Metric, values: Values) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric([str(label) for label in labels], float(value))
+    return family

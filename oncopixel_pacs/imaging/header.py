@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydicom.dataset import Dataset
@@ -11,7 +13,14 @@ from pydicom.dataset import Dataset
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, StudyHeader, View
 from oncopixel_pacs.imaging import words
 from oncopixel_pacs.imaging.codes import IMPLANT_DISPLACED, ORDERED, SIDES, VIEWS
-from oncopixel_pacs.imaging.raw_values import is_absent, plain_number, plain_text, plain_texts
+from oncopixel_pacs.imaging.raw_values import (
+    RawElements,
+    is_absent,
+    plain_number,
+    plain_text,
+    plain_texts,
+    raw_elements,
+)
 
 Value = TypeVar("Value")
 
@@ -30,6 +39,44 @@ _ORDER_TEXTS = (
     "StudyDescription",
 )
 
+# What `_read` looks at. A unit says the same of hundreds of images: it is read once.
+_SAID_BY_MANY = (
+    "SpecificCharacterSet",
+    "Modality",
+    "PresentationIntentType",
+    "ImageLaterality",
+    "Laterality",
+    "AnatomicRegionSequence",
+    "ViewPosition",
+    "ViewCodeSequence",
+    "ViewModifierCodeSequence",
+    "PartialView",
+    "BreastImplantPresent",
+    "QualityControlImage",
+    "CalibrationImage",
+    "BodyPartExamined",
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "EstimatedRadiographicMagnificationFactor",
+    "Manufacturer",
+    "RequestAttributesSequence",
+    "BurnedInAnnotation",
+    "ImageType",
+    "StationName",
+    *_ORDER_CODES,
+    "RequestedProcedureDescription",
+    "ScheduledProcedureStepDescription",
+    "PerformedProcedureStepDescription",
+)
+
 
 def read_image_facts(dataset: Dataset) -> ImageFacts:
     """Read what routing and reports need from a data set.
@@ -41,42 +88,80 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
         element is there is enough.
     """
     meta = getattr(dataset, "file_meta", None)
+    said = raw_elements(dataset, _SAID_BY_MANY)
     with warnings.catch_warnings():
         # Their texts quote values, and values of a header are nobody's business in a log.
         warnings.simplefilter("ignore")
-        return ImageFacts(
+        facts = _read(dataset) if said is None else _read_once(_SameWords(said, dataset))
+        return replace(
+            facts,
             sop_instance_uid=_text(dataset, "SOPInstanceUID"),
             sop_class_uid=_text(dataset, "SOPClassUID"),
             series_instance_uid=_text(dataset, "SeriesInstanceUID"),
             study_instance_uid=_text(dataset, "StudyInstanceUID"),
             transfer_syntax_uid="" if meta is None else _text(meta, "TransferSyntaxUID"),
-            modality=_text(dataset, "Modality").upper(),
-            presentation_intent=_text(dataset, "PresentationIntentType").upper(),
-            laterality=_laterality(dataset),
-            view=_view(dataset),
-            view_modifiers=_modifiers(dataset),
-            partial_view=_text(dataset, "PartialView").upper() == "YES",
-            implant=_text(dataset, "BreastImplantPresent").upper() == "YES",
-            quality_control=_is_test_object(dataset),
-            rows=_number(dataset, "Rows", int) or 0,
-            columns=_number(dataset, "Columns", int) or 0,
-            frames=_number(dataset, "NumberOfFrames", int) or 1,
-            samples_per_pixel=_number(dataset, "SamplesPerPixel", int) or 1,
-            photometric=_text(dataset, "PhotometricInterpretation").upper(),
-            spacing_mm=_spacing(dataset),
             has_pixel_data=any(keyword in dataset for keyword in _PIXEL_KEYWORDS),
-            manufacturer=_text(dataset, "Manufacturer"),
-            implant_displaced=any(
-                _text(item, "CodeValue") in IMPLANT_DISPLACED for item in _modifier_items(dataset)
-            ),
             source_uids=_sources(dataset),
-            ordered=_ordered(dataset),
-            burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
-            stereotactic="STEREO" in _image_type(dataset),
-            body_part=_text(dataset, "BodyPartExamined").upper(),
-            series_description=_text(dataset, "SeriesDescription"),
-            station_name=_text(dataset, "StationName"),
         )
+
+
+class _SameWords:
+    """A header, equal to every other whose elements of `_SAID_BY_MANY` hold the same bytes."""
+
+    __slots__ = ("_said", "dataset")
+
+    def __init__(self, said: RawElements, dataset: Dataset) -> None:
+        self._said = said
+        self.dataset: Dataset | None = dataset
+
+    def __hash__(self) -> int:
+        return hash(self._said)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameWords) and self._said == other._said
+
+
+@lru_cache(maxsize=256)
+def _read_once(header: _SameWords) -> ImageFacts:
+    # What is remembered must not hold the patient.
+    dataset, header.dataset = header.dataset, None
+    return _read(Dataset() if dataset is None else dataset)
+
+
+def _read(dataset: Dataset) -> ImageFacts:
+    """Read what does not tell one image from another."""
+    return ImageFacts(
+        sop_instance_uid="",
+        sop_class_uid="",
+        series_instance_uid="",
+        study_instance_uid="",
+        transfer_syntax_uid="",
+        modality=_text(dataset, "Modality").upper(),
+        presentation_intent=_text(dataset, "PresentationIntentType").upper(),
+        laterality=_laterality(dataset),
+        view=_view(dataset),
+        view_modifiers=_modifiers(dataset),
+        partial_view=_text(dataset, "PartialView").upper() == "YES",
+        implant=_text(dataset, "BreastImplantPresent").upper() == "YES",
+        quality_control=_is_test_object(dataset),
+        rows=_number(dataset, "Rows", int) or 0,
+        columns=_number(dataset, "Columns", int) or 0,
+        frames=_number(dataset, "NumberOfFrames", int) or 1,
+        samples_per_pixel=_number(dataset, "SamplesPerPixel", int) or 1,
+        photometric=_text(dataset, "PhotometricInterpretation").upper(),
+        spacing_mm=_spacing(dataset),
+        has_pixel_data=False,
+        manufacturer=_text(dataset, "Manufacturer"),
+        implant_displaced=any(
+            _text(item, "CodeValue") in IMPLANT_DISPLACED for item in _modifier_items(dataset)
+        ),
+        ordered=_ordered(dataset),
+        burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
+        stereotactic="STEREO" in _image_type(dataset),
+        body_part=_text(dataset, "BodyPartExamined").upper(),
+        series_description=_text(dataset, "SeriesDescription"),
+        station_name=_text(dataset, "StationName"),
+    )
 
 
 def read_study_header(dataset: Dataset) -> StudyHeader:

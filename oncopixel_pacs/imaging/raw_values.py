@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -20,7 +20,33 @@ _TEXTS = frozenset({"AE", "AS", "CS", "DA", "LO", "LT", "SH", "ST", "TM", "UI", 
 #: ASCII that is the same in every character set of DICOM: no backslash, which separates values
 #: or is a currency sign, no tilde, and no escape sequence.
 _PLAIN = re.compile(rb"[ -\[\]-}]*[ \0]*")
+#: Longer ones are rarely the same in two images, and would take memory.
+_MOST_RAW_BYTES = 8192
 _DIGITS = re.compile(rb" *[0-9]{1,9}[ \0]*")
+
+RawElements: TypeAlias = tuple[object, ...]
+
+
+def raw_elements(dataset: Dataset, keywords: tuple[str, ...]) -> RawElements | None:
+    """Elements as their bytes: what is equal for two data sets reads equal in both.
+
+    Returns
+    -------
+    tuple or None
+        ``None`` when one of them was parsed already, or they are long.
+    """
+    held: list[object] = []
+    size = 0
+    for tag in _tags(keywords):
+        element: Any = dataset.get_item(tag, keep_deferred=True)
+        if element is None:
+            held.append(None)
+            continue
+        if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
+            return None
+        size += len(element.value)
+        held += (element.VR, element.value, element.is_implicit_VR, element.is_little_endian)
+    return tuple(held) if size <= _MOST_RAW_BYTES else None
 
 
 def is_absent(dataset: Dataset, keyword: str) -> bool:
@@ -75,6 +101,11 @@ def _raw_value(element: object, vr: str) -> bytes | None:
     if not isinstance(element, RawDataElement) or element.VR not in (vr, None):
         return None
     return element.value if isinstance(element.value, bytes) else None
+
+
+@cache
+def _tags(keywords: tuple[str, ...]) -> tuple[BaseTag, ...]:
+    return tuple(_tag_and_vr(keyword)[0] for keyword in keywords)
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from oncopixel_pacs.domain import Instance, IntakeOutcome, StudyHeader, StudyState
 from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys
@@ -51,6 +51,22 @@ _WAIT_AGAIN = (
         unsettled_since=bindparam("since"),
     )
 )
+#: A study that is waiting already: its state, which is indexed, is left alone.
+_WAIT_ON = (
+    update(_STUDY)
+    .where(
+        _STUDY.c.study_instance_uid == bindparam("uid"),
+        _STUDY.c.state == StudyState.RECEIVING,
+        _STUDY.c.unsettled_since.is_not(None),
+    )
+    .values(
+        last_received_at=case(
+            (_STUDY.c.last_received_at < bindparam("now"), bindparam("now")),
+            else_=_STUDY.c.last_received_at,
+        )
+    )
+)
+_ADD_INSTANCE = insert(_INSTANCE)
 _COUNT_CONFLICTS = (
     update(_STUDY)
     .where(_STUDY.c.study_instance_uid == bindparam("uid"))
@@ -109,7 +125,7 @@ class _Arrivals:
             ]
             connection.execute(_WAIT_AGAIN, changes)
         if self.instances:
-            connection.execute(insert(_INSTANCE), self.instances)
+            connection.execute(_ADD_INSTANCE, self.instances)
         if self.conflicts:
             connection.execute(insert(_CONFLICT), self.conflicts)
             changes = [{"uid": uid, "more": more} for uid, more in self.conflicts_of.items()]
@@ -154,6 +170,32 @@ def record(
             outcomes.append(IntakeOutcome.CONFLICT)
     arrivals.write(connection)
     return outcomes
+
+
+def record_more(connection: Connection, batch: Sequence[tuple[Instance, StudyHeader]]) -> bool:
+    """Write the rows of new instances of studies that are waiting, without asking first.
+
+    Returns
+    -------
+    bool
+        Whether that is what they were; otherwise the transaction is to be undone.
+
+    Raises
+    ------
+    IntegrityError
+        When one is held already, or its study is not known.
+    """
+    # In one order, so that two processes never wait for each other.
+    instances = sorted(
+        (item for item, _ in batch),
+        key=lambda item: (item.facts.study_instance_uid, item.received_at),
+    )
+    last = {item.facts.study_instance_uid: item.received_at for item in instances}
+    connection.execute(_ADD_INSTANCE, [_instance_values(item) for item in instances])
+    return all(
+        connection.execute(_WAIT_ON, {"uid": uid, "now": now}).rowcount == 1
+        for uid, now in last.items()
+    )
 
 
 def _known_studies(

@@ -169,6 +169,7 @@ def renderings(results: ResultSet) -> Iterator[str]:
             continue
         if not state.PatientName:
             continue  # legal (PS3.3 C.7.1.1, Type 2), but DCMTK does not load such a state
+        image = _uncompressed(image)
         alone, through = rendered(image), rendered(image, path)
         # A VOI LUT is stretched to 16 bits, which may round the other way.
         if alone.shape != through.shape or np.abs(alone.astype(int) - through).max() > 1:
@@ -199,6 +200,16 @@ def rendered(image: Path, state: Path | None = None) -> np.ndarray:
     # One white space follows the largest value.
     pixels = rest.split(b"\n", 1)[1] if b"\n" in rest[:5] else rest.split(None, 1)[1]
     return np.frombuffer(pixels, np.uint8).reshape(int(height), int(width))
+
+
+def _uncompressed(image: Path) -> Path:
+    """Image that dcmp2pgm reads: it has no decoders."""
+    dataset = dcmread(image)
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return image
+    dataset.decompress(generate_instance_uid=False)
+    dataset.save_as(image.with_suffix(".raw.dcm"))
+    return image.with_suffix(".raw.dcm")
 
 
 def _shows_plainly(source: Dataset) -> bool:

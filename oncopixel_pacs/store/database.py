@@ -24,6 +24,14 @@ BUSY_TIMEOUT_MS = 10_000
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Number of the advisory lock that migrations hold on PostgreSQL; any number, once chosen.
 _MIGRATION_LOCK = 20_250_301
+#: A host that is paused or cut off in the middle of a transaction holds its locks, and nobody
+#: takes its work over, until the server ends it. No transaction of ours waits for anything long.
+_SESSION = {
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 
 
 class Database:
@@ -186,7 +194,16 @@ def _sqlite_module() -> ModuleType:
 
 
 def _server_engine(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True)
+    engine = create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            for name, value in _SESSION.items():
+                cursor.execute(f"SET {name} = '{value}'")
+        connection.commit()
+
+    return engine
 
 
 def _migrate(engine: Engine) -> None:

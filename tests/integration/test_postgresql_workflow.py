@@ -136,3 +136,10 @@ def test_the_tables_of_the_engine_lie_beside_the_ledger(works: Works) -> None:
     tables = sa.inspect(works.store.database.engine)
     assert "workflow_status" in tables.get_table_names(schema="dbos")
     assert "job" in tables.get_table_names()
+
+
+def test_a_host_that_falls_silent_in_a_transaction_does_not_hold_its_locks(store: Store) -> None:
+    # Less than the 30 s within which its work is to be taken over.
+    with store.database.engine.connect() as connection:
+        limit = connection.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar_one()
+    assert limit == "15s"

@@ -115,6 +115,13 @@ def _can_trace() -> bool:
     return subprocess.run([strace, "-o", "/dev/null", "true"], check=False).returncode == 0
 
 
+def _found(step: str, log: str, begin: int) -> int:
+    """Where a step of the trace ends."""
+    found = re.compile(step).search(log, begin)
+    assert found, f"{step} is missing, or came too early"
+    return found.end()
+
+
 @pytest.mark.skipif(not _can_trace(), reason="needs strace and the right to trace")
 def test_success_leaves_only_after_file_name_folder_and_row_are_on_disk(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
@@ -133,19 +140,16 @@ def test_success_leaves_only_after_file_name_folder_and_row_are_on_disk(tmp_path
     server.communicate("\n", timeout=60)
     assert code == 0, output
     log = trace.read_text(errors="replace")
-    steps = [
-        # The name first: no promise yet, and a journal takes name and bytes in one go.
-        r"link\w*\(.*/incoming/(?P<file>\w+)\.part.*/instances/",
-        r"fsync\(\d+<[^>]*/incoming/FILE\.part[^>]*>",
+    # The name first: no promise yet, and a journal takes name and bytes in one go.
+    link = re.search(r"link\w*\(.*/incoming/(?P<file>\w+)\.part.*/instances/", log)
+    assert link, "no name is given to the file"
+    file = link["file"]
+    wal = _found(r"f(?:data)?sync\(\d+<[^>]*oncopixel\.sqlite-wal>", log, link.end())
+    # Bytes and folder are synced by two threads, either of them first.
+    for step in (
+        rf"fsync\(\d+<[^>]*/incoming/{file}\.part[^>]*>",
         r"fsync\(\d+<[^>]*/instances/\w+>",
-        r"f(?:data)?sync\(\d+<[^>]*oncopixel\.sqlite-wal>",
-        # P-DATA-TF that carries a command with status 0x0000: the C-STORE response.
-        r"sendto\(\d+<[^>]*>, \"\\4\\0\\0\\0.*\\200",
-    ]
-    position = 0
-    name = ""
-    for step in steps:
-        found = re.compile(step.replace("FILE", name)).search(log, position)
-        assert found, f"{step} is missing, or came too early"
-        position = found.end()
-        name = found.groupdict().get("file", name)
+    ):
+        assert _found(step, log, link.end()) <= wal, f"{step} came after the row"
+    # P-DATA-TF that carries a command with status 0x0000: the C-STORE response.
+    _found(r"sendto\(\d+<[^>]*>, \"\\4\\0\\0\\0.*\\200", log, wal)

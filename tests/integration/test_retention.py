@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -69,9 +70,10 @@ def done(works: Works) -> Job:
 
 
 def files(works: Works) -> list[Path]:
-    folder = works.store.files.data_dir
+    # Folders may go while they are walked through.
     names = ("instances", "results", "labels", "quarantine", "deleting")
-    return [path for name in names for path in (folder / name).rglob("*") if path.is_file()]
+    walked = (step for name in names for step in os.walk(works.store.files.data_dir / name))
+    return [Path(folder) / name for folder, _, held in walked for name in held]
 
 
 @pytest.mark.usefixtures("any_store")

@@ -2,14 +2,19 @@
 
 import copy
 import functools
+from io import BytesIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread, dcmwrite
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from oncopixel_pacs.domain import Laterality, View
+from oncopixel_pacs.imaging import header as header_module
 from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
 from sample_dicom.study import make_study
 
@@ -172,3 +177,38 @@ def test_the_study_header_is_what_an_admin_recognises() -> None:
     said = read_study_header(header(PatientName="Müller^Änne", StudyDescription="Screening"))
     assert said.patient_name == "Müller^Änne"
     assert said.description == "Screening"
+
+
+class Watched(Dataset):
+    """Notes which elements are asked for."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.asked: set[int] = set()
+
+    def get_item(self, key: object, **kwargs: object) -> object:  # type: ignore[override]
+        self.asked.add(int(Tag(key)))  # type: ignore[arg-type]
+        return super().get_item(key, **kwargs)  # type: ignore[call-overload]
+
+
+def test_headers_are_alike_by_everything_that_is_read_of_them() -> None:
+    watched = Watched()
+    header_module._read(watched)
+    compared = {tag_for_keyword(keyword) for keyword in header_module._SAID_BY_MANY}
+    assert watched.asked <= compared
+
+
+@given(
+    changed=st.dictionaries(
+        st.sampled_from(["ImageLaterality", "PartialView", "ViewPosition", "SeriesDescription"]),
+        st.sampled_from(["L", "R", "YES", "CC", ""]),
+    )
+)
+def test_what_was_read_of_another_header_is_never_taken_for_it(changed: dict[str, str]) -> None:
+    for dataset in (header(), header(**changed)):
+        stream = BytesIO()
+        dcmwrite(stream, dataset, enforce_file_format=True)
+        parsed = dcmread(BytesIO(stream.getvalue()))
+        list(parsed.iterall())  # what is parsed is compared with nothing
+        raw = dcmread(BytesIO(stream.getvalue()))
+        assert read_image_facts(raw) == read_image_facts(parsed)

@@ -50,6 +50,7 @@ from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.hosts import Hosts
@@ -343,6 +344,7 @@ class Server:
             allowed_peers=AllowedPeers(store.database),
             search=Search(store.database),
             decoder=decoder,
+            feedback=ReaderFeedback(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             uploads=uploads,
             ledger=store.ledger,

@@ -53,6 +53,7 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.outbox import Outbox
@@ -112,6 +113,7 @@ def make_parts(
         allowed_peers=AllowedPeers(store.database),
         search=Search(store.database),
         decoder=decode_file,
+        feedback=ReaderFeedback(store.database),
         free_space=FreeSpace(store.files.data_dir, 0),
         uploads=uploads,
         ledger=store.ledger,

@@ -22,6 +22,7 @@ from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
@@ -86,6 +87,7 @@ class ApiParts:
     changes: Changes
     callers: Callers
     allowed_peers: AllowedPeers
+    feedback: ReaderFeedback
     free_space: FreeSpace
     history: History
     uploads: Uploads

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from oncopixel_pacs.api.alarms import all_alarms
 from oncopixel_pacs.api.charts import Chart, bar_chart
+from oncopixel_pacs.api.feedback import WEEKS, AgreementWeek, agreement, week_of
 from oncopixel_pacs.api.monitoring import SenderAnswer, monitoring
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import ApiParts, Parts
@@ -29,12 +32,15 @@ def show_alarms(parts: Parts, pages: Templates) -> HTMLResponse:
 def show_models(parts: Parts, pages: Templates) -> HTMLResponse:
     """Models with their cards, and whether scores and views are as they were."""
     senders = monitoring(parts)
+    weeks = agreement(parts)
     return pages.render(
         "models.html",
         models=[(model, _card(parts, model.name)) for model in parts.algorithms],
         card_url=parts.settings.results.model_card_url,
         senders=senders,
         charts=[_chart(item) for item in senders],
+        agreement=_by_model(weeks),
+        agreement_charts=_agreement_charts(weeks, parts.now()),
         now=parts.now(),
     )
 
@@ -47,6 +53,43 @@ def _card(parts: ApiParts, name: str) -> str:
                 text = (model.bundle / "docs" / "README.md").read_bytes()[:_CARD_BYTES]
                 return text.decode("utf-8", "replace")
     return ""
+
+
+def _by_model(weeks: Sequence[AgreementWeek]) -> list[dict[str, object]]:
+    """Sum the weeks up, for each model version."""
+    models = dict.fromkeys((item.model, item.version) for item in weeks)
+    sums = []
+    for model, version in models:
+        own = [item for item in weeks if (item.model, item.version) == (model, version)]
+        accepted, rejected = sum(i.accepted for i in own), sum(i.rejected for i in own)
+        share = accepted / (accepted + rejected) if accepted + rejected else None
+        sums.append(
+            {
+                "model": f"{model} {version}",
+                "accepted": accepted,
+                "rejected": rejected,
+                "divided": sum(i.divided for i in own),
+                "share": share,
+            }
+        )
+    return sums
+
+
+def _agreement_charts(weeks: Sequence[AgreementWeek], now: datetime) -> list[Chart]:
+    mondays = [week_of(now) - timedelta(weeks=back) for back in reversed(range(WEEKS))]
+    charts = []
+    for model, version in dict.fromkeys((item.model, item.version) for item in weeks):
+        shares = {i.week: i.share for i in weeks if (i.model, i.version) == (model, version)}
+        charts.append(
+            bar_chart(
+                f"Findings accepted, {model} {version}",
+                [(f"{monday:%d %b}", 100 * shares.get(monday, 0.0)) for monday in mondays],
+                tone="good",
+                unit=" %",
+                decimals=1,
+            )
+        )
+    return charts
 
 
 def _chart(item: SenderAnswer) -> Chart:

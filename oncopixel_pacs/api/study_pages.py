@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, TypeVar
@@ -10,9 +11,10 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from oncopixel_pacs.api.access import AskedBy
 from oncopixel_pacs.api.destinations import destinations
 from oncopixel_pacs.api.pages import Templates
-from oncopixel_pacs.api.parts import Key, Parts
+from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.rendering import (
     deliveries_by_object,
     destinations_of,
@@ -21,9 +23,20 @@ from oncopixel_pacs.api.rendering import (
 from oncopixel_pacs.api.studies import MOST_JOBS, Cursor, complete, ended_job, study_filter
 from oncopixel_pacs.api.views import hung_views
 from oncopixel_pacs.domain import Job, JobState, StepName, Study, StudyState
+from oncopixel_pacs.store.feedback import Feedback, Opinion
 from oncopixel_pacs.store.study_filter import StudyFilter
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """What readers say of one finding, with their names; `own` is what the one who asks said."""
+
+    own: Opinion | None = None
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+
 
 Member = TypeVar("Member", bound=StrEnum)
 
@@ -88,7 +101,9 @@ def show_studies(
 
 
 @router.get("/studies/{study_instance_uid}")
-def show_study(parts: Parts, pages: Templates, study_instance_uid: Key) -> HTMLResponse:
+def show_study(
+    parts: Parts, pages: Templates, caller: AskedBy, study_instance_uid: Key
+) -> HTMLResponse:
     """One study: its views with findings, every step, its result objects and their deliveries."""
     study = parts.catalogue.study(study_instance_uid)
     jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS).items
@@ -107,6 +122,7 @@ def show_study(parts: Parts, pages: Templates, study_instance_uid: Key) -> HTMLR
         sent=deliveries_by_object(job) if job else {},
         answers={image.facts.sop_instance_uid: image for image in images},
         viewer=parts.viewer is not None,
+        opinions=_opinions(parts, study_instance_uid, caller.name),
         now=now,
     )
 
@@ -130,6 +146,21 @@ def send_study_again(parts: Parts, study_instance_uid: Key) -> RedirectResponse:
     """Send the results of a study again, then show it."""
     parts.send_again(ended_job(parts, study_instance_uid).id)
     return _shown(study_instance_uid)
+
+
+def _opinions(parts: ApiParts, study_instance_uid: str, reader: str) -> dict[str, Opinions]:
+    """Gather what readers say of each finding, by its tracking UID."""
+    said: dict[str, list[Feedback]] = {}
+    for item in parts.feedback.of_study(study_instance_uid):
+        said.setdefault(item.tracking_uid, []).append(item)
+    return {
+        uid: Opinions(
+            own=next((item.opinion for item in items if item.reader == reader), None),
+            accepted=tuple(i.reader for i in items if i.opinion is Opinion.ACCEPT),
+            rejected=tuple(i.reader for i in items if i.opinion is Opinion.REJECT),
+        )
+        for uid, items in said.items()
+    }
 
 
 def _shown(study_instance_uid: str) -> RedirectResponse:

@@ -20,7 +20,7 @@ from api_builders import (
     write,
 )
 from browser import CHROMIUM, chromium, opened_page, violations
-from builders import NOON, STUDY_UID, later, make_clock, make_finding
+from builders import NOON, STUDY_UID, later, make_algorithm, make_clock, make_finding
 from conftest import Store, opened
 from mammogram_builder import SCREENING, View2D, write_mammogram
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from oncopixel_pacs.domain import (
     ImageResult,
     JobState,
     Laterality,
+    ModelTask,
     StudyResult,
 )
 from oncopixel_pacs.receive.intake import Intake
@@ -70,12 +71,17 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]
             ImageResult(
                 item.facts,
                 probability=0.7,
-                findings=(make_finding(outline=outline, centre=(140.0, 65.0)),),
+                findings=(
+                    make_finding(
+                        outline=outline, centre=(140.0, 65.0), tracking_uid=f"2.25.{number}"
+                    ),
+                ),
             )
-            for item in study.instances
+            for number, item in enumerate(study.instances)
         )
+        models = (make_algorithm(ModelTask.SEGMENT),)
         breasts = {Laterality.RIGHT: 0.7, Laterality.LEFT: 0.7}
-        store.ledger.save_result(JOB, StudyResult(HELD, 1, (), images, breasts, 0.7))
+        store.ledger.save_result(JOB, StudyResult(HELD, 1, models, images, breasts, 0.7))
         store.ledger.finish(JOB, JobState.DONE, later(70))
         with serving(make_parts(store)) as client:
             yield store, str(client.base_url).rstrip("/")
@@ -227,6 +233,26 @@ def test_studies_are_found_while_one_types(store: Store, browser: Browser) -> No
         page.get_by_label("most").fill("65")
         page.get_by_text("No study fits").wait_for()
         assert "score_from=60" in page.url
+
+
+def test_a_click_accepts_a_finding_and_the_view_stays_as_it_is(
+    held: tuple[Store, str], browser: Browser
+) -> None:
+    with opened_page(browser) as page:
+        open_study(page, held[1])
+        page.get_by_role("button", name="Zoom in").click()
+        zoomed = page.locator(".sheet").first.get_attribute("viewBox")
+        first = page.locator(".lesions li").first
+        first.get_by_role("button", name="Accept").click()
+        first.get_by_text("accepted by someone").wait_for()
+        first.get_by_role("button", name="Reject").focus()
+        page.keyboard.press("Enter")
+        first.get_by_text("rejected by someone").wait_for()
+        assert page.locator(".sheet").first.get_attribute("viewBox") == zoomed
+        assert page.locator('.opinion [aria-pressed="true"]').count() == 1
+        assert violations(page) == []
+        first.get_by_role("button", name="Reject").click()
+        first.get_by_text("rejected by someone").wait_for(state="detached")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -290,7 +290,9 @@ class Server:
         settings = self.settings
         # Any process with the data directory can take images in.
         intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse)
-        parts = self._api_parts(store, queue, algorithms, intake)
+        uploads = Uploads(store.database)
+        desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
+        parts = self._api_parts(store, queue, algorithms, desk)
         stow = StowService(
             intake=intake,
             space=parts.free_space,
@@ -328,13 +330,11 @@ class Server:
         store: Store,
         queue: WorkQueue,
         algorithms: tuple[Algorithm, ...],
-        intake: Intake,
+        desk: UploadDesk,
     ) -> ApiParts:
         settings = self.settings
         device = self._device
         decoder = self._closing.enter_context(DecodePool())
-        uploads = Uploads(store.database)
-        desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
         return ApiParts(
             accounts=Accounts(store.database),
             audit=store.audit,
@@ -346,7 +346,7 @@ class Server:
             decoder=decoder,
             feedback=ReaderFeedback(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
-            uploads=uploads,
+            uploads=Uploads(store.database),
             ledger=store.ledger,
             outbox=Outbox(store.database),
             pulls=Pulls(store.database),

@@ -72,7 +72,9 @@ def test_every_route_asks_who_it_is_but_those_that_are_public(guarded: httpx.Cli
         # What a path names may not be there, and a request may lack what it needs.
         absent = "{" in path or path.startswith("/dicom-web") or "/objects/" in path
         fine = {200, 404, 422} if absent or path in OIDC else {200}
-        assert entered in (fine if method != "POST" else {200, 202, 303, 401, 404, 409, 415, 422}), (
+        assert entered in (
+            fine if method != "POST" else {200, 202, 303, 401, 404, 409, 415, 422}
+        ), (
             method,
             path,
         )

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 #: Studies at the beginning that stand for how it should be, at most.
 REFERENCE = 1000
@@ -83,6 +82,9 @@ def score_drift(scores: Sequence[float]) -> Drift:
     before, after = np.asarray(first, float), np.asarray(latest, float)
     # Bins that hold equally many of the reference; ends open.
     edges = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    # Here, because it takes 50 MB, which a host that only receives does not need.
+    from scipy import stats
+
     found = stats.ks_2samp(before, after)
     return Drift(
         reference=len(first),

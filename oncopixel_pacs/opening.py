@@ -13,7 +13,6 @@ from oncopixel_pacs.metrics.meters import Meters
 from oncopixel_pacs.metrics.state import StateCollector
 from oncopixel_pacs.settings import ResultSettings, Settings
 from oncopixel_pacs.store.audit_trail import AuditTrail
-from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
@@ -90,5 +89,7 @@ def shared_state(
 
 def _files_of(settings: Settings) -> FileStore:
     if settings.bucket.name:
+        from oncopixel_pacs.store.bucket import BucketFileStore  # most hosts have no bucket
+
         return BucketFileStore(settings.data_dir, settings.bucket)
     return FileStore(settings.data_dir)

@@ -14,7 +14,6 @@ from oncopixel_pacs.domain import ImageResult, StudyResult
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import sop_reference
-from oncopixel_pacs.report.page import draw_page
 from oncopixel_pacs.report.provenance import Provenance, local_time, sign
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.source_header import SourceHeader
@@ -63,6 +62,9 @@ def build_page_report(
         raise ResultRejected("No header of the study can be read, so there is nothing to report.")
     known.sort(key=lambda item: not item.analysed)
     source = headers[known[0].facts.sop_instance_uid]
+    # Here, because its fonts take 15 MB, which a host that only receives does not need.
+    from oncopixel_pacs.report.page import draw_page
+
     page = draw_page(source.dataset, result, draw, provenance, card_url)
     dataset = Dataset()
     source.adopt(dataset)

@@ -62,6 +62,7 @@ from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.syslog import begin_audit
 from oncopixel_pacs.viewer import configuration, installed_viewer
@@ -73,6 +74,7 @@ from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, Purger
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
+from oncopixel_pacs.workflow.shadowing import begin_shadowing
 from oncopixel_pacs.workflow.takeover import Reaper
 
 log = structlog.get_logger()
@@ -195,6 +197,8 @@ class Server:
         self._device.start()
         executor.start()
         self._start_watch(store, queue, algorithms)
+        parts = (store.catalogue, store.ledger, store.files, Shadows(database))
+        begin_shadowing(settings, *parts, utc_now, self._closing)
 
     def _steps(self, store: Store, study: StudySteps, lease: HostLease) -> Steps:
         settings, database, files = self.settings, store.database, store.files
@@ -343,6 +347,7 @@ class Server:
             callers=Callers(store.database),
             allowed_peers=AllowedPeers(store.database),
             search=Search(store.database),
+            shadows=Shadows(store.database),
             decoder=decoder,
             feedback=ReaderFeedback(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),

@@ -62,6 +62,8 @@ class ModelSettings(Section):
     """SHA-256 of ``models/model.pt``; weights with another digest are refused."""
     threshold: float = Field(ge=0.0, le=1.0)
     """Operating point: probability at or above which the model calls a finding."""
+    shadow: bool = False
+    """Reads beside the active models; what it says is kept and compared, and never sent."""
     rule: RuleSettings = RuleSettings()
 
 
@@ -261,8 +263,13 @@ class Settings(BaseSettings):
 
     @property
     def active_models(self) -> tuple[ModelSettings, ...]:
-        """The configured models, or the shipped ones."""
-        return self.models or shipped_models()
+        """The configured models that results are made of, or the shipped ones."""
+        return tuple(item for item in self.models if not item.shadow) or shipped_models()
+
+    @property
+    def shadow_models(self) -> tuple[ModelSettings, ...]:
+        """The configured models whose answers are compared and never sent."""
+        return tuple(item for item in self.models if item.shadow)
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:

@@ -62,6 +62,7 @@ from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
@@ -112,6 +113,7 @@ def make_parts(
         callers=Callers(store.database),
         allowed_peers=AllowedPeers(store.database),
         search=Search(store.database),
+        shadows=Shadows(store.database),
         decoder=decode_file,
         feedback=ReaderFeedback(store.database),
         free_space=FreeSpace(store.files.data_dir, 0),

@@ -68,6 +68,7 @@ def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
         job=job,
         study=study,
         held=parts.quarantine.of_job(job_id),
+        shadows=parts.shadows.of_job(job_id),
         retryable=job.state in RETRYABLE,
         seconds=seconds_between(job.created_at, job.finished_at),
         step_seconds={

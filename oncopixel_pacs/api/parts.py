@@ -33,6 +33,7 @@ from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.uploads import Upload, UploadedFile
 
@@ -96,6 +97,7 @@ class ApiParts:
     pulls: Pulls
     files: FileStore
     search: Search
+    shadows: Shadows
     decoder: FrameDecoder
     settings: Settings
     quarantine: Quarantine

@@ -16,6 +16,7 @@ from oncopixel_pacs.api.monitoring import SenderAnswer, monitoring
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.settings_view import told
+from oncopixel_pacs.api.shadows import ShadowComparison, shadow_comparisons
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -39,6 +40,9 @@ def show_models(parts: Parts, pages: Templates) -> HTMLResponse:
         card_url=parts.settings.results.model_card_url,
         senders=senders,
         charts=[_chart(item) for item in senders],
+        shadow_models=parts.settings.shadow_models,
+        shadows=(compared := shadow_comparisons(parts)),
+        shadow_charts=[_shadow_chart(item, parts.now()) for item in compared],
         agreement=_by_model(weeks),
         agreement_charts=_agreement_charts(weeks, parts.now()),
         now=parts.now(),
@@ -53,6 +57,21 @@ def _card(parts: ApiParts, name: str) -> str:
                 text = (model.bundle / "docs" / "README.md").read_bytes()[:_CARD_BYTES]
                 return text.decode("utf-8", "replace")
     return ""
+
+
+def _mondays(now: datetime) -> list[datetime]:
+    return [week_of(now) - timedelta(weeks=back) for back in reversed(range(WEEKS))]
+
+
+def _shadow_chart(item: ShadowComparison, now: datetime) -> Chart:
+    shares = {week.week: week.agreed / week.compared for week in item.weeks}
+    return bar_chart(
+        f"Studies called alike, {item.model} {item.version}",
+        [(f"{monday:%d %b}", 100 * shares.get(monday, 0.0)) for monday in _mondays(now)],
+        tone="good",
+        unit=" %",
+        decimals=1,
+    )
 
 
 def _by_model(weeks: Sequence[AgreementWeek]) -> list[dict[str, object]]:
@@ -76,14 +95,13 @@ def _by_model(weeks: Sequence[AgreementWeek]) -> list[dict[str, object]]:
 
 
 def _agreement_charts(weeks: Sequence[AgreementWeek], now: datetime) -> list[Chart]:
-    mondays = [week_of(now) - timedelta(weeks=back) for back in reversed(range(WEEKS))]
     charts = []
     for model, version in dict.fromkeys((item.model, item.version) for item in weeks):
         shares = {i.week: i.share for i in weeks if (i.model, i.version) == (model, version)}
         charts.append(
             bar_chart(
                 f"Findings accepted, {model} {version}",
-                [(f"{monday:%d %b}", 100 * shares.get(monday, 0.0)) for monday in mondays],
+                [(f"{monday:%d %b}", 100 * shares.get(monday, 0.0)) for monday in _mondays(now)],
                 tone="good",
                 unit=" %",
                 decimals=1,

@@ -25,10 +25,12 @@ models = typer.Typer(help="List, check and add models.", no_args_is_help=True)
 def list_models(config: ConfigOption = None) -> None:
     """List the configured models with version, weights digest and operating point."""
     settings = load_settings(config)
-    table = Table("Name", "Task", "Version", "Weights (SHA-256)", "Threshold")
-    for item in read_algorithms(settings.active_models):
+    table = Table("Name", "Task", "Version", "Weights (SHA-256)", "Threshold", "Mode")
+    shadows = {item.name for item in settings.shadow_models}
+    for item in read_algorithms(_all(settings)):
         digest = f"{item.weights_sha256[:16]}…"
-        table.add_row(item.name, item.task, item.version, digest, f"{item.threshold:.3f}")
+        mode = "shadow" if item.name in shadows else "active"
+        table.add_row(item.name, item.task, item.version, digest, f"{item.threshold:.3f}", mode)
     Console().print(table)
 
 
@@ -36,7 +38,7 @@ def list_models(config: ConfigOption = None) -> None:
 def check_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Load each model as the server would, run it once, and say of each what is wrong."""
     settings = load_settings(config)
-    wrong = {item.name: _trouble(item, settings) for item in settings.active_models}
+    wrong = {item.name: _trouble(item, settings) for item in _all(settings)}
     if as_json:
         typer.echo(json.dumps(wrong))
     for name, said in () if as_json else wrong.items():
@@ -61,7 +63,7 @@ def add_model(
     to paste is printed.
     """
     settings = load_settings(config)
-    if any(item.name == name for item in settings.active_models):
+    if any(item.name == name for item in _all(settings)):
         raise ConfigurationError(f"There is a model {name} already; give another --name.")
     model = _pinned(bundle, name, threshold)
     if said := _trouble(model, settings):
@@ -74,6 +76,11 @@ def add_model(
         file.write(f"\n{table}")
     alone = "" if settings.models else " The shipped models no longer run unless they are listed."
     typer.echo(f"{name} is in {config}; restart the server.{alone}")
+
+
+def _all(settings: Settings) -> tuple[ModelSettings, ...]:
+    """Active models, then shadow models."""
+    return (*settings.active_models, *settings.shadow_models)
 
 
 def _trouble(model: ModelSettings, settings: Settings) -> str:

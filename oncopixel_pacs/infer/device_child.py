@@ -70,12 +70,14 @@ def serve(
     parent_pid: int,
     models: Sequence[ModelSettings],
     inference: InferenceSettings,
+    niceness: int = 0,
 ) -> None:
     """Run in the child until the parent closes its end or dies.
 
     The first answer says whether the models are loaded; when they are not, the child ends.
     """
     belong_to(parent_pid)
+    os.nice(niceness)
     # What models print must not come out of the server's standard output.
     os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
     try:

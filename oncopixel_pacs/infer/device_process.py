@@ -44,10 +44,15 @@ class DeviceProcess:
         The configured models; see `cards.read_algorithms` for which sets can be run.
     inference
         Device, threads and deadline.
+    niceness
+        How far the child stands back behind other processes, see nice(2).
     """
 
-    def __init__(self, models: Sequence[ModelSettings], inference: InferenceSettings) -> None:
+    def __init__(
+        self, models: Sequence[ModelSettings], inference: InferenceSettings, niceness: int = 0
+    ) -> None:
         self._models = tuple(models)
+        self._niceness = niceness
         self._inference = inference
         # One thread owns the child. It makes calls take turns, and since Linux's parent-death
         # signal follows the thread that started the child, that thread must live as long.
@@ -189,7 +194,7 @@ class DeviceProcess:
         with self._guard:
             if self._closed:
                 raise AnalysisFailed(_STOPPED)
-            self._child = child = _Child(self._models, self._inference)
+            self._child = child = _Child(self._models, self._inference, self._niceness)
         answer = child.exchange(None, _LOAD_SECONDS)
         if answer is None:
             raise self._lost(child, "loading the models", _LOAD_SECONDS)
@@ -228,12 +233,14 @@ class DeviceProcess:
 class _Child:
     """One child process and our end of its pipe."""
 
-    def __init__(self, models: Sequence[ModelSettings], inference: InferenceSettings) -> None:
+    def __init__(
+        self, models: Sequence[ModelSettings], inference: InferenceSettings, niceness: int
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=serve,
-            args=(theirs, os.getpid(), tuple(models), inference),
+            args=(theirs, os.getpid(), tuple(models), inference, niceness),
             name="oncopixel-device",
             daemon=False,  # a daemon may have no children, and the decoders are children of it
         )

@@ -144,6 +144,13 @@ class LoadedModels:
         kept = tuple(item for item in self.models if item.algorithm.name in names)
         return LoadedModels(kept, self.device)
 
+    def named(self, name: str) -> LoadedModels:
+        """Keep one model; raises `AnalysisFailed` when there is none of that name."""
+        kept = tuple(item for item in self.models if item.algorithm.name == name)
+        if not kept:
+            raise AnalysisFailed(f"No model {name} is loaded; restart the server.", permanent=True)
+        return LoadedModels(kept, self.device)
+
     def _first(self, task: ModelTask) -> LoadedModel | None:
         return next((item for item in self.models if item.algorithm.task is task), None)
 

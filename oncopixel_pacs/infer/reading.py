@@ -65,12 +65,15 @@ class AnalysisRequest:
     ----------
     labels_dir
         Folder for the maps of the images; see `label_maps` and `probability_maps`.
+    only
+        Name of the one model that shall read; where empty, one of each task is chosen.
     """
 
     study_instance_uid: str
     revision: int
     images: tuple[RequestedImage, ...]
     labels_dir: Path
+    only: str = ""
 
 
 @dataclass(slots=True)
@@ -127,7 +130,10 @@ def read_study(
     """
     watch = _Stopwatch()
     images = sorted(request.images, key=lambda image: image.facts.sop_instance_uid)
-    models = models.chosen_for([image.routed for image in images])
+    if request.only:
+        models = models.named(request.only)
+    else:
+        models = models.chosen_for([image.routed for image in images])
     results: dict[str, ImageResult] = {}
     readable: list[_Readable] = []
     for image in images:

@@ -20,6 +20,7 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.set_aside import SetAside
+from oncopixel_pacs.store.shadows import ShadowRow
 from oncopixel_pacs.store.tables import (
     ConflictRow,
     DeletionRow,
@@ -257,6 +258,7 @@ def _delete_rows(session: Session, uid: str, jobs: Sequence[str], results: Seque
         (DeliveryRow, col(DeliveryRow.sop_instance_uid).in_(results)),
         (QuarantineRow, col(QuarantineRow.job_id).in_(jobs)),
         (StepRow, col(StepRow.job_id).in_(jobs)),
+        (ShadowRow, col(ShadowRow.job_id).in_(jobs)),
         (JobObjectRow, col(JobObjectRow.job_id).in_(jobs)),
         (ObjectRow, col(ObjectRow.sop_instance_uid).in_(results)),
         (JobRow, col(JobRow.id).in_(jobs)),

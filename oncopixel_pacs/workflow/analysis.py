@@ -29,13 +29,11 @@ from oncopixel_pacs.domain import (
 from oncopixel_pacs.errors import AnalysisFailed, OncoPixelError, OutOfResources
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.probability_maps import read_probability_map
-from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
+from oncopixel_pacs.infer.reading import AnalysisRequest
 from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.rejection_note import rejected_uids
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects, build_retraction
-from oncopixel_pacs.route import why_not
-from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.job_rows import Retraction
@@ -45,6 +43,7 @@ from oncopixel_pacs.workflow.engine import Interrupted, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import Leases, Ticket
 from oncopixel_pacs.workflow.outcomes import failed_result, has_failed, kinds_for, sentence_of
+from oncopixel_pacs.workflow.requests import request_for
 
 log = structlog.get_logger()
 
@@ -109,7 +108,8 @@ class StudySteps:
         self._guard(job_id, StepName.WRITE, ticket, lambda: self._write(job, run, ticket))
 
     def _analyse(self, job: Job, ticket: Ticket) -> None:
-        result = self._attempt(job.id, self._request(job))
+        labels_dir = self.files.labels_dir(job.id)
+        result = self._attempt(job.id, request_for(job, self.catalogue, self.files, labels_dir))
         ticket.require()
         self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)
@@ -145,26 +145,6 @@ class StudySteps:
                 if self.stopping.wait(pause):
                     raise Interrupted from exc
         raise AnalysisFailed("No attempt at the analysis is allowed; raise max_attempts.")
-
-    def _request(self, job: Job) -> AnalysisRequest:
-        study = self.catalogue.study(job.study_instance_uid)
-        wanted = set(job.sop_instance_uids)
-        images = tuple(
-            RequestedImage(
-                facts=item.facts,
-                path=self.files.absolute(item.path),
-                reason=why_not(item.facts),
-                origin=Origin(item.calling_ae_title, item.called_ae_title),
-            )
-            for item in study.instances
-            if item.facts.sop_instance_uid in wanted
-        )
-        return AnalysisRequest(
-            study_instance_uid=job.study_instance_uid,
-            revision=job.revision,
-            images=images,
-            labels_dir=self.files.labels_dir(job.id),
-        )
 
     def _write(self, job: Job, run: int, ticket: Ticket) -> None:
         assert job.result is not None  # noqa: S101 - analyse has run, or the job is final

@@ -30,6 +30,7 @@ from oncopixel_pacs.errors import ConfigurationError, NotFound, OutOfResources
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import RetentionSettings
 from oncopixel_pacs.store.retention import Retention
+from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.workflow.purging import Purge, Purger
 
 
@@ -81,6 +82,9 @@ def test_a_study_that_is_confirmed_everywhere_goes_and_a_record_stays(works: Wor
     job = done(works)
     confirm(works)
     policy = purge(works)
+    shadows, named = Shadows(works.store.database), ("next", "2.0", "segment")
+    since, lease = policy.before - timedelta(days=1), timedelta(minutes=1)
+    assert shadows.claim("d" * 64, named, utc_now(), since=since, lease=lease) == (job.id, 1)
     (planned,) = policy.retention.expired(policy.before)
     assert files(works)
     assert [item.study_instance_uid for item in policy.run()] == [job.study_instance_uid]
@@ -90,6 +94,7 @@ def test_a_study_that_is_confirmed_everywhere_goes_and_a_record_stays(works: Wor
     with pytest.raises(NotFound):
         works.store.ledger.job(job.id)
     assert works.queue.states([job.id]) == {}
+    assert shadows.of_job(job.id) == ()
     (record,) = policy.retention.deletions()
     assert (record.images, record.results, record.revision) == (1, len(job.objects), 1)
     assert record.size_bytes == planned.size_bytes

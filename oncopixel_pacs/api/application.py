@@ -31,6 +31,7 @@ from oncopixel_pacs.api import (
     pages,
     peer_pages,
     peers,
+    people,
     problems,
     pull_pages,
     pulls,
@@ -89,7 +90,7 @@ _SITE = (
     health,
     metrics,
 )
-_ACCESS = (sign_in, oidc, audit_records)
+_ACCESS = (sign_in, oidc, people, audit_records)
 _PEOPLE = (
     overview_pages,
     pages,

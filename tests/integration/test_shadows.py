@@ -212,11 +212,18 @@ def test_a_model_that_read_no_image_calls_nothing() -> None:
     assert called(empty, SEEKER) is None
 
 
-def test_shadow_models_are_none_of_those_that_results_are_made_of(tmp_path: Path) -> None:
+def test_shadow_models_are_none_of_those_that_results_are_made_of(
+    store: Store, tmp_path: Path
+) -> None:
     active = write_bundle(tmp_path / "active")
     shadow = write_bundle(tmp_path / "shadow").model_copy(update={"name": "s", "shadow": True})
     both = Settings(data_dir=tmp_path, models=(active, shadow))
     assert (both.active_models, both.shadow_models) == ((active,), (shadow,))
+    with serving(make_parts(store, settings=both)) as client:
+        listed = client.get("/api/v1/models").json()["shadows"]
+        page = client.get("/models").text
+    assert [(item["name"], item["weights_sha256"]) for item in listed] == [("s", shadow.sha256)]
+    assert "s: no study read yet" in page
     alone = Settings(data_dir=tmp_path, models=(shadow,))
     assert alone.active_models == Settings(data_dir=tmp_path).active_models
     assert Settings(data_dir=tmp_path).shadow_models == ()

@@ -6,7 +6,9 @@ from oncopixel_pacs.domain import ImageResult, Job, JobState
 from oncopixel_pacs.errors import NotFound, UnreadableImage
 from oncopixel_pacs.imaging.mammogram import Decoder, read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
+from oncopixel_pacs.imaging.picture import read_picture
 from oncopixel_pacs.infer.label_maps import read_label_map
+from oncopixel_pacs.report.sentences import caption
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
@@ -53,9 +55,9 @@ def overlay_png(
     if instance is None:
         raise NotFound(f"Image {uid} is no longer held.")
     labels = read_label_map(files.labels_dir(job.id), uid)
-    score = "" if image.probability is None else f"  {image.probability:.0%}"
     try:
-        mammogram = read_mammogram(files.absolute(instance.path), decoder)
+        read = read_mammogram if image.picture is None else read_picture
+        source = read(files.absolute(instance.path), decoder)
     except (UnreadableImage, OSError) as exc:
         raise NotFound(f"Image {uid} cannot be drawn; its file is damaged or gone.") from exc
-    return render_overlay(mammogram, labels, f"{image.facts.name}{score}")
+    return render_overlay(source, labels, caption(image))

@@ -15,7 +15,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from oncopixel_pacs.facts import ImageFacts as ImageFacts  # part of the domain, as are
+from oncopixel_pacs.algorithms import Algorithm as Algorithm  # part of the domain, as are
+from oncopixel_pacs.algorithms import ModelTask as ModelTask
+from oncopixel_pacs.algorithms import Subject as Subject
+from oncopixel_pacs.answers import ClassScore as ClassScore
+from oncopixel_pacs.answers import Concept as Concept
+from oncopixel_pacs.answers import PictureAnswer as PictureAnswer
+from oncopixel_pacs.answers import Tissue as Tissue
+from oncopixel_pacs.facts import ImageFacts as ImageFacts
 from oncopixel_pacs.facts import Laterality as Laterality
 from oncopixel_pacs.facts import Ordered as Ordered
 from oncopixel_pacs.facts import View as View
@@ -183,13 +190,6 @@ class Finding:
     short_axis_mm: float
 
 
-class ModelTask(StrEnum):
-    """What a model answers."""
-
-    CLASSIFY = "classify"
-    SEGMENT = "segment"
-
-
 @dataclass(frozen=True, slots=True)
 class Skip:
     """One model that did not read one image, and why."""
@@ -210,6 +210,8 @@ class ImageResult:
         Why no model read it; ``None`` when at least one did.
     skipped
         Every model that did not read it, with its own reason.
+    picture
+        What the models of pictures say; ``None`` for a mammogram.
     """
 
     facts: ImageFacts
@@ -218,35 +220,12 @@ class ImageResult:
     reason: Reason | None = None
     reason_detail: str = ""
     skipped: tuple[Skip, ...] = ()
+    picture: PictureAnswer | None = None
 
     @property
     def analysed(self) -> bool:
         """Whether a model read this image."""
         return self.reason is None
-
-
-@dataclass(frozen=True, slots=True)
-class Algorithm:
-    """One model as it stands in every result object.
-
-    Attributes
-    ----------
-    weights_sha256, preprocessing_sha256
-        Hex digests of the weights file and of the preprocessing's parameters and version.
-    threshold
-        Operating point: probability at or above which the model calls a finding.
-    rule_sha256
-        Hex digest of the rule by which images are given to it; empty without a rule.
-    """
-
-    name: str
-    version: str
-    task: ModelTask
-    weights_sha256: str
-    preprocessing_sha256: str
-    threshold: float
-    manufacturer: str = "OncoPixel"
-    rule_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +244,8 @@ class StudyResult:
         Of the study: the highest breast; ``None`` when no image was analysed.
     timings_seconds
         Seconds spent per stage (``decode``, ``prepare``, ``classify``, ``segment``, …).
+    subject
+        What the images show; of pictures there are neither breasts nor a probability.
     """
 
     study_instance_uid: str
@@ -275,6 +256,7 @@ class StudyResult:
     probability: float | None
     device: str = "cpu"
     timings_seconds: Mapping[str, float] = field(default_factory=dict)
+    subject: Subject = Subject.BREAST
 
     @property
     def analysed(self) -> bool:

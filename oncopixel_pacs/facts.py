@@ -58,6 +58,8 @@ class ImageFacts:
         Whether it belongs to a stereotactic pair, as for a biopsy.
     body_part, series_description, station_name
         As the header has them; rules of a site choose by them.
+    instance_number
+        Instance Number (0020,0013); names images that are no mammograms.
     """
 
     sop_instance_uid: str
@@ -89,8 +91,11 @@ class ImageFacts:
     body_part: str = ""
     series_description: str = ""
     station_name: str = ""
+    instance_number: str = ""
 
     @property
     def name(self) -> str:
-        """Short name such as ``R MLO``; a question mark stands for what is unknown."""
+        """Short name such as ``R MLO`` or ``MR 3``; a question mark stands for what is unknown."""
+        if self.modality and self.modality != "MG" and self.laterality is None and not self.view:
+            return f"{self.modality} {self.instance_number or '?'}"
         return f"{self.laterality or '?'} {self.view or '?'}"

@@ -1,8 +1,9 @@
 """Which of the configured models read a study, and which of its images: one pure function.
 
-Of each task one model reads a study, so that its results name one: the first, in the order of
-the configuration, whose rule and requirements fit an image of it. Where none fits, the first
-of the task stands for it and says why.
+A study is read as mammograms or as pictures: by the models of that subject of which the first,
+in the order of the configuration, fits an image. Of each task one of these reads it, so that
+its results name one: the first whose rule and requirements fit an image of it. Where none fits,
+the first of the task stands for it and says why.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oncopixel_pacs.domain import ImageFacts, ModelTask, Reason
+from oncopixel_pacs.domain import ImageFacts, ModelTask, Reason, Subject
 from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.rules import Origin, Rule
 
@@ -23,14 +24,16 @@ class Candidate:
     task: ModelTask
     rule: Rule = Rule()
     requirements: Requirements = Requirements()
+    subject: Subject = Subject.BREAST
 
     def why_not(self, image: RoutedImage) -> tuple[Reason, str] | None:
         """Return the reason why the model does not read an image, with detail.
 
         ``None`` when it reads it, as far as the header tells.
         """
-        if image.reason is not None:
-            return image.reason, ""
+        reason = image.reason if self.subject is Subject.BREAST else _no_picture(image.facts)
+        if reason is not None:
+            return reason, ""
         if objection := self.rule.objection(image.facts, image.origin):
             return Reason.MODEL_RULE, objection
         return self.requirements.why_not(image.facts)
@@ -38,7 +41,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RoutedImage:
-    """An image, how it came, and the reason why no model at all reads it, if there is one."""
+    """An image, how it came, and the reason why no model of mammograms reads it, if any."""
 
     facts: ImageFacts
     origin: Origin = Origin()
@@ -57,15 +60,30 @@ class Verdict:
 
 def choose(images: Sequence[RoutedImage], candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Choose the model of each task that reads a study, in the order of the configuration."""
+    fits = (item for item in candidates if any(item.why_not(image) is None for image in images))
+    first = next(fits, None) or next(iter(candidates), None)
     chosen: dict[ModelTask, Candidate] = {}
     for task in ModelTask:
-        able = [item for item in candidates if item.task is task]
+        able = [
+            item
+            for item in candidates
+            if first and (item.task, item.subject) == (task, first.subject)
+        ]
         if able:
             fitting = (
                 item for item in able if any(item.why_not(image) is None for image in images)
             )
             chosen[task] = next(fitting, able[0])
-    return tuple(item for item in candidates if chosen[item.task] is item)
+    return tuple(item for item in candidates if chosen.get(item.task) is item)
+
+
+def _no_picture(facts: ImageFacts) -> Reason | None:
+    """Return the reason why an image is no single picture."""
+    if not facts.has_pixel_data:
+        return Reason.NO_PIXEL_DATA
+    if facts.frames > 1:
+        return Reason.MULTI_FRAME
+    return Reason.QUALITY_CONTROL if facts.quality_control else None
 
 
 def verdicts(
@@ -82,7 +100,8 @@ def _verdict(image: RoutedImage, candidate: Candidate, chosen: Sequence[Candidat
         return Verdict(candidate.name, candidate.task, *refused)
     if candidate in chosen:
         return Verdict(candidate.name, candidate.task)
-    other = next(item.name for item in chosen if item.task is candidate.task)
+    others = [item.name for item in chosen if item.task is candidate.task]
+    before = ", ".join(others or (item.name for item in chosen))
     return Verdict(
-        candidate.name, candidate.task, Reason.ANOTHER_MODEL, f"{other} stands before it."
+        candidate.name, candidate.task, Reason.ANOTHER_MODEL, f"{before} stands before it."
     )

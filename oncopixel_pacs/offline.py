@@ -22,12 +22,14 @@ from oncopixel_pacs.domain import (
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
+from oncopixel_pacs.imaging.picture import read_picture
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModels
 from oncopixel_pacs.infer.probability_maps import read_probability_map
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects
+from oncopixel_pacs.report.sentences import caption
 from oncopixel_pacs.report.validation import check
 from oncopixel_pacs.route import why_not
 
@@ -134,11 +136,10 @@ def _draw(
         if not image.analysed:
             continue
         uid = image.facts.sop_instance_uid
-        score = "" if image.probability is None else f"  {image.probability:.0%}"
         png = render_overlay(
-            read_mammogram(paths[uid]),
+            read_mammogram(paths[uid]) if image.picture is None else read_picture(paths[uid]),
             read_label_map(labels_dir, uid),
-            f"{image.facts.name}{score}",
+            caption(image),
         )
         path = folder / f"overlay-{number:02d}-{image.facts.name.replace(' ', '-')}.png"
         path.write_bytes(png)

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     BLANK = "blank"
     NO_BREAST = "no-breast"
     NOT_A_BREAST = "not-a-breast"
+    MODEL_MODALITY = "model-modality"
     MODEL_SOP_CLASS = "model-sop-class"
     MODEL_VIEW = "model-view"
     MODEL_LATERALITY = "model-laterality"
@@ -65,6 +66,7 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.BLANK: "The image is blank: all of its pixels are alike.",
     Reason.NO_BREAST: "No breast was found in the image.",
     Reason.NOT_A_BREAST: "What the image shows is not shaped like a breast.",
+    Reason.MODEL_MODALITY: "The model does not read images of this modality.",
     Reason.MODEL_SOP_CLASS: "The model does not read images of this SOP class.",
     Reason.MODEL_VIEW: "The model does not read this view.",
     Reason.MODEL_LATERALITY: "The model does not read this breast.",

@@ -23,6 +23,7 @@ class Requirements:
         Least and largest size of a pixel in the breast plane, rows and columns alike.
     """
 
+    modalities: tuple[str, ...] = ()
     sop_class_uids: tuple[str, ...] = ()
     views: tuple[View, ...] = ()
     lateralities: tuple[Laterality, ...] = ()
@@ -37,6 +38,8 @@ class Requirements:
         """
         if facts.burned_in and not self.burned_in_annotation:
             return Reason.BURNED_IN, ""
+        if self.modalities and facts.modality not in self.modalities:
+            return Reason.MODEL_MODALITY, f"It reads {', '.join(self.modalities)}."
         if self.sop_class_uids and facts.sop_class_uid not in self.sop_class_uids:
             return Reason.MODEL_SOP_CLASS, f"It is of {facts.sop_class_uid}."
         if self.views and facts.view not in self.views:

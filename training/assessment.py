@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.infer.calibration import Calibrator
 from training.answers import Answer, ask
-from training.calibration import Calibrator, calibrate, youden_threshold
+from training.calibration import calibrate, youden_threshold
 from training.candidates import blobness
 from training.charts import draw_charts
 from training.class_scores import ClassScores, Row, class_rows, joined

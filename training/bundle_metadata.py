@@ -20,6 +20,7 @@ from training.assessment import FoldSettings
 from training.class_scores import Row
 from training.export import INTENDED_USE
 from training.inputs import picture_input
+from training.picture_codes import picture_meaning
 from training.recipe import Recipe
 
 SCHEMA = (
@@ -243,4 +244,5 @@ def _table(recipe: Recipe, answers: str) -> dict[str, Any]:
             "preprocessing_sha256": ours.digest(),
             "pixel_size_mm": ours.pixel_size_mm,
         }
-    return {**common, "preprocessing_sha256": picture_input(recipe.data).digest()}
+    digest = picture_input(recipe.data).digest()
+    return {**common, "preprocessing_sha256": digest, **picture_meaning(recipe)}

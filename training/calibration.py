@@ -3,50 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit, softmax
+from scipy.special import logit, softmax
 from sklearn.linear_model import LogisticRegression
+
+from oncopixel_pacs.infer.calibration import Calibrator
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.intp]
 _BINS = 10
 _TINY = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrator:
-    """Platt scaling of two classes, one temperature for more, or nothing.
-
-    Attributes
-    ----------
-    slope, shift
-        ``expit(slope * logit(p) + shift)``, or ``softmax(slope * log p)``.
-    """
-
-    kind: Literal["none", "platt", "temperature"]
-    slope: float = 1.0
-    shift: float = 0.0
-
-    def __call__(self, probability: Floats) -> Floats:
-        """Calibrate ``(n, classes)``; rows still add up to 1."""
-        if self.kind == "none":
-            return probability
-        clipped = np.clip(probability, _TINY, 1.0 - _TINY)
-        if self.kind == "platt":
-            positive: Floats = expit(self.slope * logit(clipped[:, 1]) + self.shift)
-            return np.stack([1.0 - positive, positive], axis=1)
-        found: Floats = softmax(self.slope * np.log(clipped), axis=1)
-        return found
-
-    def as_dict(self) -> Mapping[str, str | float]:
-        """Literal content, for a report or a bundle."""
-        return asdict(self)
 
 
 def calibrate(probability: Floats, labels: Labels) -> Calibrator:

@@ -56,6 +56,28 @@ SKIP: dict[str, Any] = {
     "sentence": "The pixels are smaller or larger than the model reads.",
     "detail": "It reads 0.05 to 0.2 mm.",
 }
+CONCEPT: dict[str, Any] = {"value": "393564001", "scheme": "SCT", "meaning": "Glioma"}
+CLASS: dict[str, Any] = {
+    "name": "glioma",
+    "concept": CONCEPT,
+    "probability": 0.91,
+    "absence": False,
+}
+TISSUE: dict[str, Any] = {
+    "number": 1,
+    "name": "necrosis",
+    "concept": {"value": "6574001", "scheme": "SCT", "meaning": "Necrosis"},
+    "tracking_uid": "2.25.329800735698586629295641978511506172918",
+    "share": 0.12,
+    "area_mm2": None,
+}
+PICTURE: dict[str, Any] = {
+    "classes": [CLASS],
+    "called": "glioma",
+    "tissues": [],
+    "searched": False,
+    "site": {"value": "12738006", "scheme": "SCT", "meaning": "Brain"},
+}
 IMAGE: dict[str, Any] = {
     "sop_instance_uid": _IMAGE,
     "laterality": "R",
@@ -69,6 +91,7 @@ IMAGE: dict[str, Any] = {
     "reason_detail": "",
     "skipped": [],
     "findings": [FINDING],
+    "picture": None,
     "overlay": f"/api/v1/jobs/{_JOB_ID}/images/{_IMAGE}/overlay.png",
 }
 ROUTING: dict[str, Any] = {
@@ -311,6 +334,8 @@ HUNG_VIEW: dict[str, Any] = {
     "probability": 0.87,
     "reason": "",
     "findings": [FINDING],
+    "answer": None,
+    "overlay": None,
 }
 BUCKET: dict[str, Any] = {"start": "2025-03-01T12:00:00Z", "received": 9, "done": 8, "troubled": 1}
 OVERVIEW: dict[str, Any] = {

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.picture_schemas import PictureReply as PictureReply
 from oncopixel_pacs.api.rendering import seconds_between, sop_class_name
+from oncopixel_pacs.api.shape import shape as shape
 from oncopixel_pacs.domain import (
     Algorithm,
     Delivery,
@@ -35,16 +37,6 @@ from oncopixel_pacs.domain import (
 )
 
 Probability = float | None
-
-
-def shape(example: dict[str, Any]) -> ConfigDict:
-    """Configure an answer: frozen, described by its docstrings, shown by an example."""
-    return ConfigDict(
-        from_attributes=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-        json_schema_extra={"examples": [example]},
-    )
 
 
 class DeliveryAnswer(BaseModel):
@@ -176,6 +168,8 @@ class ImageAnswer(BaseModel):
     skipped: tuple[SkipAnswer, ...]
     """Every model that did not read the image, with its own reason."""
     findings: tuple[FindingAnswer, ...]
+    picture: PictureReply | None
+    """What models of pictures say; null for a mammogram."""
     overlay: str | None
     """Path of the picture with the findings outlined; null when not analysed."""
 
@@ -196,6 +190,7 @@ class ImageAnswer(BaseModel):
             reason_detail=image.reason_detail,
             skipped=tuple(SkipAnswer.of(item) for item in image.skipped),
             findings=tuple(FindingAnswer.of(item) for item in image.findings),
+            picture=None if image.picture is None else PictureReply.model_validate(image.picture),
             overlay=overlay_path(job_id, facts.sop_instance_uid) if image.analysed else None,
         )
 

@@ -12,7 +12,7 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.dicomweb.addresses import PREFIX
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
-from oncopixel_pacs.api.schemas import FindingAnswer, Probability, shape
+from oncopixel_pacs.api.schemas import FindingAnswer, PictureReply, Probability, overlay_path, shape
 from oncopixel_pacs.domain import ImageResult, Instance, Job, Laterality, Study, View
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.frames import read_object
@@ -52,9 +52,15 @@ class HungView(BaseModel):
     reason: str
     """Why no model read it, in a sentence; empty when one did, or none has looked yet."""
     findings: tuple[FindingAnswer, ...]
+    answer: PictureReply | None
+    """What models of pictures say; null for a mammogram."""
+    overlay: str | None
+    """Path of the picture with tissues drawn into it; null for a mammogram."""
 
     @classmethod
-    def of(cls, instance: Instance, header: Dataset | None, image: ImageResult | None) -> Self:
+    def of(
+        cls, instance: Instance, header: Dataset | None, image: ImageResult | None, job_id: str
+    ) -> Self:
         """Answer for an image with what the models said of it, if they did."""
         facts = instance.facts
         turned = hanging(header or Dataset(), facts)
@@ -81,6 +87,10 @@ class HungView(BaseModel):
             probability=image.probability if image else None,
             reason=image.reason.sentence if image and image.reason else "",
             findings=tuple(map(FindingAnswer.of, image.findings)) if image else (),
+            answer=PictureReply.model_validate(image.picture) if image and image.picture else None,
+            overlay=overlay_path(job_id, facts.sop_instance_uid)
+            if image and image.picture
+            else None,
         )
 
     @property
@@ -110,6 +120,11 @@ class HungViews(BaseModel):
     """Job whose findings they show; null when no models have read them yet."""
     items: tuple[HungView, ...]
 
+    @property
+    def of_pictures(self) -> bool:
+        """Whether they are pictures that are no mammograms."""
+        return any(item.answer is not None for item in self.items)
+
 
 @router.get(
     "/{study_instance_uid}/views",
@@ -132,7 +147,12 @@ def hung_views(parts: ApiParts, study: Study, jobs: tuple[Job, ...]) -> HungView
     return HungViews(
         job_id=job.id if job else None,
         items=tuple(
-            HungView.of(item, _header(parts, item), found.get(item.facts.sop_instance_uid))
+            HungView.of(
+                item,
+                _header(parts, item),
+                found.get(item.facts.sop_instance_uid),
+                job.id if job else "",
+            )
             for item in shown[:_MOST_VIEWS]
         ),
     )

@@ -102,6 +102,8 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
             transfer_syntax_uid="" if meta is None else _text(meta, "TransferSyntaxUID"),
             has_pixel_data=any(keyword in dataset for keyword in _PIXEL_KEYWORDS),
             source_uids=_sources(dataset),
+            # Mammograms are named by side and view.
+            instance_number="" if facts.modality == "MG" else _text(dataset, "InstanceNumber")[:12],
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,35 @@ def read_mammogram(path: Path, decoder: Decoder = decode_here) -> Mammogram:
     OSError, MemoryError
         Passing trouble of this machine, which says nothing about the image.
     """
+    with quiet():
+        stored, dataset, facts = read_stored(path, decoder)
+        return Mammogram(present(stored, dataset), facts)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back warnings of the parser, which quote values of the header."""
     with warnings.catch_warnings():
-        # Warnings of the parser quote values of the header.
         warnings.simplefilter("ignore")
+        yield
+
+
+def read_stored(
+    path: Path, decoder: Decoder, *, colour: bool = False
+) -> tuple[NDArray[Any], Dataset, ImageFacts]:
+    """Decode the one frame of an image; see `read_mammogram` for what is raised.
+
+    Parameters
+    ----------
+    colour
+        Whether an image in colour may be read, too.
+
+    Returns
+    -------
+    tuple
+        Stored values ``(rows, columns)``, of RGB ``(rows, columns, 3)``; data set; facts.
+    """
+    with quiet():
         try:
             dataset = dcmread(path)
             facts = read_image_facts(dataset)
@@ -73,19 +100,19 @@ def read_mammogram(path: Path, decoder: Decoder = decode_here) -> Mammogram:
             raise UnreadableImage(
                 Reason.UNREADABLE_PIXELS, f"The file cannot be parsed ({type(exc).__name__})."
             ) from exc
-        _require_plain(facts)
+        _require_plain(facts, colour)
         if not dataset.get("PixelData"):
             raise UnreadableImage(Reason.NO_PIXEL_DATA, "Pixel Data is empty or not of integers.")
-        stored = _decode(dataset, path, facts, decoder)
-        return Mammogram(present(stored, dataset), facts)
+        return _decode(dataset, path, facts, decoder), dataset, facts
 
 
-def _require_plain(facts: ImageFacts) -> None:
+def _require_plain(facts: ImageFacts, colour: bool) -> None:
     if not facts.has_pixel_data:
         raise UnreadableImage(Reason.NO_PIXEL_DATA, "")
     if facts.frames != 1:
         raise UnreadableImage(Reason.MULTI_FRAME, f"It has {facts.frames}.")
-    if facts.samples_per_pixel != 1 or not facts.photometric.startswith("MONOCHROME"):
+    grey = facts.samples_per_pixel == 1 and facts.photometric.startswith("MONOCHROME")
+    if not grey and not colour:
         raise UnreadableImage(Reason.NOT_MONOCHROME, "")
     if not 0 < facts.rows * facts.columns <= MAX_PIXELS:
         raise UnreadableImage(
@@ -109,7 +136,7 @@ def _decode(dataset: Dataset, path: Path, facts: ImageFacts, decoder: Decoder) -
         struct.error,
     ) as exc:
         raise UnreadableImage(Reason.UNREADABLE_PIXELS, _sentence(exc)) from exc
-    if stored.shape != (facts.rows, facts.columns):
+    if stored.shape[:2] != (facts.rows, facts.columns) or stored.shape[2:] not in ((), (3,)):
         raise UnreadableImage(
             Reason.UNREADABLE_PIXELS, "The decoded pixels have another shape than the header says."
         )

@@ -12,6 +12,7 @@ from scipy import ndimage
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.imaging.geometry import area_resample
 from oncopixel_pacs.imaging.mammogram import Mammogram
+from oncopixel_pacs.imaging.picture import Picture
 
 #: Told apart by people who do not tell red from green (Okabe and Ito, 2008).
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66))
@@ -20,7 +21,7 @@ _LINE_PX = 2
 
 
 def render_overlay(
-    mammogram: Mammogram,
+    source: Mammogram | Picture,
     labels: NDArray[np.uint8] | None,
     caption: str,
     height_px: int = 1024,
@@ -33,13 +34,13 @@ def render_overlay(
         PNG, with the research notice burnt in.
     """
     out = io.BytesIO()
-    picture = Image.fromarray(draw_overlay(mammogram, labels, caption, height_px), "RGB")
+    picture = Image.fromarray(draw_overlay(source, labels, caption, height_px), "RGB")
     picture.save(out, "PNG", optimize=False)
     return out.getvalue()
 
 
 def draw_overlay(
-    mammogram: Mammogram, labels: NDArray[np.uint8] | None, caption: str, height_px: int
+    source: Mammogram | Picture, labels: NDArray[np.uint8] | None, caption: str, height_px: int
 ) -> NDArray[np.uint8]:
     """Draw an image with the outlines of its findings.
 
@@ -57,9 +58,11 @@ def draw_overlay(
     numpy.ndarray
         uint8 ``(height, width, 3)``, RGB, with the research notice burnt in.
     """
-    shape = _shape(mammogram, height_px)
-    grey = area_resample(mammogram.pixels, shape)
-    picture = np.repeat((grey * 255).astype(np.float32)[..., None], 3, axis=2)
+    shape = _shape(source, height_px)
+    channels = source.pixels if source.pixels.ndim == 3 else source.pixels[None]
+    drawn = np.stack([area_resample(channel, shape) for channel in channels], axis=-1)
+    grey = drawn.mean(axis=-1)
+    picture = np.repeat((drawn * 255).astype(np.float32), 3 // len(channels), axis=2)
     if labels is not None:
         _outline(picture, labels, shape)
     image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8), "RGB")
@@ -67,9 +70,9 @@ def draw_overlay(
     return np.asarray(image)
 
 
-def _shape(mammogram: Mammogram, height_px: int) -> tuple[int, int]:
-    rows, columns = mammogram.pixels.shape
-    row_mm, column_mm = mammogram.facts.spacing_mm or (1.0, 1.0)
+def _shape(source: Mammogram | Picture, height_px: int) -> tuple[int, int]:
+    rows, columns = source.pixels.shape[-2:]
+    row_mm, column_mm = source.facts.spacing_mm or (1.0, 1.0)
     return height_px, max(round(height_px * columns * column_mm / (rows * row_mm)), 1)
 
 

@@ -23,12 +23,13 @@ from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.infer import networks
 from oncopixel_pacs.infer.bundle_config import BundleConfig, Component, read_config
-from oncopixel_pacs.infer.cards import CHANNELS, Card, read_card, require_pinned, weights_path
+from oncopixel_pacs.infer.card import Card
+from oncopixel_pacs.infer.cards import read_card, require_pinned, weights_path
 from oncopixel_pacs.infer.networks import OWN_NETWORKS
 from oncopixel_pacs.settings import ModelSettings
 
 Network = Callable[[Tensor], Tensor]
-"""From images ``(n, 1, height, width)`` to logits ``(n, channels[, height, width])``."""
+"""From images ``(n, channels, height, width)`` to logits ``(n, channels[, height, width])``."""
 
 # Their constructors read values of a tensor, which one without memory does not have.
 _NEED_MEMORY = frozenset({"SwinUNETR"})
@@ -203,7 +204,8 @@ def _probe(model: ModelSettings, card: Card, run: Network, device: torch.device)
     ramp = torch.linspace(0.0, 1.0, height * width, device=device)
     try:
         with torch.inference_mode():
-            output = run(ramp.reshape(1, 1, height, width))
+            image = ramp.reshape(1, 1, height, width).expand(1, card.channels[0], height, width)
+            output = run(image.contiguous())
     except _MALFORMED as exc:
         raise ModelRefused(
             f"Model {model.name}: its network does not run on the {height} x {width} image that "
@@ -224,5 +226,4 @@ def _probe(model: ModelSettings, card: Card, run: Network, device: torch.device)
 
 def output_shape(card: Card, count: int, image_shape: tuple[int, int]) -> tuple[int, ...]:
     """Shape of the logits for `count` images of `image_shape`, ``(height, width)``."""
-    channels = CHANNELS[card.activation]
-    return (count, channels) + (image_shape if card.task is ModelTask.SEGMENT else ())
+    return (count, card.channels[1]) + (image_shape if card.task is ModelTask.SEGMENT else ())

@@ -24,7 +24,8 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
     }
 
 and ``network_data_format`` must state one input ``image`` of one channel and two whole-number
-spatial sizes, and one output whose ``num_channels`` agrees with the activation.
+spatial sizes, and one output whose ``num_channels`` agrees with the activation. What a model of
+other pictures states instead is in `picture_card`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,38 +43,16 @@ from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.infer.card import CHANNELS, Activation, Card
+from oncopixel_pacs.infer.picture_card import is_picture_card, read_picture_card
 from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import ModelSettings
 
-Activation = Literal["sigmoid", "softmax"]
-CHANNELS: dict[Activation, int] = {"sigmoid": 1, "softmax": 2}
-"""Output channels that go with each activation."""
-
 _MAX_METADATA_BYTES = 1_000_000
 _PixelSize = Annotated[float, Field(gt=0, le=10)]
 _Side = Annotated[int, Field(ge=16, le=8192)]
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What ``metadata.json`` states, as far as the server needs it.
-
-    Attributes
-    ----------
-    input_shape
-        ``(height, width)`` in pixels of the model's grid.
-    """
-
-    version: str
-    task: ModelTask
-    activation: Activation
-    preprocessing_sha256: str
-    pixel_size_mm: float
-    manufacturer: str
-    input_shape: tuple[int, int]
-    requirements: Requirements = Requirements()
 
 
 class _Eligibility(BaseModel):
@@ -133,7 +112,10 @@ def read_card(model: ModelSettings) -> Card:
     try:
         if path.stat().st_size > _MAX_METADATA_BYTES:
             raise ModelRefused(f"Model {model.name}: {path} is too large to be metadata.")
-        metadata = _Metadata.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        if is_picture_card(content):
+            return read_picture_card(content)
+        metadata = _Metadata.model_validate_json(content)
     except OSError as exc:
         raise ModelRefused(
             f"Model {model.name}: {path} cannot be read ({exc.strerror}); "
@@ -197,9 +179,10 @@ def read_candidates(models: Sequence[ModelSettings]) -> tuple[Candidate, ...]:
     ModelRefused
         When a card cannot be read; see `read_card`.
     """
+    cards = ((model, read_card(model)) for model in models)
     return tuple(
-        Candidate(model.name, model.task, model.rule.as_rule(), read_card(model).requirements)
-        for model in models
+        Candidate(model.name, model.task, model.rule.as_rule(), card.requirements, card.subject)
+        for model, card in cards
     )
 
 
@@ -245,7 +228,7 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
             f"Model {model.name}: the configuration says task {model.task}, its metadata.json "
             f"{card.task}; correct the model's task setting."
         )
-    ours = Preprocessing().digest()
+    ours = card.reader.digest() if card.reader else Preprocessing().digest()
     if card.preprocessing_sha256 != ours:
         raise ModelRefused(
             f"Model {model.name} was trained with preprocessing {card.preprocessing_sha256[:12]}…, "

@@ -11,10 +11,11 @@ import structlog
 import torch
 from numpy.typing import NDArray
 
-from oncopixel_pacs.domain import Algorithm, ModelTask
+from oncopixel_pacs.domain import Algorithm, ModelTask, Subject
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost
 from oncopixel_pacs.infer.bundle import Network, load_network, output_shape
-from oncopixel_pacs.infer.cards import Card, read_algorithms, read_card
+from oncopixel_pacs.infer.card import Card
+from oncopixel_pacs.infer.cards import read_algorithms, read_card
 from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose
 from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
@@ -34,7 +35,11 @@ class LoadedModel:
     def candidate(self) -> Candidate:
         """What decides which images it reads."""
         return Candidate(
-            self.algorithm.name, self.algorithm.task, self.rule, self.card.requirements
+            self.algorithm.name,
+            self.algorithm.task,
+            self.rule,
+            self.card.requirements,
+            self.card.subject,
         )
 
     def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,6 +64,41 @@ class LoadedModel:
         DeviceLost
             When the device gave up.
         """
+        logits = self._checked(images)
+        sigmoid = self.card.activation == "sigmoid"
+        scores = logits.sigmoid()[:, 0] if sigmoid else logits.softmax(dim=1)[:, 1]
+        result: NDArray[np.float32] = scores.numpy()
+        return result
+
+    def class_probabilities(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Ask a model of pictures.
+
+        Parameters
+        ----------
+        pictures
+            ``(n, channels, height, width)``, as `imaging.picture_input` makes them.
+
+        Returns
+        -------
+        ndarray
+            float32 probability of every class of the card, adding up to 1, not yet calibrated:
+            ``(n, classes)`` from a classifier, ``(n, classes, height, width)`` from a segmenter.
+
+        Raises
+        ------
+        AnalysisFailed, DeviceLost
+            As `probabilities`.
+        """
+        logits = self._checked(pictures)
+        if self.card.activation == "softmax":
+            scores = logits.softmax(dim=1)
+        else:
+            second = logits.sigmoid()
+            scores = torch.cat([1.0 - second, second], dim=1)
+        result: NDArray[np.float32] = scores.numpy()
+        return result
+
+    def _checked(self, images: NDArray[np.float32]) -> torch.Tensor:
         logits = self._logits(images)
         count, _, height, width = images.shape
         wanted = output_shape(self.card, count, (height, width))
@@ -74,10 +114,7 @@ class LoadedModel:
                 "look at the image and report it to who made the model.",
                 permanent=True,
             )
-        sigmoid = self.card.activation == "sigmoid"
-        scores = logits.sigmoid()[:, 0] if sigmoid else logits.softmax(dim=1)[:, 1]
-        result: NDArray[np.float32] = scores.numpy()
-        return result
+        return logits
 
     def _logits(self, images: NDArray[np.float32]) -> torch.Tensor:
         """Ask the network, for half of the images at a time where the memory is too small."""
@@ -137,6 +174,11 @@ class LoadedModels:
     def segmenter(self) -> LoadedModel | None:
         """The first model that segments."""
         return self._first(ModelTask.SEGMENT)
+
+    @property
+    def subject(self) -> Subject:
+        """What the images show that the first of them reads."""
+        return self.models[0].card.subject if self.models else Subject.BREAST
 
     def chosen_for(self, images: Sequence[RoutedImage]) -> LoadedModels:
         """Keep the one model of each task that reads a study; see `model_choice`."""

@@ -1,12 +1,13 @@
-"""Reading one study: decode, prepare, ask the models, gather one result. No torch here."""
+"""Reading one study: decode, prepare, ask the models, gather one result. No torch here.
+
+A study of mammograms is read here, one of other pictures in `picture_reading`.
+"""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from oncopixel_pacs.domain import (
     Reason,
     Skip,
     StudyResult,
+    Subject,
 )
 from oncopixel_pacs.errors import AnalysisFailed, UnreadableImage
 from oncopixel_pacs.imaging.mammogram import Decoder, decode_here, read_mammogram
@@ -31,62 +33,17 @@ from oncopixel_pacs.imaging.preprocess import Prepared, Preprocessing, prepare, 
 from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.findings import Naming, find_lesions
 from oncopixel_pacs.infer.label_maps import remove_label_map, write_label_map
+from oncopixel_pacs.infer.picture_reading import read_pictures
 from oncopixel_pacs.infer.probability_maps import write_probability_map
-from oncopixel_pacs.model_choice import RoutedImage
-from oncopixel_pacs.rules import Origin
+from oncopixel_pacs.infer.request import AnalysisRequest as AnalysisRequest
+from oncopixel_pacs.infer.request import RequestedImage as RequestedImage
+from oncopixel_pacs.infer.request import Stopwatch, require_file, skips, unread
 from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
     from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
 
 _BATCH = 4  # images at once: the views of a screening study
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedImage:
-    """One image of the study: its facts, its file, how it came, and why to leave it out, if so."""
-
-    facts: ImageFacts
-    path: Path
-    reason: Reason | None = None
-    origin: Origin = Origin()
-
-    @property
-    def routed(self) -> RoutedImage:
-        """The image as models are chosen by."""
-        return RoutedImage(self.facts, self.origin, self.reason)
-
-
-@dataclass(frozen=True, slots=True)
-class AnalysisRequest:
-    """What is to be read.
-
-    Attributes
-    ----------
-    labels_dir
-        Folder for the maps of the images; see `label_maps` and `probability_maps`.
-    only
-        Name of the one model that shall read; where empty, one of each task is chosen.
-    """
-
-    study_instance_uid: str
-    revision: int
-    images: tuple[RequestedImage, ...]
-    labels_dir: Path
-    only: str = ""
-
-
-@dataclass(slots=True)
-class _Stopwatch:
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +85,14 @@ def read_study(
     AnalysisFailed
         When a file is not the image it should be, or a model gives no usable answer.
     """
-    watch = _Stopwatch()
+    watch = Stopwatch()
     images = sorted(request.images, key=lambda image: image.facts.sop_instance_uid)
     if request.only:
         models = models.named(request.only)
     else:
         models = models.chosen_for([image.routed for image in images])
+    if models.subject is Subject.PICTURE:
+        return _read_as_pictures(request, images, models, watch, decoder)
     results: dict[str, ImageResult] = {}
     readable: list[_Readable] = []
     for image in images:
@@ -159,19 +118,39 @@ def read_study(
     )
 
 
+def _read_as_pictures(
+    request: AnalysisRequest,
+    images: list[RequestedImage],
+    models: LoadedModels,
+    watch: Stopwatch,
+    decoder: Decoder,
+) -> StudyResult:
+    return StudyResult(
+        study_instance_uid=request.study_instance_uid,
+        revision=request.revision,
+        algorithms=models.algorithms,
+        images=read_pictures(images, request.labels_dir, models, watch, decoder),
+        breasts={},
+        probability=None,
+        device=models.device,
+        timings_seconds=dict(watch.seconds),
+        subject=Subject.PICTURE,
+    )
+
+
 def _open(
-    image: RequestedImage, models: LoadedModels, watch: _Stopwatch, decoder: Decoder
+    image: RequestedImage, models: LoadedModels, watch: Stopwatch, decoder: Decoder
 ) -> _Readable | ImageResult:
     facts = image.facts
     if image.reason is not None:
-        return _unread(facts, models, image.reason)
+        return unread(facts, models, image.reason)
     if facts.spacing_mm is None:
-        return _unread(facts, models, Reason.NO_PIXEL_SPACING)
-    skipped = tuple(_skips(image, models))
+        return unread(facts, models, Reason.NO_PIXEL_SPACING)
+    skipped = tuple(skips(image, models))
     if len(skipped) == len(models.algorithms):
         first = skipped[0]
         return ImageResult(facts, reason=first.reason, reason_detail=first.detail, skipped=skipped)
-    _require_file(image)
+    require_file(image)
     try:
         with watch.stage("decode"):
             mammogram = read_mammogram(image.path, decoder)
@@ -186,35 +165,8 @@ def _open(
             require_breast(searched)
             prepared = prepare(mammogram.pixels, facts.spacing_mm, Preprocessing(), searched)
     except UnreadableImage as exc:
-        return _unread(facts, models, exc.reason, exc.detail)
+        return unread(facts, models, exc.reason, exc.detail)
     return _Readable(facts, facts.spacing_mm, prepared, skipped)
-
-
-def _unread(
-    facts: ImageFacts, models: LoadedModels, reason: Reason, detail: str = ""
-) -> ImageResult:
-    """Give the result of an image that no model reads, each for the same reason."""
-    skipped = tuple(Skip(item.name, item.task, reason, detail) for item in models.algorithms)
-    return ImageResult(facts, reason=reason, reason_detail=detail, skipped=skipped)
-
-
-def _skips(image: RequestedImage, models: LoadedModels) -> Iterator[Skip]:
-    """Yield the models to which the image is not given, or whose requirements it does not meet."""
-    for model in models.models:
-        refused = model.candidate.why_not(image.routed)
-        if refused is not None:
-            yield Skip(model.algorithm.name, model.algorithm.task, *refused)
-
-
-def _require_file(image: RequestedImage) -> None:
-    """Tell a file that cannot be opened now from an image that cannot be decoded at all."""
-    try:
-        image.path.open("rb").close()
-    except OSError as exc:
-        raise AnalysisFailed(
-            f"The file of image {image.facts.sop_instance_uid} cannot be opened ({exc.strerror}); "
-            "check the data directory, and send the image again if it is gone."
-        ) from exc
 
 
 def _batches(images: list[_Readable]) -> Iterator[list[_Readable]]:
@@ -229,7 +181,7 @@ def _batches(images: list[_Readable]) -> Iterator[list[_Readable]]:
 
 
 def _read_batch(
-    batch: list[_Readable], labels_dir: Path, models: LoadedModels, watch: _Stopwatch
+    batch: list[_Readable], labels_dir: Path, models: LoadedModels, watch: Stopwatch
 ) -> Iterator[ImageResult]:
     pixels = np.stack([image.prepared.image for image in batch])
     scores: list[float | None] = [None] * len(batch)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from oncopixel_pacs.domain import Laterality, Reason, View
+from oncopixel_pacs.domain import Concept, Laterality, Reason, View
 
 
 def _dcm(value: str, meaning: str) -> Code:
@@ -58,7 +58,23 @@ IMAGE_LIBRARY = _dcm("111028", "Image Library")
 SOURCE = _sct("260753009", "Source")
 IMAGE_LIBRARY_GROUP = _dcm("126200", "Image Library Group")
 MODALITY = _dcm("121139", "Modality")
-MAMMOGRAPHY = _dcm("MG", "Mammography")  # CID 29
+MODALITIES: Mapping[str, Code] = MappingProxyType(
+    {
+        value: _dcm(value, meaning)
+        for value, meaning in (
+            ("CR", "Computed Radiography"),
+            ("CT", "Computed Tomography"),
+            ("DX", "Digital Radiography"),
+            ("GM", "General Microscopy"),
+            ("MG", "Mammography"),
+            ("MR", "Magnetic Resonance"),
+            ("SM", "Slide Microscopy"),
+            ("US", "Ultrasound"),
+            ("XC", "External-camera Photography"),
+        )
+    }
+)  # CID 29
+OTHER_MODALITY = _dcm("OT", "Other Modality")  # CID 29
 IMAGE_LATERALITY = _dcm("111027", "Image Laterality")
 IMAGE_VIEW = _dcm("111031", "Image View")
 PATIENT_ORIENTATION_ROW = _dcm("111044", "Patient Orientation Row")
@@ -72,6 +88,7 @@ PIXEL_DATA_COLUMNS = _dcm("110911", "Pixel Data Columns")
 AREA = _sct("42798000", "Area")
 LONG_AXIS = _sct("103339001", "Long Axis")  # CID 7471
 SHORT_AXIS = _sct("103340004", "Short Axis")  # CID 7471
+PROBABILITY = _dcm("122157", "Probability")
 PROBABILITY_OF_CANCER = _dcm("111047", "Probability of cancer")
 DERIVATION = _dcm("121401", "Derivation")
 MEAN = _sct("373098007", "Mean")  # CID 7464
@@ -93,6 +110,7 @@ VIEWS: Mapping[View, Code] = MappingProxyType(
 # calcifications, so nothing narrower is claimed.
 ABNORMAL_STRUCTURE = _sct("49755003", "Morphologically Abnormal Structure")  # CID 7150
 LESION = _sct("52988006", "Lesion")  # CID 7159
+TISSUE = _sct("85756007", "Tissue")  # CID 7150
 
 # TID 4000 Mammography CAD Report and the templates that it includes
 MAMMOGRAPHY_CAD_REPORT = _dcm("111036", "Mammography CAD Report")
@@ -163,6 +181,7 @@ REJECTED = _dcm("113001", "Rejected for Quality Reasons")  # CID 7010
 # Why an image was not analysed: no standard code says it, so they are ours, and each document
 # that uses one identifies the scheme (PS3.3 C.12.1.1.2).
 PRIVATE_SCHEME = "99ONCOPIXEL"
+SHARE_OF_PICTURE = Code("share-of-picture", PRIVATE_SCHEME, "Share of the pixels of the picture")
 NOT_ANALYSED = Code("not-analysed", PRIVATE_SCHEME, "Why the image was not analysed")
 REASONS: Mapping[Reason, Code] = MappingProxyType(
     {
@@ -180,9 +199,14 @@ def scheme_item() -> Dataset:
     """Item of Coding Scheme Identification Sequence (0008,0110) for our own codes."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
-    item.CodingSchemeName = "OncoPixel PACS: why an image was not analysed"
+    item.CodingSchemeName = "OncoPixel PACS: what no standard code says"
     item.CodingSchemeResponsibleOrganization = "OncoPixel"
     return item
+
+
+def code_of(concept: Concept) -> Code:
+    """Code of a concept that a bundle states."""
+    return Code(concept.value, concept.scheme, concept.meaning)
 
 
 def code_item(code: Code) -> Dataset:

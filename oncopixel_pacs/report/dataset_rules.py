@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.source_header import TYPE_2
 
 # PS3.5 9.1: no component begins with zero unless it is zero.
@@ -93,3 +94,8 @@ def reference_problems(dataset: Dataset, known: Mapping[str, str]) -> Iterator[s
             yield f"it refers to {uid}, which is neither source nor result"
         elif str(item.get("ReferencedSOPClassUID", "")) != known[uid]:
             yield f"it refers to {uid} under another SOP class"
+
+
+def uses_private_codes(dataset: Dataset) -> bool:
+    """Whether a document names a concept by a code of our own scheme."""
+    return any(item.get("CodingSchemeDesignator") == codes.PRIVATE_SCHEME for item in walk(dataset))

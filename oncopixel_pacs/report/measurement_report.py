@@ -23,12 +23,12 @@ from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
 from oncopixel_pacs.domain import (
-    Algorithm,
     Finding,
     ImageResult,
     Laterality,
     ModelTask,
     StudyResult,
+    Subject,
 )
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report import codes
@@ -40,9 +40,11 @@ from oncopixel_pacs.report.content_items import (
     number,
     polyline,
     text,
-    uid_reference,
 )
+from oncopixel_pacs.report.dataset_rules import uses_private_codes
 from oncopixel_pacs.report.image_library import image_library
+from oncopixel_pacs.report.measurement_groups import Groups, group
+from oncopixel_pacs.report.picture_groups import PictureGroups
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.sentences import SIDE_NAMES, outcome, sentences
@@ -102,7 +104,8 @@ def build_measurement_report(
     ]
     if not analysed and not left_out:
         raise ResultRejected("No header of the study can be read, so there is nothing to report.")
-    builder = _Groups(headers, segmentations, provenance, result)
+    pictures = result.subject is Subject.PICTURE
+    builder = (PictureGroups if pictures else _Groups)(headers, segmentations, provenance, result)
     content = container(
         codes.IMAGING_MEASUREMENT_REPORT,
         [
@@ -127,7 +130,7 @@ def build_measurement_report(
         SERIES_DESCRIPTION,
         max(result.revision, 1),
     )
-    if any(item.reason is not None for item in result.images):
+    if uses_private_codes(dataset):
         dataset.CodingSchemeIdentificationSequence = [codes.scheme_item()]
     evidence = [builder.header(item) for item in (*analysed, *left_out)]
     of = (item.facts.sop_instance_uid for item in analysed)
@@ -148,54 +151,26 @@ def _evaluations(headers: Mapping[str, SourceHeader], result: StudyResult) -> It
         yield text(Relation.CONTAINS, codes.COMMENT, sentence)
 
 
-class _Groups:
-    """Writes the measurement groups of one study."""
-
-    def __init__(
-        self,
-        headers: Mapping[str, SourceHeader],
-        segmentations: Mapping[str, Dataset],
-        provenance: Provenance,
-        result: StudyResult,
-    ) -> None:
-        self._headers = headers
-        self._segmentations = segmentations
-        self._provenance = provenance
-        self._result = result
-        self._analysed = [item for item in result.images if item.analysed]
-
-    def header(self, item: ImageResult) -> Dataset:
-        """Header of an image."""
-        try:
-            return self._headers[item.facts.sop_instance_uid].dataset
-        except KeyError:
-            raise ResultRejected(
-                f"The header of image {item.facts.name} is missing; the report needs it."
-            ) from None
+class _Groups(Groups):
+    """Writes the measurement groups of one study of mammograms."""
 
     def all(self) -> list[Dataset]:
         """Every group: findings first, then images, breasts and the study."""
         groups = []
-        for item, finding in self._result.findings:
+        for item, finding in self.result.findings:
             groups += [self._finding(item, finding), self._outline(item, finding)]
-        groups += [self._image(item) for item in self._analysed]
+        groups += [self._image(item) for item in self.analysed]
         groups += list(self._breasts())
         groups += list(self._study())
         return groups
 
-    def _algorithm(self, task: ModelTask) -> Algorithm:
-        algorithm = self._provenance.algorithm(task)
-        if algorithm is None:
-            raise ResultRejected(f"There is a result but no model to {task}; check the models.")
-        return algorithm
-
     def _finding(self, item: ImageResult, finding: Finding) -> Dataset:
-        segmentation = self._segmentations.get(item.facts.sop_instance_uid)
+        segmentation = self.segmentations.get(item.facts.sop_instance_uid)
         if segmentation is None:
             raise ResultRejected(
                 f"Image {item.facts.name} has findings but no segmentation; the report needs it."
             )
-        algorithm = self._algorithm(ModelTask.SEGMENT)
+        algorithm = self.algorithm(ModelTask.SEGMENT)
         whole = segmentation.SegmentationType == "LABELMAP"
         measures = [
             (codes.AREA, finding.area_mm2, codes.SQUARE_MILLIMETRE),
@@ -203,7 +178,7 @@ class _Groups:
             (codes.SHORT_AXIS, finding.short_axis_mm, codes.MILLIMETRE),
             (codes.PROBABILITY_OF_CANCER, 100 * finding.probability, codes.PERCENT),
         ]
-        return _group(
+        return group(
             finding.tracking_id,
             finding.tracking_uid,
             [
@@ -224,7 +199,7 @@ class _Groups:
                         name,
                         value,
                         unit,
-                        algorithm_items(algorithm, self._provenance),
+                        algorithm_items(algorithm, self.provenance),
                     )
                     for name, value, unit in measures
                 ),
@@ -234,7 +209,7 @@ class _Groups:
     def _outline(self, item: ImageResult, finding: Finding) -> Dataset:
         # From pixel centres at whole numbers to coordinates that start at the pixel's corner.
         points = [(column + 0.5, row + 0.5) for row, column in finding.outline]
-        return _group(
+        return group(
             finding.tracking_id,
             finding.tracking_uid,
             [
@@ -248,7 +223,7 @@ class _Groups:
         scores = []
         if item.probability is not None:
             scores.append(self._score(item.probability))
-        return self._whole_image(
+        return self.whole_image(
             f"{item.facts.name} image",
             derive_uid("image score", item.facts.sop_instance_uid),
             item,
@@ -257,12 +232,12 @@ class _Groups:
         )
 
     def _breasts(self) -> Iterator[Dataset]:
-        for laterality, probability in sorted(self._result.breasts.items()):
+        for laterality, probability in sorted(self.result.breasts.items()):
             images = [item for item in self._scored() if item.facts.laterality is laterality]
             if images:
-                yield self._whole_image(
+                yield self.whole_image(
                     SIDE_NAMES[laterality],
-                    derive_uid("breast score", self._result.study_instance_uid, laterality),
+                    derive_uid("breast score", self.result.study_instance_uid, laterality),
                     images[0],
                     _site(laterality),
                     [self._score(probability, codes.MEAN)],
@@ -270,22 +245,22 @@ class _Groups:
 
     def _study(self) -> Iterator[Dataset]:
         images = self._scored()
-        if self._result.probability is not None and images:
-            yield self._whole_image(
+        if self.result.probability is not None and images:
+            yield self.whole_image(
                 "Study",
-                derive_uid("study score", self._result.study_instance_uid),
+                derive_uid("study score", self.result.study_instance_uid),
                 images[0],
                 _site(None),
-                [self._score(self._result.probability, codes.MAXIMUM)],
+                [self._score(self.result.probability, codes.MAXIMUM)],
             )
 
     def _scored(self) -> list[ImageResult]:
         """Images with a score, the highest first."""
-        scored = [item for item in self._analysed if item.probability is not None]
+        scored = [item for item in self.analysed if item.probability is not None]
         return sorted(scored, key=lambda item: -(item.probability or 0.0))
 
     def _score(self, probability: float, derivation: Code | None = None) -> Dataset:
-        children = algorithm_items(self._algorithm(ModelTask.CLASSIFY), self._provenance)
+        children = algorithm_items(self.algorithm(ModelTask.CLASSIFY), self.provenance)
         if derivation is not None:
             children.insert(0, code(Relation.HAS_CONCEPT_MOD, codes.DERIVATION, derivation))
         return number(
@@ -295,31 +270,6 @@ class _Groups:
             codes.PERCENT,
             children,
         )
-
-    def _whole_image(
-        self,
-        tracking_id: str,
-        tracking_uid: str,
-        item: ImageResult,
-        site: Dataset,
-        scores: list[Dataset],
-    ) -> Dataset:
-        header = self.header(item)
-        width, height = float(header.Columns), float(header.Rows)
-        corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height), (0.0, 0.0)]
-        region = polyline(Relation.CONTAINS, codes.IMAGE_REGION, corners, header)
-        return _group(tracking_id, tracking_uid, [site, region, *scores])
-
-
-def _group(tracking_id: str, tracking_uid: str, children: Sequence[Dataset]) -> Dataset:
-    return container(
-        codes.MEASUREMENT_GROUP,
-        [
-            text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, tracking_id),
-            uid_reference(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking_uid),
-            *children,
-        ],
-    )
 
 
 def _site(laterality: Laterality | None) -> Dataset:

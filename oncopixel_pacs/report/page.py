@@ -21,9 +21,9 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.domain import ImageResult, Laterality, StudyResult, View
+from oncopixel_pacs.domain import ImageResult, Laterality, StudyResult, Subject, View
 from oncopixel_pacs.report.provenance import MODEL_NAME, Provenance, local_time
-from oncopixel_pacs.report.sentences import SIDE_NAMES
+from oncopixel_pacs.report.sentences import SIDE_NAMES, picture_lines
 
 _FAMILY = "Fira"
 _FONTS = {"": "FiraSans-Regular.ttf", "B": "FiraSans-SemiBold.ttf"}
@@ -37,6 +37,8 @@ _HUNG = (
     (Laterality.LEFT, View.MLO),
 )
 _MOST_FINDINGS, _MOST_REASONS, _MOST_MODELS = 9, 3, 4
+_OF_PICTURES = "AI report"
+_OWN = "the models' own and not calibrated"
 _GREY, _RED, _BLACK = (110, 110, 110), (170, 20, 20), (0, 0, 0)
 Draw = Callable[[ImageResult], NDArray[np.uint8]]
 
@@ -58,12 +60,19 @@ def draw_page(
     bytes
         PDF; the same for the same arguments.
     """
-    page = _Page(provenance)
+    pictures = result.subject is Subject.PICTURE
+    page = _Page(provenance, _OF_PICTURES if pictures else "AI mammography report")
     page.head(header, local_time(provenance.created_at, header).strftime("%Y-%m-%d %H:%M %Z"))
     top = page.get_y() + 2
-    page.views(result, draw, top)
-    page.column(_MARGIN + 2 * _THUMB_WIDTH + 2 * _GAP, top, list(_outcome(result)))
-    page.findings(result, top + 2 * _THUMB_HEIGHT + 3 * _GAP)
+    if pictures:
+        page.pictures(result, draw, top)
+        said = list(picture_lines(result))
+    else:
+        page.views(result, draw, top)
+        said = list(_outcome(result))
+    page.column(_MARGIN + 2 * _THUMB_WIDTH + 2 * _GAP, top, said)
+    if not pictures:
+        page.findings(result, top + 2 * _THUMB_HEIGHT + 3 * _GAP)
     page.models(provenance, card_url)
     return page.finish()
 
@@ -71,12 +80,13 @@ def draw_page(
 class _Page(FPDF):
     """An A4 page; places are in millimetres from its upper left corner."""
 
-    def __init__(self, provenance: Provenance) -> None:
+    def __init__(self, provenance: Provenance, title: str) -> None:
         super().__init__(format="A4")
         for style, name in _FONTS.items():
             self.add_font(_FAMILY, style, _font(name))
         self.set_creation_date(provenance.created_at)
-        self.set_title(f"AI mammography report. {RESEARCH_NOTICE}")
+        self._title = title
+        self.set_title(f"{title}. {RESEARCH_NOTICE}")
         self.set_creator(f"{MODEL_NAME} {provenance.software_version}")
         self.set_auto_page_break(False)
         self.set_margins(_MARGIN, _MARGIN)
@@ -112,7 +122,7 @@ class _Page(FPDF):
 
     def head(self, header: Dataset, made: str) -> None:
         """Notice, patient and study."""
-        self.write_line("AI mammography report", 16, bold=True)
+        self.write_line(self._title, 16, bold=True)
         self.write_line(RESEARCH_NOTICE, 11, bold=True, colour=_RED)
         self.ln(1)
         name, legible = patient_name(header)
@@ -143,6 +153,16 @@ class _Page(FPDF):
             why = "No image." if shown is None else f"Not analysed. {_sentence(shown)}"
             said = f"{laterality} {view}\n{why}"
             self.multi_cell(_THUMB_WIDTH - 8, 4, printable(said), align="C")
+
+    def pictures(self, result: StudyResult, draw: Draw, top: float) -> None:
+        """Draw the first pictures that were analysed, as many as there is room for."""
+        shown = [item for item in result.images if item.analysed][: len(_HUNG)]
+        for place, item in enumerate(shown):
+            left = _MARGIN + (place % 2) * (_THUMB_WIDTH + _GAP)
+            upper = top + (place // 2) * (_THUMB_HEIGHT + _GAP)
+            self.set_fill_color(0, 0, 0)
+            self.rect(left, upper, _THUMB_WIDTH, _THUMB_HEIGHT, style="F")
+            self._picture(draw(item), left, upper)
 
     def _picture(self, picture: NDArray[np.uint8], left: float, upper: float) -> None:
         image = Image.fromarray(picture, "RGB")
@@ -212,7 +232,8 @@ class _Page(FPDF):
         self.write_line(f"Model cards: {card}", 8, colour=_GREY, link=card_url)
         self.write_line(
             f"{MODEL_NAME} {provenance.software_version} on {provenance.device}. Probabilities "
-            "are the models' own and not calibrated. Not reviewed by a person.",
+            f"are {'as the bundles calibrate them' if self._title == _OF_PICTURES else _OWN}. "
+            "Not reviewed by a person.",
             8,
             colour=_GREY,
         )

@@ -12,6 +12,8 @@ from oncopixel_pacs.domain import ImageResult
 from oncopixel_pacs.errors import ResultRejected, UnreadableImage
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import draw_overlay
+from oncopixel_pacs.imaging.picture import read_picture
+from oncopixel_pacs.report.sentences import caption
 
 ReadMap = Callable[[str], NDArray[np.uint8] | None]
 
@@ -63,20 +65,19 @@ def draw_picture(
             f"Image {image.facts.name} has findings but no label map; analyse it again."
         )
     try:
-        mammogram = read_mammogram(path)
+        source = read_mammogram(path) if image.picture is None else read_picture(path)
     except UnreadableImage as exc:
         raise ResultRejected(
             f"Image {image.facts.name} cannot be drawn ({exc}); check its file."
         ) from exc
-    if labels is not None and labels.shape != mammogram.pixels.shape:
+    if labels is not None and labels.shape != source.pixels.shape[-2:]:
         raise ResultRejected(
             f"The label map of image {image.facts.name} is {labels.shape}, the image "
-            f"{mammogram.pixels.shape}; analyse it again."
+            f"{source.pixels.shape[-2:]}; analyse it again."
         )
-    return draw_overlay(mammogram, labels, _caption(image), HEIGHT_PX)
+    return draw_overlay(source, labels, _caption(image), HEIGHT_PX)
 
 
 def _caption(image: ImageResult) -> str:
-    score = "" if image.probability is None else f"  {image.probability:.0%}"
-    outcome = "" if image.findings else "  no candidate"
-    return f"AI {image.facts.name}{score}{outcome}"
+    outcome = "" if image.findings or image.picture is not None else "  no candidate"
+    return f"AI {caption(image)}{outcome}"

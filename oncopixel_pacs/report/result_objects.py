@@ -16,6 +16,7 @@ from oncopixel_pacs.domain import (
     ObjectKind,
     SegmentationForm,
     StudyResult,
+    Subject,
 )
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.built_object import BuiltObject, Existing, Workshop, sources_of
@@ -143,6 +144,8 @@ def _searched(result: StudyResult) -> StudyResult:
             return item
         return replace(item, probability=None, reason=skip.reason, reason_detail=skip.detail)
 
+    if result.subject is Subject.PICTURE:
+        return result  # what each model answers stands for itself
     return replace(result, images=tuple(as_reported(item) for item in result.images))
 
 
@@ -260,7 +263,8 @@ class _Study:
 
     def cad_report(self) -> Iterator[BuiltObject]:
         """Build the CAD report, if there is a model for it and a header to write it from."""
-        if not self.headers or self.provenance.algorithm(ModelTask.SEGMENT) is None:
+        mammograms = self.result.subject is Subject.BREAST
+        if not (mammograms and self.headers and self.provenance.algorithm(ModelTask.SEGMENT)):
             return
         replaced = _of_class(self.predecessors, MammographyCADSRStorage)
         uids = self._study_uids(ObjectKind.CAD_SR, sources_of(self.result, replaced))
@@ -273,7 +277,9 @@ class _Study:
 
     def of_images(self, wanted: Collection[ObjectKind]) -> Iterator[tuple[str, BuiltObject]]:
         """Build the wanted objects that each image gets besides its SEG, with the image's UID."""
-        for kind in (ObjectKind.SC, ObjectKind.GSPS):
+        # A presentation state is of grey images and of findings with outlines.
+        mammograms = self.result.subject is Subject.BREAST
+        for kind in (ObjectKind.SC, *((ObjectKind.GSPS,) if mammograms else ())):
             for item in self.analysed if kind in wanted else ():
                 yield item.facts.sop_instance_uid, self._of_image(kind, item)
 

@@ -79,19 +79,26 @@ def _identify(dataset: Dataset, header: Dataset, image: ImageResult, uids: Objec
     dataset.SeriesDescription = series_description(image)
     if image.facts.laterality is not None:
         dataset.Laterality = image.facts.laterality.value
-    dataset.BodyPartExamined = "BREAST"
+    elif image.picture is not None:
+        dataset.Laterality = ""  # Type 2C: the organ may be a paired one
+    if image.picture is None:
+        dataset.BodyPartExamined = "BREAST"
     if "RequestAttributesSequence" in header:
         dataset.RequestAttributesSequence = copy.deepcopy(header.RequestAttributesSequence)
     dataset.ConversionType = "WSD"
     dataset.InstanceNumber = 1
     dataset.PatientOrientation = header.PatientOrientation
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.DerivationDescription = (
-        f"{RESEARCH_NOTICE} Reduced picture, {len(image.findings)} lesion candidate(s) outlined."
-    )
+    dataset.DerivationDescription = f"{RESEARCH_NOTICE} Reduced picture, {_marked(image)} outlined."
     reference = sop_reference(header)
     reference.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]
     dataset.SourceImageSequence = [reference]
+
+
+def _marked(image: ImageResult) -> str:
+    if image.picture is None:
+        return f"{len(image.findings)} lesion candidate(s)"
+    return f"{len(image.picture.tissues)} kind(s) of tissue"
 
 
 def _show(dataset: Dataset, picture: NDArray[np.uint8]) -> None:

@@ -6,14 +6,12 @@ with the value of the model's pixel that it lies in; nothing is smoothed.
 
 from __future__ import annotations
 
-import colorsys
 import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
-from highdicom.color import CIELabColor
 from highdicom.seg import (
     SegmentAlgorithmTypeValues,
     SegmentationFractionalTypeValues,
@@ -44,7 +42,9 @@ from oncopixel_pacs.report.provenance import (
     sign,
     transfer_syntax,
 )
+from oncopixel_pacs.report.segment_colours import display_colour
 from oncopixel_pacs.report.source_header import SourceHeader
+from oncopixel_pacs.report.tissue_segments import describe_tissues, tissue_segments
 from oncopixel_pacs.uids import derive_uid
 
 MAP_LABEL = "Lesion probability"
@@ -56,7 +56,6 @@ _NAMES = {
     SegmentationForm.FRACTIONAL: "PROBABILITY",
     SegmentationForm.LABELMAP: "LABELMAP",
 }
-_GOLDEN_ANGLE = 0.381966
 # A projection has no thickness; viewers want a number all the same.
 _UNKNOWN_THICKNESS_MM = 1.0
 
@@ -87,7 +86,11 @@ def has_segmentation(image: ImageResult, form: SegmentationForm) -> bool:
     That an image was searched and nothing was found stands in the report; a frame of zeros
     would say no more and take a sixteenth of the image.
     """
-    return image.analysed and (bool(image.findings) or form is SegmentationForm.FRACTIONAL)
+    if image.picture is not None:
+        found, searched = bool(image.picture.tissues), image.picture.searched
+    else:
+        found, searched = bool(image.findings), True
+    return image.analysed and searched and (found or form is SegmentationForm.FRACTIONAL)
 
 
 def build_segmentation(
@@ -133,7 +136,7 @@ def build_segmentation(
     """
     algorithm = provenance.algorithm(ModelTask.SEGMENT)
     laterality, spacing_mm = image.facts.laterality, image.facts.spacing_mm
-    if algorithm is None or laterality is None or spacing_mm is None:
+    if algorithm is None or (image.picture is None and None in (laterality, spacing_mm)):
         raise ResultRejected(
             f"Image {image.facts.name} cannot be segmented: segmenter, side or pixel size is "
             "missing; check the models and the image's header."
@@ -151,7 +154,7 @@ def build_segmentation(
         segmentation_type=SegmentationTypeValues[form.name],
         fractional_type=SegmentationFractionalTypeValues.PROBABILITY,
         max_fractional_value=MAXIMUM_FRACTION,
-        segment_descriptions=_segments(image.findings, identification, form),
+        segment_descriptions=_segments(image, identification, form),
         **_identity(uids, image, form),
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
@@ -162,12 +165,12 @@ def build_segmentation(
         series_date=moment.date(),
         series_time=moment.time(),
         transfer_syntax_uid=transfer_syntax(ObjectKind.SEG, form),
-        pixel_measures=_pixel_measures(header, spacing_mm),
+        pixel_measures=spacing_mm and _pixel_measures(header, spacing_mm),
         omit_empty_frames=False,
         specific_character_set="ISO_IR 192",
     )
     source.adopt(dataset)
-    _finish(dataset, header, image.findings, laterality)
+    _finish(dataset, header, image)
     sign(dataset, header, provenance)
     return dataset
 
@@ -180,7 +183,7 @@ def _identity(uids: ObjectUids, image: ImageResult, form: SegmentationForm) -> d
         "sop_instance_uid": uids.sop_instance_uid,
         "instance_number": 1,
         "series_description": series_description(image, form),
-        "content_label": "AI_LESIONS",
+        "content_label": "AI_LESIONS" if image.picture is None else "AI_TISSUES",
         "content_description": f"{RESEARCH_NOTICE} {image.facts.name}"[:64],
         "content_creator_name": "OncoPixel^AI",
     }
@@ -200,7 +203,7 @@ def _pixels(
             f"Image {image.facts.name} has no probability map of its size; analyse it again."
         )
     whole = probabilities.astype(np.float32) / np.float32(MAXIMUM_FRACTION)
-    parts = [np.where(labels == item.number, whole, np.float32(0)) for item in image.findings]
+    parts = [np.where(labels == number, whole, np.float32(0)) for number in _numbers(image)]
     return np.stack([*parts, whole], axis=-1)[np.newaxis]
 
 
@@ -209,8 +212,9 @@ def _checked(
 ) -> NDArray[np.uint8]:
     """Label map that fits image and findings."""
     name = image.facts.name
+    numbers = _numbers(image)
     if labels is None:
-        if image.findings:
+        if numbers:
             raise ResultRejected(f"Image {name} has findings but no label map; analyse it again.")
         return np.zeros(shape, dtype=np.uint8)
     if labels.shape != shape:
@@ -218,7 +222,6 @@ def _checked(
             f"The label map of image {name} is {labels.shape}, the image {shape}; analyse it again."
         )
     held = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
-    numbers = [finding.number for finding in image.findings]
     if held.tolist() != numbers or numbers != list(range(1, len(numbers) + 1)):
         raise ResultRejected(
             f"The label map of image {name} holds regions {held.tolist()}, "
@@ -232,18 +235,25 @@ def _pixel_measures(header: Dataset, spacing_mm: tuple[float, float]) -> PixelMe
     return PixelMeasuresSequence(pixel_spacing=spacing_mm, slice_thickness=thickness_mm)
 
 
+def _numbers(image: ImageResult) -> list[int]:
+    """Numbers of what was found, as the label map has them."""
+    found = image.findings if image.picture is None else image.picture.tissues
+    return [item.number for item in found]
+
+
 def _segments(
-    findings: tuple[Finding, ...],
-    algorithm: AlgorithmIdentificationSequence,
-    form: SegmentationForm,
+    image: ImageResult, algorithm: AlgorithmIdentificationSequence, form: SegmentationForm
 ) -> list[SegmentDescription]:
     """Describe one segment for each finding, and one for the map of the fractional form."""
+    answer = image.picture
+    if answer is not None:
+        return tissue_segments(image, answer, algorithm, form)
     segments = [
         _segment(item.number, f"Lesion candidate {item.number}", algorithm, item)
-        for item in findings
+        for item in image.findings
     ]
     if form is SegmentationForm.FRACTIONAL:
-        segments.append(_segment(len(findings) + 1, MAP_LABEL, algorithm))
+        segments.append(_segment(len(segments) + 1, MAP_LABEL, algorithm))
     return segments
 
 
@@ -267,20 +277,13 @@ def _segment(
     )
 
 
-def display_colour(number: int) -> CIELabColor:
-    """Colour of a segment; neighbours in number lie far apart on the colour circle."""
-    red, green, blue = colorsys.hsv_to_rgb((number - 1) * _GOLDEN_ANGLE % 1.0, 1.0, 1.0)
-    return CIELabColor.from_rgb(round(red * 255), round(green * 255), round(blue * 255))
-
-
-def _finish(
-    dataset: Dataset, header: Dataset, findings: tuple[Finding, ...], laterality: Laterality
-) -> None:
+def _finish(dataset: Dataset, header: Dataset, image: ImageResult) -> None:
     """Add what the standard, its validators and viewers ask for and the library leaves out."""
     # Type 2C of General Image, since there is no plane in a Frame of Reference.
     dataset.PatientOrientation = header.PatientOrientation
-    dataset.ImageLaterality = laterality.value
-    dataset.BodyPartExamined = "BREAST"
+    if image.facts.laterality is not None and image.picture is None:
+        dataset.ImageLaterality = image.facts.laterality.value
+        dataset.BodyPartExamined = "BREAST"
     if "RequestAttributesSequence" in header:
         dataset.RequestAttributesSequence = copy.deepcopy(header.RequestAttributesSequence)
     # OHIF places segments by plane orientation even where there is no Frame of Reference.
@@ -299,6 +302,14 @@ def _finish(
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization_uid
     for index in dataset.DimensionIndexSequence:
         index.DimensionOrganizationUID = organization_uid
+    if image.picture is not None:
+        describe_tissues(dataset, image.picture)
+    elif image.facts.laterality is not None:
+        _describe(dataset, image.findings, image.facts.laterality)
+
+
+def _describe(dataset: Dataset, findings: tuple[Finding, ...], laterality: Laterality) -> None:
+    """Write side and probability into the segments of a mammogram."""
     side = codes.SIDES[laterality]
     for segment in dataset.SegmentSequence:
         region = segment.AnatomicRegionSequence[0]

@@ -13,6 +13,9 @@ from pydicom.pixels.utils import pixel_array
 
 from oncopixel_pacs.domain import SegmentationForm
 from oncopixel_pacs.report.segmentation import MAP_LABEL, MAXIMUM_FRACTION
+from oncopixel_pacs.report.tissue_segments import MAP_LABEL as TISSUE_MAP_LABEL
+
+_MAPS = (MAP_LABEL, TISSUE_MAP_LABEL)
 
 Box = tuple[int, int, int, int]
 
@@ -120,14 +123,14 @@ def _frame_problems(dataset: Dataset) -> Iterator[str]:
         yield "its pixel data are too short"
         return
     labels = [str(segment.SegmentLabel) for segment in dataset.SegmentSequence]
-    if (labels[-1] == MAP_LABEL) != fractional or MAP_LABEL in labels[:-1]:
+    if (labels[-1] in _MAPS) != fractional or any(label in _MAPS for label in labels[:-1]):
         yield "the map of probabilities is not its last segment"
     if fractional:
         scale = (dataset.SegmentationFractionalType, int(dataset.MaximumFractionalValue))
         if scale != ("PROBABILITY", MAXIMUM_FRACTION):
             yield "its values are not probabilities"
     for number, label in zip(numbers, labels, strict=True):
-        if label != MAP_LABEL and not _mask(dataset, number).any():
+        if label not in _MAPS and not _mask(dataset, number).any():
             yield f"segment {number} has no pixels"
 
 
@@ -166,5 +169,5 @@ def _box(mask: NDArray[np.bool_]) -> Box | None:
 
 
 def _side(segment: Dataset) -> str:
-    region = segment.AnatomicRegionSequence[0]
-    return str(region.AnatomicRegionModifierSequence[0].CodeValue)
+    modifiers = segment.AnatomicRegionSequence[0].get("AnatomicRegionModifierSequence")
+    return str(modifiers[0].CodeValue) if modifiers else ""

@@ -33,16 +33,18 @@ def failed_result(
         Why it failed.
     """
     wanted = set(job.sop_instance_uids)
-    images = []
-    for item in study.instances:
-        if item.facts.sop_instance_uid in wanted:
-            reason = why_not(item.facts)
-            detail = sentence if reason is None else ""
-            images.append(
-                ImageResult(
-                    item.facts, reason=reason or Reason.ANALYSIS_FAILED, reason_detail=detail
-                )
-            )
+    held = [item.facts for item in study.instances if item.facts.sop_instance_uid in wanted]
+    reasons = [why_not(facts) for facts in held]
+    if all(reasons):  # then it was a study of pictures that the models could not read
+        reasons = [None] * len(held)
+    images = [
+        ImageResult(
+            facts,
+            reason=reason or Reason.ANALYSIS_FAILED,
+            reason_detail=sentence if reason is None else "",
+        )
+        for facts, reason in zip(held, reasons, strict=True)
+    ]
     ordered = tuple(sorted(images, key=lambda item: item.facts.sop_instance_uid))
     return StudyResult(
         study_instance_uid=job.study_instance_uid,

@@ -99,6 +99,8 @@ ASKED: list[tuple[Requirements, dict[str, Any], Reason | None]] = [
         {"sop_class_uid": SECONDARY_CAPTURE},
         Reason.MODEL_SOP_CLASS,
     ),
+    (Requirements(modalities=("MG",)), {}, None),
+    (Requirements(modalities=("MR",)), {}, Reason.MODEL_MODALITY),
     (Requirements(), {"burned_in": True}, Reason.BURNED_IN),
     (Requirements(burned_in_annotation=True), {"burned_in": True}, None),
     (Requirements(views=(View.CC,)), {}, None),

@@ -1,0 +1,48 @@
+"""What a model is and what it answers. Speak of it as part of `domain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ModelTask(StrEnum):
+    """What a model answers."""
+
+    CLASSIFY = "classify"
+    SEGMENT = "segment"
+
+
+class Subject(StrEnum):
+    """What the images show that a model reads.
+
+    ``picture`` is any single picture that is no mammogram, such as a slice of an MRI or a
+    photograph through a microscope: it is brought to one size and read as a whole.
+    """
+
+    BREAST = "breast"
+    PICTURE = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One model as it stands in every result object.
+
+    Attributes
+    ----------
+    weights_sha256, preprocessing_sha256
+        Hex digests of the weights file and of the preprocessing's parameters and version.
+    threshold
+        Operating point: probability at or above which the model calls a finding.
+    rule_sha256
+        Hex digest of the rule by which images are given to it; empty without a rule.
+    """
+
+    name: str
+    version: str
+    task: ModelTask
+    weights_sha256: str
+    preprocessing_sha256: str
+    threshold: float
+    manufacturer: str = "OncoPixel"
+    rule_sha256: str = ""

@@ -122,7 +122,8 @@ def stained_tissue(seed: int, rows: int, columns: int) -> NDArray[np.uint8]:
     nuclei = np.clip(ndimage.gaussian_filter(dots, 1.2) * 6, 0, 1)[..., None]
     ground = np.array([228.0, 170.0, 200.0]) + draw.normal(0, 6, (rows, columns, 1))
     purple = np.array([96.0, 52.0, 140.0])
-    return np.clip(ground * (1 - nuclei) + purple * nuclei, 0, 255).astype(np.uint8)
+    stained = ground * (1 - nuclei) + purple * nuclei
+    return np.asarray(np.clip(stained, 0, 255), dtype=np.uint8)
 
 
 def _add_study(dataset: Dataset, seed: int, kind: PictureKind, key: tuple[str, ...]) -> None:

@@ -58,19 +58,20 @@ IMAGE_LIBRARY = _dcm("111028", "Image Library")
 SOURCE = _sct("260753009", "Source")
 IMAGE_LIBRARY_GROUP = _dcm("126200", "Image Library Group")
 MODALITY = _dcm("121139", "Modality")
+MAMMOGRAPHY = _dcm("MG", "Mammography")  # CID 29
 MODALITIES: Mapping[str, Code] = MappingProxyType(
     {
-        value: _dcm(value, meaning)
-        for value, meaning in (
-            ("CR", "Computed Radiography"),
-            ("CT", "Computed Tomography"),
-            ("DX", "Digital Radiography"),
-            ("GM", "General Microscopy"),
-            ("MG", "Mammography"),
-            ("MR", "Magnetic Resonance"),
-            ("SM", "Slide Microscopy"),
-            ("US", "Ultrasound"),
-            ("XC", "External-camera Photography"),
+        code.value: code
+        for code in (
+            MAMMOGRAPHY,
+            _dcm("CR", "Computed Radiography"),  # CID 29
+            _dcm("CT", "Computed Tomography"),  # CID 29
+            _dcm("DX", "Digital Radiography"),  # CID 29
+            _dcm("GM", "General Microscopy"),  # CID 29
+            _dcm("MR", "Magnetic Resonance"),  # CID 29
+            _dcm("SM", "Slide Microscopy"),  # CID 29
+            _dcm("US", "Ultrasound"),  # CID 29
+            _dcm("XC", "External-camera Photography"),  # CID 29
         )
     }
 )  # CID 29

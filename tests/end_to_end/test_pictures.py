@@ -41,7 +41,7 @@ def table(model: ModelSettings, **rule: str) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run six models in one server: mammography, brain, breast tissue by class and kind, patches."""
+    """Run six models in one server: of mammograms, brains, breast tissue and patches."""
     folder = tmp_path_factory.mktemp("pictures")
     models = [
         table(write_bundle(folder / "mammo-class", ModelTask.CLASSIFY)),

@@ -11,15 +11,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import training
+from oncopixel_pacs.domain import Subject
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.infer.bundle import load_network
 from oncopixel_pacs.infer.cards import read_card
+from oncopixel_pacs.infer.loaded_models import load_models
+from oncopixel_pacs.settings import InferenceSettings
 from training.bundle_export import Bundle, prove_golden
 from training.cli import app
 from training.learning import Options, fit_recipe, fitted_network
@@ -125,6 +129,32 @@ def test_a_scored_task_has_floors_plots_and_a_golden_answer(
         assert metadata["operating_points"]["default"] == pytest.approx(bundle.threshold)
         assert len(metadata["preprocessing"]["sha256"]) == 64 and metadata["measured"]
         assert metadata["data_licence"] in (bundle.folder / "docs" / "license.txt").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(SCORED) - set(SERVED)))
+def test_the_server_reads_picture_bundles_and_answers_as_in_training(
+    name: str, runs: Path, cache: Path
+) -> None:
+    for bundle in exported(name, runs, cache):
+        model = bundle.settings()
+        golden = load_file(bundle.folder / "golden" / "golden.safetensors")
+        (loaded,) = load_models([model], InferenceSettings(device="cpu")).models
+
+        served = loaded.class_probabilities(golden["image"].numpy())
+
+        logits = golden["logits"]
+        second = logits.sigmoid()
+        two = logits.shape[1] == 1
+        wanted = torch.cat([1 - second, second], dim=1) if two else logits.softmax(dim=1)
+        assert loaded.card.subject is Subject.PICTURE and loaded.card.task == bundle.task
+        metadata = json.loads((bundle.folder / "configs" / "metadata.json").read_text("utf-8"))
+        assert [item.name for item in loaded.card.classes] == metadata["classes"]
+        assert loaded.card.calibrator.as_dict() == {
+            "slope": 1.0,
+            "shift": 0.0,
+            **metadata["calibration"],
+        }
+        assert float(np.abs(served - wanted.numpy()).max()) < 1e-4
 
 
 @pytest.mark.parametrize("name", SERVED)

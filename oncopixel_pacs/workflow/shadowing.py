@@ -150,8 +150,12 @@ class ShadowWatch:
 def called(result: StudyResult, algorithm: Algorithm) -> bool | None:
     """Whether a model calls a study suspicious; ``None`` when it read no image of it.
 
-    A classifier does by the score of the study at its operating point, a segmenter by a finding.
+    A classifier does by the score of the study at its operating point, a segmenter by a finding,
+    a model of other pictures by any answer but that there is nothing.
     """
+    answers = [image.picture for image in result.images if image.picture is not None]
+    if answers:
+        return any(answer.tells for answer in answers)
     if algorithm.task is ModelTask.CLASSIFY:
         score = result.probability
         return None if score is None else score >= algorithm.threshold

@@ -40,21 +40,28 @@ class History:
         self._database = database
 
     def studies(self, most: int) -> tuple[ReadStudy, ...]:
-        """List the studies whose last revision has a score, the oldest first.
+        """List the studies whose last revision has a score of today's models, the oldest first.
+
+        Scores of other models or another version of the software are not comparable, so only
+        those count that were made like the latest one.
 
         Parameters
         ----------
         most
             The latest so many.
         """
+        scored = col(JobRow.probability).is_not(None)
+        newest = col(JobRow.created_at).desc()
+        latest = select(col(JobRow.models_digest)).where(scored).order_by(newest).limit(1)
         query = (
             select(col(JobRow.study_instance_uid), col(JobRow.created_at), col(JobRow.probability))
             .join(StudyRow, col(StudyRow.study_instance_uid) == col(JobRow.study_instance_uid))
             .where(
-                col(JobRow.probability).is_not(None),
+                scored,
+                col(JobRow.models_digest) == latest.scalar_subquery(),
                 col(JobRow.revision) == col(StudyRow.revision),
             )
-            .order_by(col(JobRow.created_at).desc())
+            .order_by(newest)
             .limit(most)
         )
         with self._database.read() as session:

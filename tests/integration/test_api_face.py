@@ -226,6 +226,17 @@ def test_monitoring_tells_each_sender_and_says_nothing_of_few(any_store: Store) 
     assert "Studies by score, MODALITY" in page
 
 
+def test_scores_of_other_models_are_not_compared_with_those_of_today(any_store: Store) -> None:
+    finish(any_store)
+    receive(any_store, study="1.2.3")
+    study = any_store.catalogue.study("1.2.3")
+    any_store.catalogue.settle(study, "e" * 64, "newer", later(90), lambda *_: None)
+    history = History(any_store.database)
+    assert [item.study_instance_uid for item in history.studies(9)] == [STUDY_UID]
+    analyse(any_store, "newer")
+    assert [item.study_instance_uid for item in history.studies(9)] == ["1.2.3"]
+
+
 def any_store_views(store: Store) -> tuple[str, ...]:
     (study,) = History(store.database).studies(9)
     return study.views

@@ -302,7 +302,7 @@ def test_health_destinations_and_models_are_shown(store: Store) -> None:
     finish(store)
     assert "database ok takes writes" in read(page(store, "/")).text
     text = read(page(store, "/models")).text
-    assert "Test classify 1.0 classify 0.500" in text
+    assert "Test classify active 1.0 classify 0.500" in text
     text = read(page(store, "/destinations")).text
     assert "pacs ARCHIVE@127.0.0.1:104 cstore SEG, SR 0 0 2 0 0" in text
     with serving(make_parts(store, models_ready=lambda: False)) as client:

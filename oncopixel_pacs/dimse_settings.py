@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 #: PS3.5 6.2: printable, no backslash, and not of spaces alone.
 AeTitle = Annotated[str, Field(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
@@ -15,6 +15,7 @@ Fingerprint = Annotated[
     str,
     BeforeValidator(lambda given: str(given).replace(":", "").lower()),
     Field(pattern=r"^[0-9a-f]{64}$"),
+    WithJsonSchema({"type": "string", "pattern": "^:*([0-9a-fA-F]:*){64}$"}),
 ]
 #: PS3.5 9.1.
 Uid = Annotated[str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")]
@@ -29,9 +30,21 @@ class Section(BaseModel):
 class PeerSettings(Section):
     """A sender that may open associations with us."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"port": {"type": "null"}}},
+                {
+                    "properties": {"address": {"type": "string", "minLength": 1}},
+                    "required": ["address"],
+                },
+            ]
+        }
+    )
+
     ae_title: AeTitle
     """Calling AE title."""
-    address: str | None = None
+    address: Annotated[str, Field(min_length=1)] | None = None
     """IP address it must call from; any when absent."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port at which it takes storage commitment reports, under the same AE title; when absent

@@ -125,6 +125,8 @@ def parts_of(request: Request) -> ApiParts:
     return cast(ApiParts, request.app.state.parts)
 
 
+#: Number of a row: what no database takes is not asked for.
+RowId = Annotated[int, InPath(ge=1, le=2_147_483_647)]
 Parts = Annotated[ApiParts, Depends(parts_of)]
 #: A UID or job id in a path: printable, without blanks, and no longer than a UID may be.
 Key = Annotated[str, InPath(pattern=r"^[!-~]{1,64}$")]

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, StrictBool, StrictInt
 
 from oncopixel_pacs.api import examples
-from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.parts import ApiParts, Parts, RowId
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.settings import PeerSettings
@@ -91,14 +91,21 @@ ReportPort = Annotated[
 ]
 
 
+class PeerRequest(PeerSettings):
+    """A sender to allow."""
+
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+    tls: StrictBool = False
+
+
 @router.get("", summary="List the peers", responses=documented())
 def list_peers(parts: Parts) -> PeerList:
     """Senders that are configured or were allowed, and callers that were rejected, latest first."""
     return peers(parts)
 
 
-@router.post("", summary="Allow a sender", responses=documented())
-def allow_peer(request: Request, parts: Parts, peer: PeerSettings) -> PeerAnswer:
+@router.post("", summary="Allow a sender", responses=documented(400))
+def allow_peer(request: Request, parts: Parts, peer: PeerRequest) -> PeerAnswer:
     """Allow a sender at once, without a restart; again is no harm. The log keeps a trace.
 
     One of the same AE title and address is replaced, but keeps its port when none is given.
@@ -112,14 +119,14 @@ def allow_peer(request: Request, parts: Parts, peer: PeerSettings) -> PeerAnswer
     responses=documented(404, 409),
 )
 def allow_rejected(
-    request: Request, parts: Parts, rejected_id: int, port: ReportPort = None
+    request: Request, parts: Parts, rejected_id: RowId, port: ReportPort = None
 ) -> PeerAnswer:
     """Allow it under the AE title, from the address and with the certificate that it came with."""
     return _allowed(request, parts.allowed_peers.allow_rejected(rejected_id, parts.now(), port))
 
 
 @router.delete("/{peer_id}", summary="Allow a sender no longer", responses=documented())
-def remove_peer(request: Request, parts: Parts, peer_id: int) -> PeerList:
+def remove_peer(request: Request, parts: Parts, peer_id: RowId) -> PeerList:
     """Take back what was allowed here; again is no harm. Answers with who is left."""
     remove(request, parts, peer_id)
     return peers(parts)

@@ -93,7 +93,7 @@ class SourceList(BaseModel):
     "/studies",
     summary="Fetch a study from an archive",
     status_code=202,
-    responses=documented(403, 404, 503),
+    responses=documented(400, 403, 404, 503),
 )
 def pull_study(parts: Parts, wanted: PullRequest) -> PullAnswer:
     """Ask for a study of a configured source; what is held already is not fetched again.

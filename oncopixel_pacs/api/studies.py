@@ -6,6 +6,7 @@ from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query
+from pydantic import BeforeValidator, WithJsonSchema
 
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
@@ -13,12 +14,15 @@ from oncopixel_pacs.api.study_schemas import StudyAnswer, StudyList, StudySummar
 from oncopixel_pacs.domain import Job, JobState, StudyState
 from oncopixel_pacs.store.study_filter import StudyFilter
 
+_DAY = {"type": "string", "format": "date"}
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=400, description="`next_cursor` of the list before.")
 ]
+#: Not a number of seconds, which pydantic would read as a date, too.
+Day = Annotated[date, BeforeValidator(date.fromisoformat), WithJsonSchema(_DAY)]
 #: Jobs that the page of one study shows.
 MOST_JOBS = 200
 
@@ -34,8 +38,8 @@ def study_filter(
     accession_number: Annotated[
         str, Query(max_length=16, description="How Accession Number (0008,0050) begins.")
     ] = "",
-    date_from: Annotated[date | None, Query(description="First Study Date.")] = None,
-    date_to: Annotated[date | None, Query(description="Last Study Date.")] = None,
+    date_from: Annotated[Day | None, Query(description="First Study Date.")] = None,
+    date_to: Annotated[Day | None, Query(description="Last Study Date.")] = None,
     score_from: Annotated[float | None, Query(ge=0, le=1, description="Least score.")] = None,
     score_to: Annotated[float | None, Query(ge=0, le=1, description="Greatest score.")] = None,
 ) -> StudyFilter:

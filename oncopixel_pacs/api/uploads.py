@@ -55,6 +55,7 @@ _BODY: dict[str, Any] = {
                     "properties": {
                         "file": {
                             "type": "array",
+                            "minItems": 1,
                             "items": {"type": "string", "format": "binary"},
                             "description": "DICOM, zip of DICOM, PNG, JPEG or TIFF.",
                         },

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
+from pydantic import WithJsonSchema
 from pydicom.uid import ExplicitVRLittleEndian
 
 from oncopixel_pacs.api.dicomweb import addresses
@@ -28,6 +29,8 @@ from oncopixel_pacs.imaging.frames import StoredObject
 router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
 Frames = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$", max_length=20_000)]
+#: The same for who can take one; a list of them is answered 406.
+OneFrame = Annotated[Frames, WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,8}$"})]
 _KINDS = (MULTIPART, OCTETS, *dict.fromkeys(COMPRESSED.values()))
 _FRAMES: dict[str, Any] = {
     "response_class": Response,

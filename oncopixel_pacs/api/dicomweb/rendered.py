@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
+from pydantic import WithJsonSchema
 
 from oncopixel_pacs.api.dicomweb import addresses
 from oncopixel_pacs.api.dicomweb.addresses import FRAMES, INSTANCE, PREFIX, SERIES, STUDY, Uid
-from oncopixel_pacs.api.dicomweb.frames import Frames, read_frame_numbers
+from oncopixel_pacs.api.dicomweb.frames import OneFrame, read_frame_numbers
 from oncopixel_pacs.api.dicomweb.media_types import form_of_picture
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
@@ -25,11 +26,17 @@ _NUMBER = r"[-+]?\d{1,7}(?:\.\d{1,6})?"
 
 router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
+_SIDES = {"type": "string", "pattern": r"^[1-9][0-9]{0,4},[1-9][0-9]{0,4}$"}
+_WINDOWS = {
+    "type": "string",
+    "pattern": r"^-?[0-9]{1,5}(\.[0-9]{1,3})?,[1-9][0-9]{0,4}(,(linear|linear-exact|sigmoid))?$",
+}
 Viewport = Annotated[
-    str | None, Query(description="`width,height` that the picture must fit in.", max_length=40)
+    Annotated[str, WithJsonSchema(_SIDES)] | None,
+    Query(description="`width,height` that the picture must fit in.", max_length=40),
 ]
 WindowText = Annotated[
-    str | None,
+    Annotated[str, WithJsonSchema(_WINDOWS)] | None,
     Query(description="`centre,width,function`; linear, linear-exact, sigmoid.", max_length=60),
 ]
 Quality = Annotated[int, Query(ge=1, le=100, description="Of a JPEG.")]
@@ -65,7 +72,7 @@ def draw_frame(
     study_instance_uid: Uid,
     series_instance_uid: Uid,
     sop_instance_uid: Uid,
-    frames: Frames,
+    frames: OneFrame,
     viewport: Viewport = None,
     window: WindowText = None,
     quality: Quality = 90,

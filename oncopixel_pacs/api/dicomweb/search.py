@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
+from pydantic import WithJsonSchema
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.api.dicomweb import addresses
@@ -60,14 +61,17 @@ _INSTANCE = (
     "NumberOfFrames",
 )
 
+_FOUND = {"type": "array", "items": {"type": "object"}}
+#: Read by `read_query`, which refuses what is not one.
+Count = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 0})]
 router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
 
 def _paging(
     limit: Annotated[
-        str | None, Query(description="How many results at most; 500 at the top.")
+        Count | None, Query(description="How many results at most; 500 at the top.")
     ] = None,
-    offset: Annotated[str | None, Query(description="How many results are skipped.")] = None,
+    offset: Annotated[Count | None, Query(description="How many results are skipped.")] = None,
     includefield: Annotated[
         list[str] | None,
         Query(description="Keywords or tags to add, separated by commas; `all` for everything."),
@@ -77,9 +81,9 @@ def _paging(
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "What matches.", "content": {DICOM_JSON: {}}},
+    200: {"description": "What matches.", "content": {DICOM_JSON: {"schema": _FOUND}}},
     204: {"description": "Nothing matches."},
-    **documented(400, 406),
+    **documented(400, 404, 406),
 }
 _ROUTE: dict[str, Any] = {
     "response_class": DicomJson,

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
 
 #: PS3.5 6.2: printable, no backslash, and not of spaces alone.
 AeTitle = Annotated[str, Field(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
@@ -27,20 +35,22 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+#: What JSON schema says of `PeerSettings.port`.
+REPORTS_NEED_ADDRESS: dict[str, JsonValue] = {
+    "anyOf": [
+        {"properties": {"port": {"type": "null"}}},
+        {
+            "properties": {"address": {"type": "string", "minLength": 1}},
+            "required": ["address"],
+        },
+    ]
+}
+
+
 class PeerSettings(Section):
     """A sender that may open associations with us."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"properties": {"port": {"type": "null"}}},
-                {
-                    "properties": {"address": {"type": "string", "minLength": 1}},
-                    "required": ["address"],
-                },
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=REPORTS_NEED_ADDRESS)
 
     ae_title: AeTitle
     """Calling AE title."""

@@ -391,3 +391,9 @@ SOURCE: dict[str, Any] = {
     "type": "cmove",
     "address": "ARCHIVE_QR@10.0.0.5:104",
 }
+PEER_REQUEST: dict[str, Any] = {
+    "ae_title": "MAMMO1",
+    "address": "10.1.2.3",
+    "port": 104,
+    "tls": False,
+}

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts, RowId
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.dimse_settings import REPORTS_NEED_ADDRESS
 from oncopixel_pacs.settings import PeerSettings
 from oncopixel_pacs.store.callers import RejectedCaller
 from oncopixel_pacs.store.peers import AllowedPeer
@@ -93,6 +94,10 @@ ReportPort = Annotated[
 
 class PeerRequest(PeerSettings):
     """A sender to allow."""
+
+    model_config = ConfigDict(
+        json_schema_extra={**REPORTS_NEED_ADDRESS, "examples": [examples.PEER_REQUEST]}
+    )
 
     port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
     tls: StrictBool = False

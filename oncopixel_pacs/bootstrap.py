@@ -64,6 +64,7 @@ from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
+from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.syslog import begin_audit
 from oncopixel_pacs.viewer import configuration, installed_viewer
 from oncopixel_pacs.workflow.analysis import StudySteps
@@ -71,6 +72,7 @@ from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.lease import HostLease
+from oncopixel_pacs.workflow.notifying import Notifier, NotifierThread
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, Purger
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
@@ -250,6 +252,13 @@ class Server:
         )
         watch.start()
         self._closing.callback(watch.stop)
+        if self.settings.webhooks:
+            called = Notifier(
+                Webhooks(store.database), store.ledger, self.settings.webhooks, utc_now
+            )
+            notifier = NotifierThread(called)
+            notifier.start()
+            self._closing.callback(notifier.stop)
         if self.settings.retention.days is not None:
             retention = Retention(store.database, store.files)
             purger = Purger(Purge(retention, queue, self.settings.retention, utc_now))
@@ -352,6 +361,7 @@ class Server:
             feedback=ReaderFeedback(store.database),
             free_space=FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
             uploads=Uploads(store.database),
+            webhooks=Webhooks(store.database),
             ledger=store.ledger,
             outbox=Outbox(store.database),
             pulls=Pulls(store.database),

@@ -42,6 +42,7 @@ from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
+from oncopixel_pacs.webhook_settings import WebhookSettings as WebhookSettings
 
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
@@ -187,6 +188,8 @@ class Settings(BaseSettings):
     """Where results are sent."""
     sources: tuple[SourceSettings, ...] = ()
     """Archives from which studies are pulled on request."""
+    webhooks: tuple[WebhookSettings, ...] = ()
+    """Who is called when a study is finished."""
     models: tuple[ModelSettings, ...] = ()
     """Models to run; the shipped ones when empty."""
     completion: CompletionSettings = CompletionSettings()
@@ -220,6 +223,7 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         _require_unique("destination", [item.name for item in self.destinations])
         _require_unique("source", [item.name for item in self.sources])
+        _require_unique("webhook", [item.name for item in self.webhooks])
         _require_unique("model", [item.name for item in self.models])
         pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
         if pinned and not self.tls.listens:

@@ -64,6 +64,7 @@ from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
+from oncopixel_pacs.store.webhooks import Webhooks
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")
@@ -118,6 +119,7 @@ def make_parts(
         feedback=ReaderFeedback(store.database),
         free_space=FreeSpace(store.files.data_dir, 0),
         uploads=uploads,
+        webhooks=Webhooks(store.database),
         ledger=store.ledger,
         outbox=Outbox(store.database),
         proofs=Proofs(store.database),

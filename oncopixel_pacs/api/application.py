@@ -47,6 +47,7 @@ from oncopixel_pacs.api import (
     upload_pages,
     uploads,
     views,
+    webhooks,
 )
 from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
 from oncopixel_pacs.api.audit_guard import AuditGuard
@@ -89,6 +90,7 @@ _SITE = (
     quarantine,
     health,
     metrics,
+    webhooks,
 )
 _ACCESS = (sign_in, oidc, people, audit_records)
 _PEOPLE = (

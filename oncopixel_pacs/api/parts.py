@@ -35,6 +35,7 @@ from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
+from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.uploads import Upload, UploadedFile
 
 
@@ -92,6 +93,7 @@ class ApiParts:
     free_space: FreeSpace
     history: History
     uploads: Uploads
+    webhooks: Webhooks
     ledger: Ledger
     outbox: Outbox
     pulls: Pulls

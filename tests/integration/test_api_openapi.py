@@ -137,6 +137,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /health/live",
         "GET /health/ready",
         "GET /metrics",
+        "GET /api/v1/webhooks",
     }
 
 

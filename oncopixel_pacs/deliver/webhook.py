@@ -1,0 +1,118 @@
+"""Calls a webhook, signed after Standard Webhooks 1.0, at addresses that it may have alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import socket
+import ssl
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import httpx
+
+from oncopixel_pacs.errors import DeliveryFailed
+from oncopixel_pacs.settings import WebhookSettings
+
+Resolve = Callable[[str, int], list[str]]
+#: Gone (RFC 9110 15.5.11): Standard Webhooks has it stand for "do not call again".
+_GONE = 410
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Look up the addresses of a host.
+
+    Raises
+    ------
+    OSError
+        When there is none.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(item[4][0]) for item in found))
+
+
+def signature(key: bytes, message_id: str, at: datetime, body: bytes) -> str:
+    """Sign a message: HMAC-SHA256 over its id, its time and its body, as scheme ``v1``."""
+    signed = f"{message_id}.{int(at.timestamp())}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+def call(
+    webhook: WebhookSettings,
+    message_id: str,
+    at: datetime,
+    body: bytes,
+    timeout_seconds: float,
+    look_up: Resolve = resolve,
+) -> int:
+    """Send one message, once.
+
+    The name is looked up once, and the connection goes to an address that was checked: a name
+    whose answer changes in between leads nowhere else. Neither redirects nor proxies are used.
+
+    Returns
+    -------
+    int
+        HTTP status, of 200 to 299.
+
+    Raises
+    ------
+    DeliveryFailed
+        When it was not taken; permanent when it asks not to be called again.
+    """
+    asked = urlsplit(webhook.url)
+    host = asked.hostname or ""
+    port = asked.port or (443 if asked.scheme == "https" else 80)
+    address = _address(webhook, host, port, look_up)
+    literal = f"[{address}]" if ":" in address else address
+    request = httpx.Request(
+        "POST",
+        httpx.URL(webhook.url).copy_with(host=literal.strip("[]")),
+        content=body,
+        headers={
+            "Host": asked.netloc,
+            "Content-Type": "application/json",
+            "User-Agent": "OncoPixel-PACS",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": signature(webhook.key, message_id, at, body),
+        },
+        extensions={"sni_hostname": host, "timeout": httpx.Timeout(timeout_seconds).as_dict()},
+    )
+    try:
+        with httpx.HTTPTransport(verify=ssl.create_default_context(), trust_env=False) as sender:
+            answer = sender.handle_request(request)
+            status = answer.status_code
+            answer.close()
+    except httpx.HTTPError as exc:
+        raise DeliveryFailed(
+            f"{webhook.name} gave no answer ({type(exc).__name__}); it is called again.",
+            permanent=False,
+        ) from exc
+    if not 200 <= status < 300:
+        again = "" if status == _GONE else "; it is called again"
+        raise DeliveryFailed(
+            f"{webhook.name} answered {status}{again}.",
+            permanent=status == _GONE,
+            status=str(status),
+        )
+    return status
+
+
+def _address(webhook: WebhookSettings, host: str, port: int, look_up: Resolve) -> str:
+    try:
+        found = look_up(host, port)
+    except (OSError, UnicodeError) as exc:
+        raise DeliveryFailed(
+            f"The host of {webhook.name} has no address; check its url.", permanent=False
+        ) from exc
+    # One that is not allowed spoils them all: whoever answers so is not to be trusted.
+    if not found or not all(webhook.allows(item) for item in found):
+        raise DeliveryFailed(
+            f"The host of {webhook.name} resolves to an address that is not of the public "
+            "internet; name its network in networks if it is yours.",
+            permanent=False,
+        )
+    return found[0]

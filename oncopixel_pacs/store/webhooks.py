@@ -1,0 +1,172 @@
+"""Webhooks in the database: which ends of jobs are to be told, to whom, and when again.
+
+Calls are derived from the ledger, so none is lost whatever dies when: a job that ended has a call,
+or it is found the next time that one looks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, tuple_
+from sqlmodel import Session, col, select
+
+from oncopixel_pacs.domain import JobState, Page
+from oncopixel_pacs.store.catalogue import decode_cursor, encode_cursor
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.tables import JobRow
+from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow
+from oncopixel_pacs.webhooks import CallState, WebhookCall
+
+_FINAL = [state for state in JobState if state.final]
+#: A job's end is committed at most so long after the time that it bears.
+OVERLAP = timedelta(hours=1)
+_AT_A_TIME = 200
+
+
+class Webhooks:
+    """The calls of each receiver.
+
+    Every method that writes is one transaction, committed durably when it returns.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note_ended(self, webhook: str, now: datetime) -> int:
+        """Make a call for each job that ended and has none; a new receiver begins with now.
+
+        Returns
+        -------
+        int
+            How many were made.
+        """
+        with self._database.read() as session:
+            known = session.get(WebhookRow, webhook)
+            ended = _ended(session, known.read_until) if known else []
+            ids = [_id_of(webhook, *item) for item in ended]
+            told = _known(session, ids)
+        fresh = [item for item in ended if _id_of(webhook, *item) not in told]
+        if known and not fresh and now - known.read_until < 2 * OVERLAP:
+            return 0
+        with self._database.write() as session:
+            row = session.get(WebhookRow, webhook, with_for_update=True)
+            if row is None:
+                session.add(WebhookRow(name=webhook, read_until=now))
+                return 0
+            # Another host may have been first.
+            told = _known(session, [_id_of(webhook, *item) for item in fresh])
+            made = [item for item in fresh if _id_of(webhook, *item) not in told]
+            for job_id, finished_at in made:
+                session.add(
+                    WebhookCallRow(
+                        id=_id_of(webhook, job_id, finished_at),
+                        webhook=webhook,
+                        job_id=job_id,
+                        finished_at=finished_at,
+                        state=CallState.WAITING,
+                        next_attempt_at=now,
+                    )
+                )
+            row.read_until = max(row.read_until, now - OVERLAP)
+            return len(made)
+
+    def take(self, webhook: str, now: datetime, until: datetime) -> WebhookCall | None:
+        """Take the call that is due for longest; nobody else takes it before `until`."""
+        due = (
+            select(WebhookCallRow)
+            .where(
+                WebhookCallRow.webhook == webhook,
+                WebhookCallRow.state == CallState.WAITING,
+                col(WebhookCallRow.next_attempt_at) <= now,
+            )
+            .order_by(col(WebhookCallRow.next_attempt_at))
+            .limit(1)
+        )
+        with self._database.read() as session:
+            if session.exec(due).first() is None:
+                return None
+        with self._database.write() as session:
+            row = session.exec(due.with_for_update(skip_locked=True)).first()
+            if row is None:
+                return None
+            row.attempts += 1
+            row.next_attempt_at = until
+            return _to_call(row)
+
+    def record(self, call: WebhookCall) -> None:
+        """Keep what came of an attempt."""
+        with self._database.write() as session:
+            row = session.get_one(WebhookCallRow, call.id)
+            row.state = call.state
+            row.next_attempt_at, row.ended_at = call.next_attempt_at, call.ended_at
+            row.status, row.error = call.status, call.error
+
+    def calls(self, *, limit: int = 50, cursor: str | None = None) -> Page[WebhookCall]:
+        """List calls, that of the job which ended last first."""
+        place = tuple_(col(WebhookCallRow.finished_at), col(WebhookCallRow.id))
+        query = select(WebhookCallRow).order_by(
+            col(WebhookCallRow.finished_at).desc(), col(WebhookCallRow.id).desc()
+        )
+        if cursor is not None:
+            query = query.where(place < decode_cursor(cursor))
+        with self._database.read() as session:
+            rows = session.exec(query.limit(limit + 1)).all()
+            items = tuple(_to_call(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return Page(items, encode_cursor(items[-1].finished_at, items[-1].id) if more else None)
+
+    def counts(self) -> dict[str, dict[CallState, int]]:
+        """Count calls by receiver and state."""
+        found: dict[str, dict[CallState, int]] = {}
+        with self._database.read() as session:
+            rows = session.exec(
+                select(WebhookCallRow.webhook, WebhookCallRow.state, func.count()).group_by(
+                    WebhookCallRow.webhook, WebhookCallRow.state
+                )
+            ).all()
+        for webhook, state, number in rows:
+            found.setdefault(webhook, {})[CallState(state)] = number
+        return found
+
+
+def _ended(session: Session, since: datetime) -> list[tuple[str, datetime]]:
+    rows = session.exec(
+        select(JobRow.id, JobRow.finished_at).where(
+            col(JobRow.finished_at) >= since, col(JobRow.state).in_(_FINAL)
+        )
+    ).all()
+    return [(job_id, at) for job_id, at in rows if at is not None]
+
+
+def _known(session: Session, ids: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for begin in range(0, len(ids), _AT_A_TIME):
+        part = ids[begin : begin + _AT_A_TIME]
+        found |= set(
+            session.exec(select(WebhookCallRow.id).where(col(WebhookCallRow.id).in_(part))).all()
+        )
+    return found
+
+
+def _id_of(webhook: str, job_id: str, finished_at: datetime) -> str:
+    """Derive an id, so that two hosts cannot make two calls of one end."""
+    text = f"{webhook}\x1f{job_id}\x1f{finished_at.isoformat()}"
+    return "msg_" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _to_call(row: WebhookCallRow) -> WebhookCall:
+    return WebhookCall(
+        id=row.id,
+        webhook=row.webhook,
+        job_id=row.job_id,
+        finished_at=row.finished_at,
+        state=CallState(row.state),
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        ended_at=row.ended_at,
+        status=row.status,
+        error=row.error,
+    )

@@ -133,10 +133,10 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.feed = events.ChangeFeed(parts.changes)
     app.state.overlays = OverlayShelf(parts)
     app.state.upload_places = CapacityLimiter(parts.settings.upload.at_once)
-    for module in (*_SITE, *_ACCESS, *_PEOPLE, *_DICOMWEB):
-        app.include_router(module.router)
-    for router in routers:
+    every = [module.router for module in (*_SITE, *_ACCESS, *_PEOPLE, *_DICOMWEB)]
+    for router in (*every, *routers):
         app.include_router(router)
+    app.state.routes = [route for router in (*every, *routers) for route in router.routes]
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     problems.install(app)
     _guard(app, parts)

@@ -114,7 +114,7 @@ def verify_audit(
 
 
 @router.get(
-    "/{record_id:int}",
+    "/{record_id}",
     summary="Fetch an audit message",
     response_class=Response,
     responses={

@@ -172,17 +172,18 @@ def _on_http(request: Request, exc: Exception) -> Response:
         detail = _plain_words(request, error.status_code)
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_methods_of(request))
+        allowed = _methods_of(request)
+        headers |= {"Allow": ", ".join(allowed)} if allowed else {}
     return problem(request, error.status_code, detail, headers=headers)
 
 
 def _methods_of(request: Request) -> list[str]:
     """Methods of every route with this path; the framework names those of the first alone."""
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in getattr(request.app.state, "routes", ()):
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
+            found |= route.methods
     return sorted(found)
 
 

@@ -35,7 +35,7 @@ def every_route() -> Iterator[tuple[str, str]]:
             path = path.replace("{series_instance_uid}", f"{STUDY_UID}.1").replace("{frames}", "1")
             path = (
                 path.replace("{rejected_id}", "1")
-                .replace("{record_id:int}", "1")
+                .replace("{record_id}", "1")
                 .replace("{peer_id}", "1")
             )
             path = path.replace("{element}", "7FE00010").replace("{below:path}", "0/00091010")

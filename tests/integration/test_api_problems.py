@@ -58,6 +58,8 @@ def test_errors_of_a_request(store: Store, method: str, path: str, status: int, 
 def test_a_refused_method_says_which_are_allowed(store: Store) -> None:
     with serving(make_parts(store)) as client:
         assert client.put("/api/v1", headers={"X-Requested-With": "t"}).headers["allow"] == "GET"
+        # Two routes share a path; the answer names what both allow.
+        assert client.options("/api/v1/peers").headers["allow"] == "GET, POST"
 
 
 def test_what_was_sent_is_not_repeated(store: Store) -> None:

@@ -339,11 +339,7 @@ class Server:
         return http.start()
 
     def _api_parts(
-        self,
-        store: Store,
-        queue: WorkQueue,
-        algorithms: tuple[Algorithm, ...],
-        desk: UploadDesk,
+        self, store: Store, queue: WorkQueue, algorithms: tuple[Algorithm, ...], desk: UploadDesk
     ) -> ApiParts:
         settings = self.settings
         device = self._device

@@ -391,29 +391,3 @@ SOURCE: dict[str, Any] = {
     "type": "cmove",
     "address": "ARCHIVE_QR@10.0.0.5:104",
 }
-PEER_REQUEST: dict[str, Any] = {
-    "ae_title": "MAMMO1",
-    "address": "10.1.2.3",
-    "port": 104,
-    "tls": False,
-    "certificate_sha256": [],
-}
-WEBHOOK: dict[str, Any] = {
-    "name": "ris",
-    "url": "https://ris.example/hooks/oncopixel",
-    "waiting": 1,
-    "taken": 1204,
-    "failed": 0,
-}
-WEBHOOK_CALL: dict[str, Any] = {
-    "id": "msg_3b5d5c3712955042212316173ccf37be",
-    "webhook": "ris",
-    "job_id": "5d0c6a1f0f7e4a4f9be0d5a1",
-    "finished_at": "2025-03-01T12:01:07Z",
-    "state": "waiting",
-    "attempts": 2,
-    "next_attempt_at": "2025-03-01T12:01:20Z",
-    "ended_at": None,
-    "status": 503,
-    "error": "ris answered 503; it is called again.",
-}

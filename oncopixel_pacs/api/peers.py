@@ -8,7 +8,7 @@ from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts, RowId
@@ -92,12 +92,19 @@ ReportPort = Annotated[
 ]
 
 
+_EXAMPLE: dict[str, JsonValue] = {
+    "ae_title": "MAMMO1",
+    "address": "10.1.2.3",
+    "port": 104,
+    "tls": False,
+    "certificate_sha256": [],
+}
+
+
 class PeerRequest(PeerSettings):
     """A sender to allow."""
 
-    model_config = ConfigDict(
-        json_schema_extra={**REPORTS_NEED_ADDRESS, "examples": [examples.PEER_REQUEST]}
-    )
+    model_config = ConfigDict(json_schema_extra={**REPORTS_NEED_ADDRESS, "examples": [_EXAMPLE]})
 
     port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
     tls: StrictBool = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -17,10 +17,31 @@ from oncopixel_pacs.webhooks import CallState
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 
+_WEBHOOK: dict[str, Any] = {
+    "name": "ris",
+    "url": "https://ris.example/hooks/oncopixel",
+    "waiting": 1,
+    "taken": 1204,
+    "failed": 0,
+}
+_CALL: dict[str, Any] = {
+    "id": "msg_3b5d5c3712955042212316173ccf37be",
+    "webhook": "ris",
+    "job_id": "5d0c6a1f0f7e4a4f9be0d5a1",
+    "finished_at": "2025-03-01T12:01:07Z",
+    "state": "waiting",
+    "attempts": 2,
+    "next_attempt_at": "2025-03-01T12:01:20Z",
+    "ended_at": None,
+    "status": 503,
+    "error": "ris answered 503; it is called again.",
+}
+
+
 class WebhookAnswer(BaseModel):
     """Someone who is called when a study is finished."""
 
-    model_config = shape(examples.WEBHOOK)
+    model_config = shape(_WEBHOOK)
 
     name: str
     url: str
@@ -35,7 +56,7 @@ class WebhookAnswer(BaseModel):
 class WebhookCallAnswer(BaseModel):
     """One receiver that is to be told that one study finished."""
 
-    model_config = shape(examples.WEBHOOK_CALL)
+    model_config = shape(_CALL)
 
     id: str
     """The same for every attempt; the receiver sees it as `webhook-id`."""
@@ -57,8 +78,8 @@ class WebhookList(BaseModel):
 
     model_config = shape(
         {
-            "webhooks": [examples.WEBHOOK],
-            "items": [examples.WEBHOOK_CALL],
+            "webhooks": [_WEBHOOK],
+            "items": [_CALL],
             "next_cursor": None,
         }
     )

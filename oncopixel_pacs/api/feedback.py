@@ -119,7 +119,7 @@ class Agreement(BaseModel):
 @router.put(
     "/jobs/{job_id}/findings/{tracking_uid}/feedback",
     summary="Accept or reject a finding",
-    responses=documented(404),
+    responses=documented(400, 404),
 )
 def say(
     parts: Parts, caller: AskedBy, job_id: Key, tracking_uid: Key, said: OpinionRequest

@@ -123,7 +123,7 @@ def list_users(parts: Parts) -> UserList:
     return _users(parts)
 
 
-@router.post("/users", summary="Add a user", status_code=201, responses=documented(409))
+@router.post("/users", summary="Add a user", status_code=201, responses=documented(400, 409))
 def add_user(parts: Parts, user: NewUser) -> UserAnswer:
     """Add a user, who may sign in at once. The name must be free."""
     hashed = hash_password(user.password.get_secret_value())
@@ -132,7 +132,7 @@ def add_user(parts: Parts, user: NewUser) -> UserAnswer:
     return UserAnswer.model_validate(added)
 
 
-@router.patch("/users/{name}", summary="Change a user", responses=documented(404))
+@router.patch("/users/{name}", summary="Change a user", responses=documented(400, 404))
 def change_user(parts: Parts, name: InName, change: UserChange) -> UserAnswer:
     """Give a user another role, another password, or both; it holds at once."""
     if parts.accounts.user(name) is None:
@@ -155,7 +155,7 @@ def list_tokens(parts: Parts) -> TokenList:
     return _tokens(parts)
 
 
-@router.post("/tokens", summary="Make a token", status_code=201, responses=documented())
+@router.post("/tokens", summary="Make a token", status_code=201, responses=documented(400))
 def make_token(parts: Parts, wanted: NewToken) -> MadeToken:
     """Make a token and tell it, this once."""
     now = parts.now()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from oncopixel_pacs.domain import Reason
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.imaging.picture_input import PictureInput
@@ -69,6 +70,8 @@ def prepare_example(example: Example, data: DataPart) -> Prepared:
 
 def _breast(example: Example) -> Prepared:
     image = example.image()
+    if len(image) != 1:
+        raise UnreadableImage(Reason.NOT_MONOCHROME, "")
     prepared = prepare(image[0], _spacing(example, image.shape[1]), Preprocessing())
     mask = example.mask()
     if mask is not None:

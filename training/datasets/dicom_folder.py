@@ -1,4 +1,4 @@
-"""One's own mammograms: a folder of DICOM files and ``labels.csv``.
+"""One's own images: a folder of DICOM files and ``labels.csv``.
 
 Columns: ``label``, and ``file`` (path below the folder) or ``sop_instance_uid``; optional are
 ``patient`` (else Patient ID), ``split`` (train, val, test), ``mask`` (a picture, not black where

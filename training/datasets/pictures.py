@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs.errors import UnreadableImage
-from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.picture import read_picture
 from training.datasets.example import Classes, Pixels
 from training.datasets.tables import DataSetFault, open_picture, read_grey
 
@@ -33,7 +33,7 @@ def colour_picture(path: Path) -> Pixels:
 
 
 def dicom_picture(path: Path) -> Pixels:
-    """Read a mammogram as the server presents it, ``(1, rows, columns)`` in [0, 1].
+    """Read an image as the server presents it, ``(1 or 3, rows, columns)`` in [0, 1].
 
     Raises
     ------
@@ -41,7 +41,7 @@ def dicom_picture(path: Path) -> Pixels:
         When the file is missing, is not DICOM, or its pixels cannot be decoded.
     """
     try:
-        return read_mammogram(path).pixels[None]
+        return read_picture(path).pixels
     except FileNotFoundError:
         raise DataSetFault(f"There is no {path}; the data set is incomplete.") from None
     except UnreadableImage as exc:

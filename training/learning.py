@@ -15,7 +15,6 @@ import torch
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
 )
@@ -24,6 +23,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.infer.networks import VisionTransformer
+from training.averaging import WarmWeightAveraging
 from training.data_module import Batches
 from training.datasets.readers import read_examples
 from training.inputs import Preparer
@@ -277,7 +277,7 @@ def _callbacks(
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [
-        EMAWeightAveraging(decay=recipe.training.ema_decay),
+        WarmWeightAveraging(recipe.training.ema_decay),
         _LateStopping(
             "val_loss", patience=recipe.training.patience, mode="min", check_on_train_epoch_end=True
         ),

@@ -63,7 +63,6 @@ MODALITIES: Mapping[str, Code] = MappingProxyType(
     {
         code.value: code
         for code in (
-            MAMMOGRAPHY,
             _dcm("CR", "Computed Radiography"),  # CID 29
             _dcm("CT", "Computed Tomography"),  # CID 29
             _dcm("DX", "Digital Radiography"),  # CID 29
@@ -203,6 +202,11 @@ def scheme_item() -> Dataset:
     item.CodingSchemeName = "OncoPixel PACS: what no standard code says"
     item.CodingSchemeResponsibleOrganization = "OncoPixel"
     return item
+
+
+def modality(value: str) -> Code:
+    """Code of a Modality (0008,0060); ``OT`` for one that is not in the table."""
+    return MAMMOGRAPHY if value == MAMMOGRAPHY.value else MODALITIES.get(value, OTHER_MODALITY)
 
 
 def code_of(concept: Concept) -> Code:

@@ -66,8 +66,7 @@ def _cad_descriptors(facts: ImageFacts, header: Dataset) -> Iterator[Dataset]:
 
 
 def _descriptors(facts: ImageFacts, header: Dataset) -> Iterator[Dataset]:
-    modality = codes.MODALITIES.get(facts.modality, codes.OTHER_MODALITY)
-    yield code(_ACQUISITION, codes.MODALITY, modality)
+    yield code(_ACQUISITION, codes.MODALITY, codes.modality(facts.modality))
     if facts.laterality is not None:
         yield code(_ACQUISITION, codes.IMAGE_LATERALITY, codes.SIDES[facts.laterality])
     yield from _view(facts)

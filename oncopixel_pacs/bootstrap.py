@@ -27,7 +27,7 @@ from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_candidates
-from oncopixel_pacs.infer.device_process import DeviceProcess
+from oncopixel_pacs.infer.device_pool import DevicePool
 from oncopixel_pacs.metrics.counting_store import CountingCallers
 from oncopixel_pacs.opening import Store as Store  # commands take them from here
 from oncopixel_pacs.opening import open_store as open_store
@@ -109,7 +109,7 @@ class Server:
     roles: Collection[Role] = tuple(Role)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _device: DeviceProcess | None = None
+    _device: DevicePool | None = None
 
     def start(self) -> Addresses:
         """Start the parts that the roles need.
@@ -168,7 +168,7 @@ class Server:
         settings, database = self.settings, store.database
         places = {item.name: item for item in settings.destinations}
         store.files.sweep_writing()
-        self._device = DeviceProcess(settings.active_models, settings.inference)
+        self._device = DevicePool(settings.active_models, settings.inference)
         self._closing.callback(self._device.close)
         store.meters.watch_models(partial(_ready, self._device))
         lease = self._start_lease(database, queue)
@@ -197,7 +197,7 @@ class Server:
         self._closing.callback(executor.stop)
         self._closing.callback(lease.interrupt)
         self._device.start()
-        executor.start()
+        executor.start(settings.inference.studies_at_a_time)
         self._start_watch(store, queue, algorithms)
         parts = (store.catalogue, store.ledger, store.files, Shadows(database))
         begin_shadowing(settings, *parts, utc_now, self._closing)

@@ -1,4 +1,4 @@
-"""What every child process of the server does first: belong to its parent, and to it alone."""
+"""What child processes of the server share: whom they belong to, and how many cores there are."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def belong_to(parent_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:  # the parent died before the call
             os._exit(1)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; those of a container rather than of its machine."""
+    affinity = getattr(os, "sched_getaffinity", None)  # there is none on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -82,12 +82,23 @@ class CompletionSettings(Section):
 
 
 class InferenceSettings(Section):
-    """The child process that runs the models."""
+    """The child processes that run the models, one for each device."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` takes a GPU where there is one."""
+    """``auto`` takes the GPUs where there are any."""
+    processes: int = Field(default=0, ge=0, le=64)
+    """Child processes; 0 stands for one on each GPU, or one on the CPU. Several on one GPU share
+    it by turns."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads of the child; 0 leaves the choice to torch."""
+    """CPU threads of each child's models; 0 stands for an equal share of the cores."""
+    openers: int = Field(default=0, ge=0, le=256)
+    """Images that each child decodes at a time; 0 stands for an equal share of the cores."""
+    batch_images: int = Field(default=0, ge=0, le=4096)
+    """Images that a model is asked for at a time, of one study or several; 0 stands for 4 on the
+    CPU and 32 on a GPU. Where they do not fit into the memory, half as many are tried."""
+    studies_at_a_time: int = Field(default=2, ge=1, le=256)
+    """Studies that a host has under way, from reading to written results. The same on all hosts
+    of a database: the one that started last decides. On GPUs 8 for each."""
     deadline_seconds: PositiveSeconds = 600.0
     """A study that takes longer fails and the child is restarted."""
     memory_mib: int = Field(default=0, ge=0)

@@ -71,7 +71,7 @@ def _live(config: Path, boundary: str) -> None:
     if boundary != NOWHERE:
         owner, name, after = BOUNDARIES[boundary]
         _pull_plug(owner, name, after=after)
-    bootstrap.DeviceProcess = lambda *_: Model()  # type: ignore[assignment,misc]
+    bootstrap.DevicePool = lambda *_: Model()  # type: ignore[assignment,misc]
     settings = load_settings(config)
     configure_logging(settings.log_level, "json")
     stopped = threading.Event()

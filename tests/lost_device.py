@@ -1,4 +1,4 @@
-"""A model process whose GPU is pretended, and is lost at the first study."""
+"""A model process on one of two pretended GPUs, which is lost at its first study."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ def serve(
     parent_pid: int,
     models: Sequence[ModelSettings],
     inference: InferenceSettings,
+    niceness: int = 0,
+    number: int = 0,
 ) -> None:
     """Run in the child; with the CPU it is the real one."""
     if inference.device == "cpu":
-        real_serve(connection, parent_pid, models, inference)
+        real_serve(connection, parent_pid, models, inference, niceness, number)
         return
-    connection.send_bytes(ANSWERS.dump_json(Answer(device="cuda: Pretended")))
-    connection.recv()
-    lost = Answer("DeviceLost", "The device cuda gave up while model m ran; look at its driver.")
-    connection.send_bytes(ANSWERS.dump_json(lost))
+    connection.send_bytes(ANSWERS.dump_json((Answer(device=f"cuda:{number}: Pretended", gpus=2),)))
+    asked = connection.recv()
+    lost = Answer("DeviceLost", f"The device cuda:{number} gave up; look at its driver.")
+    connection.send_bytes(ANSWERS.dump_json((lost,) * len(asked)))

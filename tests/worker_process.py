@@ -23,11 +23,14 @@ from oncopixel_pacs.settings import load_settings  # noqa: E402
 
 
 class FixedCostModel(PretendedModel):
-    """Takes so many seconds for each study, and no processor."""
+    """Takes so many seconds for each study, one after the other, and no processor."""
+
+    _turn = threading.Lock()
 
     def analyse(self, request: AnalysisRequest) -> StudyResult:
         """Read a study."""
-        time.sleep(float(sys.argv[2]))
+        with self._turn:
+            time.sleep(float(sys.argv[2]))
         return super().analyse(request)
 
     @property
@@ -44,7 +47,7 @@ class FixedCostModel(PretendedModel):
 
 def main() -> None:
     """Serve until SIGTERM."""
-    bootstrap.DeviceProcess = lambda *_: FixedCostModel()  # type: ignore[assignment,misc]
+    bootstrap.DevicePool = lambda *_: FixedCostModel()  # type: ignore[assignment,misc]
     settings = load_settings(Path(sys.argv[1]))
     configure_logging(settings.log_level, "json")
     stopped = threading.Event()

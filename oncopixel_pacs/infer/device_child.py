@@ -1,4 +1,7 @@
-"""What runs in the child process: load the models once, then answer one request at a time.
+"""What runs in the child process: load the models once, then answer one round at a time.
+
+A round is some studies that are read together. When that fails they are read one by one, so that
+the one that fails is known and the others have their results.
 
 Requests come pickled from our parent; answers go back as JSON, since the child handles foreign
 images and models and the parent must not unpickle what such a process says. torch is imported
@@ -10,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -18,12 +21,12 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import TypeAdapter
 
-from oncopixel_pacs.child_process import belong_to
+from oncopixel_pacs.child_process import belong_to, usable_cores
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost, ModelRefused
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import read_algorithms
-from oncopixel_pacs.infer.reading import AnalysisRequest, read_study
+from oncopixel_pacs.infer.reading import AnalysisRequest, read_studies
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -38,14 +41,15 @@ class Answer:
     ----------
     error
         Name of the exception, one of `ERRORS`; empty when all went well.
-    device
-        Where the models run; in the first answer only.
+    device, gpus
+        Where the models run, and among how many GPUs; in the first answer only.
     """
 
     error: str = ""
     message: str = ""
     permanent: bool = False
     device: str = ""
+    gpus: int = 0
     result: StudyResult | None = None
 
     def raise_error(self) -> None:
@@ -62,7 +66,8 @@ ERRORS: dict[str, type[ModelRefused | ConfigurationError]] = {
     "ModelRefused": ModelRefused,
     "ConfigurationError": ConfigurationError,
 }
-ANSWERS = TypeAdapter(Answer)
+#: One for each study of a round; one alone on the loading.
+ANSWERS = TypeAdapter(tuple[Answer, ...])
 
 
 def serve(
@@ -71,8 +76,14 @@ def serve(
     models: Sequence[ModelSettings],
     inference: InferenceSettings,
     niceness: int = 0,
+    number: int = 0,
 ) -> None:
     """Run in the child until the parent closes its end or dies.
+
+    Parameters
+    ----------
+    number
+        Of this child among those of the server; each takes the next GPU.
 
     The first answer says whether the models are loaded; when they are not, the child ends.
     """
@@ -84,19 +95,39 @@ def serve(
         read_algorithms(models)  # says what is wrong before the seconds that torch takes
         from oncopixel_pacs.infer.loaded_models import load_models
 
-        loaded = load_models(models, inference)
+        loaded = load_models(models, inference, number)
     except (ModelRefused, ConfigurationError) as exc:
-        _send(connection, Answer(error=type(exc).__name__, message=str(exc)))
+        _send(connection, [Answer(error=type(exc).__name__, message=str(exc))])
         return
-    _send(connection, Answer(device=loaded.device))
-    with DecodePool() as decoder:
-        while (request := _receive(connection)) is not None:
-            _send(connection, _answer(request, loaded, decoder))
+    _send(connection, [Answer(device=loaded.device, gpus=loaded.gpus)])
+    children = inference.processes or loaded.gpus or 1
+    openers = inference.openers or max(usable_cores() // children, 1)
+    with DecodePool(openers) as decoder:
+        while (requests := _receive(connection)) is not None:
+            _send(connection, _answers(requests, loaded, decoder, openers))
 
 
-def _answer(request: AnalysisRequest, loaded: LoadedModels, decoder: DecodePool) -> Answer:
+def _answers(
+    requests: Sequence[AnalysisRequest], loaded: LoadedModels, decoder: DecodePool, openers: int
+) -> list[Answer]:
+    def alone(request: AnalysisRequest) -> Answer:
+        return _answer(request, lambda: read_studies([request], loaded, decoder, openers)[0])
+
+    if len(requests) > 1:
+        try:
+            results = read_studies(requests, loaded, decoder, openers)
+        except DeviceLost as exc:
+            return [Answer(DeviceLost.__name__, str(exc))] * len(requests)
+        except Exception:  # what is wrong, and with which of them, is found out below
+            structlog.get_logger().warning("analysis.read_one_by_one", studies=len(requests))
+        else:
+            return [Answer(result=result) for result in results]
+    return [alone(request) for request in requests]
+
+
+def _answer(request: AnalysisRequest, read: Callable[[], StudyResult]) -> Answer:
     try:
-        return Answer(result=read_study(request, loaded, decoder))
+        return Answer(result=read())
     except DeviceLost as exc:
         return Answer(DeviceLost.__name__, str(exc))
     except AnalysisFailed as exc:
@@ -105,17 +136,17 @@ def _answer(request: AnalysisRequest, loaded: LoadedModels, decoder: DecodePool)
         return _unexpected(exc, request)
 
 
-def _receive(connection: Connection) -> AnalysisRequest | None:
+def _receive(connection: Connection) -> Sequence[AnalysisRequest] | None:
     try:
-        request: AnalysisRequest = connection.recv()
+        requests: Sequence[AnalysisRequest] = connection.recv()
     except (EOFError, OSError):
         return None
-    return request
+    return requests
 
 
-def _send(connection: Connection, answer: Answer) -> None:
+def _send(connection: Connection, answers: Sequence[Answer]) -> None:
     try:
-        connection.send_bytes(ANSWERS.dump_json(answer))
+        connection.send_bytes(ANSWERS.dump_json(tuple(answers)))
     except OSError:  # the parent is gone
         os._exit(1)
 

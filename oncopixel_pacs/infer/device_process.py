@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,10 @@ _STOPPED = "The server was stopped before the analysis was done; it is done afte
 class DeviceProcess:
     """Runs studies in one child process; any thread may call any method.
 
+    Studies that wait while others are read are read together afterwards, so that images of
+    several studies can go through the models at once. Where such a round takes the child down or
+    too long, each of its studies is read alone, and only the one that does it again has failed.
+
     Parameters
     ----------
     models
@@ -46,14 +51,26 @@ class DeviceProcess:
         Device, threads and deadline.
     niceness
         How far the child stands back behind other processes, see nice(2).
+    number
+        Of this child among those of the server; each takes the next GPU.
+    loaded
+        Called with the number of GPUs whenever the models have been loaded.
     """
 
     def __init__(
-        self, models: Sequence[ModelSettings], inference: InferenceSettings, niceness: int = 0
+        self,
+        models: Sequence[ModelSettings],
+        inference: InferenceSettings,
+        niceness: int = 0,
+        number: int = 0,
+        loaded: Callable[[int], object] = lambda _gpus: None,
     ) -> None:
         self._models = tuple(models)
         self._niceness = niceness
         self._inference = inference
+        self._number = number
+        self._loaded = loaded
+        self._waiting: list[_Asked] = []
         # One thread owns the child. It makes calls take turns, and since Linux's parent-death
         # signal follows the thread that started the child, that thread must live as long.
         self._owner = ThreadPoolExecutor(1, thread_name_prefix="oncopixel-device")
@@ -104,7 +121,8 @@ class DeviceProcess:
     def analyse(self, request: AnalysisRequest) -> StudyResult:
         """Read one study, after those that were asked for earlier. Blocks.
 
-        The deadline runs from the moment the child has the study, without loading and waiting.
+        The deadline runs from the moment the child has the study, without loading and waiting; it
+        is the same for studies that are read together.
 
         Raises
         ------
@@ -113,7 +131,12 @@ class DeviceProcess:
         ModelRefused, ConfigurationError
             When a model is not loaded or the device is not there.
         """
-        return self._in_turn(self._analyse, request)
+        asked = _Asked(request)
+        with self._guard:
+            self._waiting.append(asked)
+        # One round for each study that was asked for; those that were read earlier find nothing.
+        self._in_turn(self._read_waiting)
+        return asked.answer.result()
 
     def close(self) -> None:
         """End the child; analyses under way fail and can be repeated after the next start."""
@@ -151,22 +174,44 @@ class DeviceProcess:
         except OncoPixelError as exc:
             structlog.get_logger().error("models.not_loaded", problem=str(exc))
 
-    def _analyse(self, request: AnalysisRequest) -> StudyResult:
-        child = self._loaded_child()
-        answer = child.exchange(request, self._inference.deadline_seconds)
-        if answer is None:
-            raise self._lost(child, "the study", self._inference.deadline_seconds)
+    def _read_waiting(self) -> None:
+        with self._guard:
+            most = self._inference.studies_at_a_time
+            taken, self._waiting = self._waiting[:most], self._waiting[most:]
         try:
-            answer.raise_error()
-        except DeviceLost as exc:
-            self._leave_device(child, exc)
-            return self._analyse(request)
-        if answer.result is None:
-            raise AnalysisFailed("The process that runs the models gave no result; try again.")
-        return answer.result
+            if taken:
+                self._read(taken)
+        except BaseException as exc:  # whoever waits for an answer gets one
+            for asked in taken:
+                asked.fail(exc)
+
+    def _read(self, asked: Sequence[_Asked]) -> None:
+        """Answer everyone; raises what is wrong with the child and not with a study."""
+        child = self._loaded_child()
+        answers = child.exchange([item.request for item in asked], self._inference.deadline_seconds)
+        if answers is None:
+            lost = self._lost(child, "the study", self._inference.deadline_seconds)
+            if len(asked) == 1 or self._closed:
+                raise lost
+            structlog.get_logger().warning("analysis.read_one_by_one", studies=len(asked))
+            self._read_alone(asked)
+            return
+        for item, answer in zip(asked, answers, strict=True):
+            item.take(answer)
+        left = [item for item in asked if not item.answer.done()]
+        if left:
+            self._leave_device(child, left[0].lost)
+            self._read(left)
+
+    def _read_alone(self, asked: Sequence[_Asked]) -> None:
+        for item in asked:
+            try:
+                self._read([item])
+            except OncoPixelError as exc:
+                item.fail(exc)
 
     def _leave_device(self, child: _Child, lost: DeviceLost) -> None:
-        """Go on with the CPU, where the configuration leaves the choice to us."""
+        """Go on with the CPU, where the configuration leaves the choice to us; else raise."""
         child.reap()
         self._child, self._device = None, ""
         if self._inference.device != "auto":
@@ -174,7 +219,8 @@ class DeviceProcess:
             raise lost
         self._inference = self._inference.model_copy(update={"device": "cpu"})
         self._alarm = (
-            f"{lost} Until the server is started again the models run on the CPU, which is slower."
+            f"{lost} Until the server is started again the models run on the CPU in its place, "
+            "which is slower."
         )
         structlog.get_logger().error("models.device_lost", problem=str(lost))
 
@@ -194,15 +240,19 @@ class DeviceProcess:
         with self._guard:
             if self._closed:
                 raise AnalysisFailed(_STOPPED)
-            self._child = child = _Child(self._models, self._inference, self._niceness)
-        answer = child.exchange(None, _LOAD_SECONDS)
-        if answer is None:
+            self._child = child = _Child(
+                self._models, self._inference, self._niceness, self._number
+            )
+        answers = child.exchange(None, _LOAD_SECONDS)
+        if answers is None:
             raise self._lost(child, "loading the models", _LOAD_SECONDS)
+        (answer,) = answers
         if answer.error:
             self._child = None
             child.reap()
             answer.raise_error()
         self._device, self._problem = answer.device, ""
+        self._loaded(answer.gpus)
         return child
 
     def _lost(self, child: _Child, work: str, limit_seconds: float) -> AnalysisFailed:
@@ -230,17 +280,52 @@ class DeviceProcess:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A study that someone waits for."""
+
+    request: AnalysisRequest
+    answer: Future[StudyResult] = field(default_factory=Future)
+    _losses: list[DeviceLost] = field(default_factory=list)
+
+    @property
+    def lost(self) -> DeviceLost:
+        """What the child said of the device, when there is no answer for that."""
+        return self._losses[-1]
+
+    def take(self, told: Answer) -> None:
+        """Pass on what the child said, unless it is that the device is lost."""
+        try:
+            told.raise_error()
+            if told.result is None:
+                raise AnalysisFailed("The process that runs the models gave no result; try again.")
+            self.answer.set_result(told.result)
+        except DeviceLost as exc:
+            self._losses.append(exc)
+        except OncoPixelError as exc:
+            self.fail(exc)
+
+    def fail(self, why: BaseException) -> None:
+        """Pass on why there is no answer, unless there is one."""
+        if not self.answer.done():
+            self.answer.set_exception(why)
+
+
 class _Child:
     """One child process and our end of its pipe."""
 
     def __init__(
-        self, models: Sequence[ModelSettings], inference: InferenceSettings, niceness: int
+        self,
+        models: Sequence[ModelSettings],
+        inference: InferenceSettings,
+        niceness: int,
+        number: int,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=serve,
-            args=(theirs, os.getpid(), tuple(models), inference, niceness),
+            args=(theirs, os.getpid(), tuple(models), inference, niceness, number),
             name="oncopixel-device",
             daemon=False,  # a daemon may have no children, and the decoders are children of it
         )
@@ -257,8 +342,10 @@ class _Child:
     def kill(self) -> None:
         self._process.kill()
 
-    def exchange(self, request: AnalysisRequest | None, limit_seconds: float) -> Answer | None:
-        """Send a request, if any, and wait for the answer; ``None`` when the child is lost."""
+    def exchange(
+        self, requests: Sequence[AnalysisRequest] | None, limit_seconds: float
+    ) -> tuple[Answer, ...] | None:
+        """Send requests, if any, and wait for the answers; ``None`` when the child is lost."""
         deadline = threading.Timer(limit_seconds, self._expire)
         deadline.daemon = True
         deadline.start()
@@ -266,8 +353,8 @@ class _Child:
         watch = threading.Thread(target=self._watch_memory, args=(over,), daemon=True)
         watch.start()
         try:
-            if request is not None:
-                self._pipe.send(request)
+            if requests is not None:
+                self._pipe.send(requests)
             return ANSWERS.validate_json(self._pipe.recv_bytes())
         except (OSError, EOFError, ValidationError):
             return None

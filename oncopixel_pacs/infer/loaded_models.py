@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
 
+from oncopixel_pacs.child_process import usable_cores
 from oncopixel_pacs.domain import Algorithm, ModelTask, Subject
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost
 from oncopixel_pacs.infer.bundle import Network, load_network, output_shape
@@ -19,6 +20,10 @@ from oncopixel_pacs.infer.cards import read_algorithms, read_card
 from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose
 from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
+
+#: Images at once where nothing is configured: the views of a screening study, and on a GPU those
+#: of eight.
+CPU_BATCH, GPU_BATCH = 4, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +160,16 @@ class LoadedModels:
         In the order of the configuration.
     device
         Where they run, in words, such as ``cpu`` or ``cuda: NVIDIA H200``.
+    batch_images
+        Images that they are asked for at a time.
+    gpus
+        GPUs among which processes like this one are spread; 0 on the CPU.
     """
 
     models: tuple[LoadedModel, ...]
     device: str
+    batch_images: int = CPU_BATCH
+    gpus: int = 0
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
@@ -184,7 +195,7 @@ class LoadedModels:
         """Keep the one model of each task that reads a study; see `model_choice`."""
         names = {item.name for item in choose(images, [item.candidate for item in self.models])}
         kept = tuple(item for item in self.models if item.algorithm.name in names)
-        return LoadedModels(kept, self.device)
+        return replace(self, models=kept)
 
     def named(self, name: str) -> LoadedModels:
         """Keep one model; raises `AnalysisFailed` when there is none of that name."""
@@ -197,8 +208,15 @@ class LoadedModels:
         return next((item for item in self.models if item.algorithm.task is task), None)
 
 
-def load_models(models: Sequence[ModelSettings], inference: InferenceSettings) -> LoadedModels:
+def load_models(
+    models: Sequence[ModelSettings], inference: InferenceSettings, number: int = 0
+) -> LoadedModels:
     """Load the configured models into this process. Takes seconds; do it once.
+
+    Parameters
+    ----------
+    number
+        Of this process among those that share the GPUs.
 
     Raises
     ------
@@ -207,9 +225,12 @@ def load_models(models: Sequence[ModelSettings], inference: InferenceSettings) -
     ConfigurationError
         When the configured device is not there.
     """
-    if inference.threads:
-        torch.set_num_threads(inference.threads)
-    device = _choose_device(inference)
+    threads = inference.threads
+    if inference.processes > 1:
+        threads = threads or max(usable_cores() // inference.processes, 1)
+    if threads:
+        torch.set_num_threads(threads)
+    device = _choose_device(inference, number)
     algorithms = read_algorithms(models)
     loaded = tuple(
         LoadedModel(
@@ -221,18 +242,24 @@ def load_models(models: Sequence[ModelSettings], inference: InferenceSettings) -
         )
         for model, algorithm in zip(models, algorithms, strict=True)
     )
+    on_gpu = device.type == "cuda"
     return LoadedModels(
-        loaded, f"cuda: {torch.cuda.get_device_name()}" if device.type == "cuda" else "cpu"
+        loaded,
+        f"{device}: {torch.cuda.get_device_name(device)}" if on_gpu else "cpu",
+        inference.batch_images or (GPU_BATCH if on_gpu else CPU_BATCH),
+        torch.cuda.device_count() if on_gpu else 0,
     )
 
 
-def _choose_device(inference: InferenceSettings) -> torch.device:
+def _choose_device(inference: InferenceSettings, number: int) -> torch.device:
     available = torch.cuda.is_available()
     if inference.device == "cuda" and not available:
         raise ConfigurationError(
             "inference.device is cuda, but torch finds no usable GPU; set it to auto or cpu."
         )
-    return torch.device("cuda" if available and inference.device != "cpu" else "cpu")
+    if not available or inference.device == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", number % torch.cuda.device_count())
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

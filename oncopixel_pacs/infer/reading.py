@@ -1,14 +1,19 @@
-"""Reading one study: decode, prepare, ask the models, gather one result. No torch here.
+"""Reading studies: decode, prepare, ask the models, gather one result each. No torch here.
+
+Images are opened side by side; while the models work on the first of them, the others are opened.
+Images that have the same shape go through the models together, of whichever study they are.
 
 A study of mammograms is read here, one of other pictures in `picture_reading`.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -43,7 +48,28 @@ from oncopixel_pacs.uids import derive_uid
 if TYPE_CHECKING:
     from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
 
-_BATCH = 4  # images at once: the views of a screening study
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """A study under way: what is asked, who reads it, and what is known of its images so far."""
+
+    request: AnalysisRequest
+    models: LoadedModels
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    results: dict[str, ImageResult] = field(default_factory=dict)
+
+    @property
+    def images(self) -> list[RequestedImage]:
+        """In the order in which they are read."""
+        return sorted(self.request.images, key=lambda image: image.facts.sop_instance_uid)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it is no study of mammograms; `picture_reading` reads it then."""
+        return self.models.subject is Subject.PICTURE
+
+    def keep(self, result: ImageResult) -> None:
+        self.results[result.facts.sop_instance_uid] = result
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +79,17 @@ class _Readable:
     `prepared` is on their grid.
     """
 
+    study: _Study
     facts: ImageFacts
     spacing_mm: tuple[float, float]
     prepared: Prepared
     skipped: tuple[Skip, ...]
+
+    @property
+    def kind(self) -> object:
+        """Images of one kind can go through the models together."""
+        read_by = [item for item in self.study.models.models if self.is_for(item)]
+        return self.prepared.image.shape, *(item.algorithm.name for item in read_by)
 
     def is_for(self, model: LoadedModel) -> bool:
         """Whether a model reads it."""
@@ -66,70 +99,82 @@ class _Readable:
 def read_study(
     request: AnalysisRequest, models: LoadedModels, decoder: Decoder = decode_here
 ) -> StudyResult:
-    """Read every image of a study that has no reason against it, by one model of each task.
+    """Read one study; see `read_studies`."""
+    (result,) = read_studies([request], models, decoder)
+    return result
 
-    Images are taken in the order of their SOP Instance UIDs, in batches of equal shape, so the
-    same study gives the same result. An image that cannot be decoded or shows no breast gets
-    that reason, and the others go on. An image that one model asks not to read is read by the
-    other, and each model that did not read it stands there with its reason. Without a classifier
-    no image has a probability, without a segmenter none has findings.
+
+def read_studies(
+    requests: Sequence[AnalysisRequest],
+    models: LoadedModels,
+    decoder: Decoder = decode_here,
+    openers: int = 1,
+) -> tuple[StudyResult, ...]:
+    """Read every image of some studies that has no reason against it, by one model of each task.
+
+    Images are taken study by study in the order of their SOP Instance UIDs, in batches of equal
+    shape. An image that cannot be decoded or shows no breast gets that reason, and the others go
+    on. An image that one model asks not to read is read by the other, and each model that did
+    not read it stands there with its reason. Without a classifier no image has a probability,
+    without a segmenter none has findings.
+
+    Parameters
+    ----------
+    openers
+        Images that are decoded and prepared at a time. The same for any number: the results.
 
     Returns
     -------
-    StudyResult
-        With ``timings_seconds`` for ``decode``, ``prepare``, ``classify``, ``segment`` and
-        ``findings``.
+    tuple of StudyResult
+        In the order of the requests, with ``timings_seconds`` for ``decode``, ``prepare``,
+        ``classify``, ``segment`` and ``findings``. What was done side by side is added up, and
+        of what was done for several studies together each has its share.
 
     Raises
     ------
     AnalysisFailed
-        When a file is not the image it should be, or a model gives no usable answer.
+        When a file is not the image it should be, or a model gives no usable answer. Which study
+        it was is not told: read them one by one.
     """
-    watch = Stopwatch()
-    images = sorted(request.images, key=lambda image: image.facts.sop_instance_uid)
-    if request.only:
-        models = models.named(request.only)
-    else:
-        models = models.chosen_for([image.routed for image in images])
-    if models.subject is Subject.PICTURE:
-        return _read_as_pictures(request, images, models, watch, decoder)
-    results: dict[str, ImageResult] = {}
-    readable: list[_Readable] = []
-    for image in images:
-        outcome = _open(image, models, watch, decoder)
-        if isinstance(outcome, _Readable):
-            readable.append(outcome)
-        else:
-            results[image.facts.sop_instance_uid] = outcome
-    for batch in _batches(readable):
-        for result in _read_batch(batch, request.labels_dir, models, watch):
-            results[result.facts.sop_instance_uid] = result
-    ordered = tuple(results[image.facts.sop_instance_uid] for image in images)
-    breasts = _breast_probabilities(ordered)
-    return StudyResult(
-        study_instance_uid=request.study_instance_uid,
-        revision=request.revision,
-        algorithms=models.algorithms,
-        images=ordered,
-        breasts=breasts,
-        probability=max(breasts.values(), default=None),
-        device=models.device,
-        timings_seconds=dict(watch.seconds),
+    studies = [_Study(item, _models_for(item, models)) for item in requests]
+    tasks = [(image, study) for study in studies if not study.pictures for image in study.images]
+    with ThreadPoolExecutor(openers, thread_name_prefix="open") as threads:
+        opened = threads.map(lambda task: _open(task[0], task[1], decoder), tasks)
+        for batch in _batches(opened, models.batch_images):
+            _read_batch(batch)
+    return tuple(
+        _read_as_pictures(study, decoder) if study.pictures else _gather(study) for study in studies
     )
 
 
-def _read_as_pictures(
-    request: AnalysisRequest,
-    images: list[RequestedImage],
-    models: LoadedModels,
-    watch: Stopwatch,
-    decoder: Decoder,
-) -> StudyResult:
+def _models_for(request: AnalysisRequest, models: LoadedModels) -> LoadedModels:
+    if request.only:
+        return models.named(request.only)
+    return models.chosen_for([image.routed for image in request.images])
+
+
+def _gather(study: _Study) -> StudyResult:
+    ordered = tuple(study.results[image.facts.sop_instance_uid] for image in study.images)
+    breasts = _breast_probabilities(ordered)
+    return StudyResult(
+        study_instance_uid=study.request.study_instance_uid,
+        revision=study.request.revision,
+        algorithms=study.models.algorithms,
+        images=ordered,
+        breasts=breasts,
+        probability=max(breasts.values(), default=None),
+        device=study.models.device,
+        timings_seconds=dict(study.watch.seconds),
+    )
+
+
+def _read_as_pictures(study: _Study, decoder: Decoder) -> StudyResult:
+    request, models, watch = study.request, study.models, study.watch
     return StudyResult(
         study_instance_uid=request.study_instance_uid,
         revision=request.revision,
         algorithms=models.algorithms,
-        images=read_pictures(images, request.labels_dir, models, watch, decoder),
+        images=read_pictures(study.images, request.labels_dir, models, watch, decoder),
         breasts={},
         probability=None,
         device=models.device,
@@ -138,10 +183,17 @@ def _read_as_pictures(
     )
 
 
-def _open(
-    image: RequestedImage, models: LoadedModels, watch: Stopwatch, decoder: Decoder
-) -> _Readable | ImageResult:
-    facts = image.facts
+def _open(image: RequestedImage, study: _Study, decoder: Decoder) -> _Readable | None:
+    """Decode and prepare an image; ``None`` when it is not read, which its study knows then."""
+    outcome = _opened(image, study, decoder)
+    if isinstance(outcome, ImageResult):
+        study.keep(outcome)
+        return None
+    return outcome
+
+
+def _opened(image: RequestedImage, study: _Study, decoder: Decoder) -> _Readable | ImageResult:
+    facts, models, watch = image.facts, study.models, study.watch
     if image.reason is not None:
         return unread(facts, models, image.reason)
     if facts.spacing_mm is None:
@@ -166,50 +218,57 @@ def _open(
             prepared = prepare(mammogram.pixels, facts.spacing_mm, Preprocessing(), searched)
     except UnreadableImage as exc:
         return unread(facts, models, exc.reason, exc.detail)
-    return _Readable(facts, facts.spacing_mm, prepared, skipped)
+    return _Readable(study, facts, facts.spacing_mm, prepared, skipped)
 
 
-def _batches(images: list[_Readable]) -> Iterator[list[_Readable]]:
-    """Group images of one shape that the same models read."""
-    alike: dict[object, list[_Readable]] = defaultdict(list)
-    for image in images:
-        tasks = frozenset(item.task for item in image.skipped)
-        alike[image.prepared.image.shape, tasks].append(image)
-    for group in alike.values():
-        for start in range(0, len(group), _BATCH):
-            yield group[start : start + _BATCH]
+def _batches(opened: Iterator[_Readable | None], most: int) -> Iterator[list[_Readable]]:
+    """Group images of one kind; a full group goes on while later images are being opened."""
+    groups: dict[object, list[_Readable]] = defaultdict(list)
+    for image in opened:
+        if image is not None:
+            groups[image.kind].append(image)
+            if len(groups[image.kind]) == most:
+                yield groups.pop(image.kind)
+    yield from groups.values()
 
 
-def _read_batch(
-    batch: list[_Readable], labels_dir: Path, models: LoadedModels, watch: Stopwatch
-) -> Iterator[ImageResult]:
+def _read_batch(batch: list[_Readable]) -> None:
     pixels = np.stack([image.prepared.image for image in batch])
-    scores: list[float | None] = [None] * len(batch)
+    models = batch[0].study.models
+    scores: Sequence[float | None] = [None] * len(batch)
+    maps: Sequence[NDArray[np.float32] | None] = [None] * len(batch)
     classifier, segmenter = models.classifier, models.segmenter
     if classifier is not None and batch[0].is_for(classifier):
-        with watch.stage("classify"):
+        with _shared_stage(batch, "classify"):
             scores = [float(score) for score in classifier.probabilities(pixels)]
-    if segmenter is None or not batch[0].is_for(segmenter):
-        for image, score in zip(batch, scores, strict=True):
-            yield ImageResult(image.facts, probability=score, skipped=image.skipped)
-        return
-    with watch.stage("segment"):
-        maps = segmenter.probabilities(pixels)
-    digest = models_digest(models.algorithms, __version__)
+    if segmenter is not None and batch[0].is_for(segmenter):
+        with _shared_stage(batch, "segment"):
+            maps = list(segmenter.probabilities(pixels))
     for image, score, probability in zip(batch, scores, maps, strict=True):
-        with watch.stage("findings"):
-            findings = _findings(image, probability, segmenter, digest, labels_dir)
-        yield ImageResult(image.facts, probability=score, findings=findings, skipped=image.skipped)
+        findings: tuple[Finding, ...] = ()
+        if segmenter is not None and probability is not None:
+            with image.study.watch.stage("findings"):
+                findings = _findings(image, probability, segmenter)
+        image.study.keep(
+            ImageResult(image.facts, probability=score, findings=findings, skipped=image.skipped)
+        )
+
+
+@contextmanager
+def _shared_stage(batch: list[_Readable], name: str) -> Iterator[None]:
+    """Give each image of a batch, and so its study, an equal share of the time."""
+    start = time.perf_counter()
+    yield
+    share = (time.perf_counter() - start) / len(batch)
+    for image in batch:
+        image.study.watch.add(name, share)
 
 
 def _findings(
-    image: _Readable,
-    probability: NDArray[np.float32],
-    segmenter: LoadedModel,
-    digest: str,
-    labels_dir: Path,
+    image: _Readable, probability: NDArray[np.float32], segmenter: LoadedModel
 ) -> tuple[Finding, ...]:
-    sop_uid = image.facts.sop_instance_uid
+    sop_uid, labels_dir = image.facts.sop_instance_uid, image.study.request.labels_dir
+    digest = models_digest(image.study.models.algorithms, __version__)
     findings, labels = find_lesions(
         probability,
         image.prepared.breast,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -55,9 +56,10 @@ class AnalysisRequest:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Seconds spent per stage."""
+    """Seconds spent per stage; several threads may work at one, and their times are added."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -66,7 +68,12 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        with self._guard:
+            self.seconds[name] += seconds
 
 
 def unread(

@@ -11,20 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import lost_device
+import pretended_child
 import pytest
 from bundle_builder import write_bundle
 from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
 
-from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.domain import ModelTask, StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, ModelRefused
+from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.infer import device_process
+from oncopixel_pacs.infer.device_child import _answers
 from oncopixel_pacs.infer.device_process import DeviceProcess
 from oncopixel_pacs.infer.loaded_models import load_models
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
@@ -189,6 +192,72 @@ def test_a_crash_fails_one_attempt_and_the_next_study_is_read(
     assert device.analyse(study).probability is not None
 
 
+def test_a_study_that_fails_takes_none_of_its_round_along(
+    models: tuple[ModelSettings, ...], study: AnalysisRequest, tmp_path: Path
+) -> None:
+    wrong = with_image(study, study.images[1].path)
+    loaded = load_models(models, CPU)
+    with DecodePool() as decoder:
+        sound, refused, third = _answers([study, wrong, study], loaded, decoder, 2)
+    assert sound.result is not None
+    assert third.result is not None
+    assert sound.result.probability == third.result.probability is not None
+    assert (refused.error, refused.permanent) == ("AnalysisFailed", True)
+
+
+def read_while_one_is_held(
+    device: DeviceProcess, threads: ThreadPoolExecutor, study: AnalysisRequest, *revisions: int
+) -> list[Future[StudyResult]]:
+    """Ask for studies that wait together; they are read when the one before them is."""
+    hold, others = study.labels_dir / "hold", study.labels_dir / "others"
+    others.mkdir(parents=True)
+    hold.touch()
+    threads.submit(device.analyse, study)
+    wait_for((study.labels_dir / "begun").exists)
+    asked: list[Future[StudyResult]] = []
+    for revision in revisions:
+        request = replace(study, revision=revision, labels_dir=others)
+        asked.append(threads.submit(device.analyse, request))
+        wait_for(lambda: len(device._waiting) == len(asked))
+    hold.unlink()
+    return asked
+
+
+def test_studies_that_wait_are_read_together(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
+    limits = CPU.model_copy(update={"studies_at_a_time": 3})
+    request = replace(study, labels_dir=tmp_path / "labels")
+    with DeviceProcess(models, limits) as device, ThreadPoolExecutor(6) as threads:
+        asked = read_while_one_is_held(device, threads, request, 2, 3, 4, 5)
+        together = [analysis.result().timings_seconds["together"] for analysis in asked]
+        assert [analysis.result().revision for analysis in asked] == [2, 3, 4, 5]
+    assert together == [3, 3, 3, 1], "three at most"
+
+
+def test_a_study_that_ends_the_child_takes_none_of_its_round_along(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
+    limits = CPU.model_copy(update={"studies_at_a_time": 3})
+    request = replace(study, labels_dir=tmp_path / "labels")
+    with DeviceProcess(models, limits) as device, ThreadPoolExecutor(6) as threads:
+        before, fatal, after = read_while_one_is_held(
+            device, threads, request, 2, pretended_child.FATAL, 4
+        )
+        assert [before.result().revision, after.result().revision] == [2, 4]
+        assert before.result().timings_seconds["together"] == 1, "the round fell apart"
+        with pytest.raises(AnalysisFailed, match="SIGKILL"):
+            fatal.result()
+
+
 def test_a_study_past_the_deadline_fails_and_the_child_is_restarted(
     models: tuple[ModelSettings, ...], study: AnalysisRequest, endless: EndlessImage
 ) -> None:
@@ -213,10 +282,10 @@ def test_a_gpu_that_is_lost_leaves_its_study_to_the_cpu_and_raises_an_alarm(
     monkeypatch.setattr(device_process, "serve", lost_device.serve)
     with DeviceProcess(models, CPU.model_copy(update={"device": "auto"})) as device:
         device.wait_until_ready()
-        assert (device.device, device.alarm) == ("cuda: Pretended", "")
+        assert (device.device, device.alarm) == ("cuda:0: Pretended", "")
         assert device.analyse(study).device == "cpu"
         assert device.device == "cpu"
-        assert device.alarm.startswith("The device cuda gave up")
+        assert device.alarm.startswith("The device cuda:0 gave up")
         assert "the models run on the CPU" in device.alarm
 
 

@@ -19,7 +19,7 @@ from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.infer.cards import Card
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
-from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
+from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_studies, read_study
 from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.rules import Origin, Rule
 
@@ -137,6 +137,49 @@ def test_views_of_one_shape_go_through_the_models_together(study: AnalysisReques
     read_study(study, models(None, counted))
     assert sum(shape[0] for shape in counted.shapes) == 4
     assert len(counted.shapes) == len({shape[1:] for shape in counted.shapes})
+
+
+def test_views_of_several_studies_go_through_the_models_together(
+    study: AnalysisRequest, result: StudyResult, tmp_path: Path
+) -> None:
+    counted = Counted(bright, [])
+    both = replace(models(segment=counted), batch_images=8)
+    other = replace(study, revision=4, labels_dir=tmp_path / "other")
+    first, second = read_studies([study, other], both, openers=3)
+    shapes = {shape[1:] for shape in counted.shapes}
+    assert sum(shape[0] for shape in counted.shapes) == 8
+    assert len(counted.shapes) == len(shapes), "images of one shape, one question"
+    assert (first.revision, second.revision) == (3, 4)
+    for read in (first, second):
+        assert replace(read, revision=3, timings_seconds={}) == replace(result, timings_seconds={})
+        assert read.timings_seconds.keys() == result.timings_seconds.keys()
+    marked = [image.facts.sop_instance_uid for image in second.images if image.findings]
+    assert marked
+    for uid in marked:
+        assert read_label_map(other.labels_dir, uid) is not None
+
+
+def test_no_more_images_are_asked_for_at_a_time_than_is_configured(study: AnalysisRequest) -> None:
+    counted = Counted(bright, [])
+    read_studies([study], replace(models(None, counted), batch_images=1))
+    assert [shape[0] for shape in counted.shapes] == [1, 1, 1, 1]
+
+
+def test_studies_of_different_models_share_no_batch(study: AnalysisRequest, tmp_path: Path) -> None:
+    first, second = Counted(bright, []), Counted(bright, [])
+    elsewhere = replace(
+        study,
+        labels_dir=tmp_path,
+        images=tuple(replace(image, origin=Origin("OTHER", "ONCOPIXEL")) for image in study.images),
+    )
+    of_others = replace(model(ModelTask.SEGMENT, first), rule=Rule(calling_ae_titles=("OTHER",)))
+    fallback = model(ModelTask.SEGMENT, second)
+    fallback = replace(fallback, algorithm=replace(fallback.algorithm, name="fallback"))
+    both = LoadedModels((of_others, fallback), "cpu", 8)
+    results = read_studies([elsewhere, study], both)
+    assert [r.algorithms[0].name for r in results] == ["segment", "fallback"]
+    assert sum(shape[0] for shape in first.shapes) == 4
+    assert sum(shape[0] for shape in second.shapes) == 4
 
 
 def test_an_image_with_a_reason_is_not_read(study: AnalysisRequest) -> None:

@@ -1,0 +1,124 @@
+"""Several devices: a child for each, and studies for whichever has the least to do."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import lost_device
+import pytest
+from bundle_builder import write_bundle
+from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
+
+from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.infer import device_process
+from oncopixel_pacs.infer.device_pool import DevicePool
+from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
+from oncopixel_pacs.settings import InferenceSettings, ModelSettings
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSettings, ...]:
+    return (write_bundle(tmp_path_factory.mktemp("bundle"), ModelTask.CLASSIFY),)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> AnalysisRequest:
+    folder = tmp_path_factory.mktemp("study")
+    paths = [write_mammogram(folder, view) for view in SCREENING]
+    images = tuple(RequestedImage(read_mammogram(path).facts, path) for path in paths)
+    return AnalysisRequest(STUDY_UID, 1, images, folder / "labels")
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < limit, "the condition did not come true in time"
+        pause.wait(0.02)
+
+
+def pids() -> set[int]:
+    children = multiprocessing.active_children()
+    return {child.pid for child in children if child.name == "oncopixel-device" and child.pid}
+
+
+def endless_study(study: AnalysisRequest, folder: Path) -> AnalysisRequest:
+    """Make a study whose one image never comes: a pipe into which nothing is written."""
+    folder.mkdir()
+    os.mkfifo(folder / "image.dcm")
+    return replace(study, images=(replace(study.images[0], path=folder / "image.dcm"),))
+
+
+def read_now(request: AnalysisRequest) -> int | None:
+    """Open the pipe of an endless study, if a process reads it by now."""
+    with contextlib.suppress(OSError):
+        return os.open(request.images[0].path, os.O_WRONLY | os.O_NONBLOCK)
+    return None
+
+
+def test_two_children_read_two_studies_at_a_time_and_one_may_die(
+    models: tuple[ModelSettings, ...], study: AnalysisRequest, tmp_path: Path
+) -> None:
+    others = pids()
+    inference = InferenceSettings(device="cpu", threads=1, processes=2)
+    both = [endless_study(study, tmp_path / name) for name in ("first", "second")]
+    with DevicePool(models, inference) as pool, ThreadPoolExecutor(2) as threads:
+        pool.start()
+        wait_for(lambda: len(pids() - others) == 2)
+        running = [threads.submit(pool.analyse, request) for request in both]
+        pipes: dict[int, int] = {}
+
+        def both_are_read() -> bool:
+            for number, request in enumerate(both):
+                if number not in pipes and (pipe := read_now(request)) is not None:
+                    pipes[number] = pipe
+            return len(pipes) == 2
+
+        wait_for(both_are_read)
+        os.kill(min(pids() - others), signal.SIGKILL)
+        wait_for(lambda: any(analysis.done() for analysis in running))
+        (failed,) = [analysis for analysis in running if analysis.done()]
+        with pytest.raises(AnalysisFailed, match="SIGKILL"):
+            failed.result()
+        assert pool.analyse(study).probability is not None, "there is a device that is free"
+        assert [analysis.done() for analysis in running].count(False) == 1
+        assert (pool.device, pool.alarm) == ("cpu", "")
+        pool.close()
+        for pipe in pipes.values():
+            os.close(pipe)
+
+
+def test_each_gpu_has_a_child_and_a_lost_one_is_told(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_process, "serve", lost_device.serve)
+    with DevicePool(models, InferenceSettings(threads=1)) as pool:
+        pool.start()
+        wait_for(lambda: pool.device == "cuda:0: Pretended, cuda:1: Pretended")
+        assert pool.ready
+        assert pool.analyse(study).device == "cpu"
+        assert pool.device == "cpu, cuda:1: Pretended"
+        assert pool.alarm.startswith("The device cuda:0 gave up")
+
+
+def test_a_model_that_is_refused_makes_no_device_ready(models: tuple[ModelSettings, ...]) -> None:
+    wrong = models[0].model_copy(update={"sha256": "0" * 64})
+    with DevicePool((wrong,), InferenceSettings(device="cpu", processes=2)) as pool:
+        pool.start()
+        wait_for(lambda: pool.problem)
+        assert "is pinned" in pool.problem
+        assert not pool.ready
+        assert pool.device == ""

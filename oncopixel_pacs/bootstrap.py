@@ -387,5 +387,5 @@ class Server:
         )
 
 
-def _ready(device: DeviceProcess) -> bool:
+def _ready(device: DevicePool) -> bool:
     return device.ready

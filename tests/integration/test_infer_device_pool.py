@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lost_device
+import pretended_child
 import pytest
 from bundle_builder import write_bundle
 from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
@@ -53,50 +53,43 @@ def pids() -> set[int]:
     return {child.pid for child in children if child.name == "oncopixel-device" and child.pid}
 
 
-def endless_study(study: AnalysisRequest, folder: Path) -> AnalysisRequest:
-    """Make a study whose one image never comes: a pipe into which nothing is written."""
-    folder.mkdir()
-    os.mkfifo(folder / "image.dcm")
-    return replace(study, images=(replace(study.images[0], path=folder / "image.dcm"),))
-
-
-def read_now(request: AnalysisRequest) -> int | None:
-    """Open the pipe of an endless study, if a process reads it by now."""
-    with contextlib.suppress(OSError):
-        return os.open(request.images[0].path, os.O_WRONLY | os.O_NONBLOCK)
-    return None
+def held_study(study: AnalysisRequest, labels: Path) -> AnalysisRequest:
+    """Make a study that a pretended child reads until its file ``hold`` is gone."""
+    labels.mkdir()
+    (labels / "hold").touch()
+    return replace(study, labels_dir=labels)
 
 
 def test_two_children_read_two_studies_at_a_time_and_one_may_die(
-    models: tuple[ModelSettings, ...], study: AnalysisRequest, tmp_path: Path
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
     others = pids()
-    inference = InferenceSettings(device="cpu", threads=1, processes=2)
-    both = [endless_study(study, tmp_path / name) for name in ("first", "second")]
-    with DevicePool(models, inference) as pool, ThreadPoolExecutor(2) as threads:
+    held = [held_study(study, tmp_path / name) for name in ("first", "second")]
+    (tmp_path / "free").mkdir()
+    free = replace(study, labels_dir=tmp_path / "free")
+    with (
+        DevicePool(models, InferenceSettings(device="cpu", processes=2)) as pool,
+        ThreadPoolExecutor(2) as threads,
+    ):
         pool.start()
-        wait_for(lambda: len(pids() - others) == 2)
-        running = [threads.submit(pool.analyse, request) for request in both]
-        pipes: dict[int, int] = {}
-
-        def both_are_read() -> bool:
-            for number, request in enumerate(both):
-                if number not in pipes and (pipe := read_now(request)) is not None:
-                    pipes[number] = pipe
-            return len(pipes) == 2
-
-        wait_for(both_are_read)
+        running = [threads.submit(pool.analyse, request) for request in held]
+        wait_for(lambda: all((request.labels_dir / "begun").exists() for request in held))
+        assert len(pids() - others) == 2
         os.kill(min(pids() - others), signal.SIGKILL)
         wait_for(lambda: any(analysis.done() for analysis in running))
-        (failed,) = [analysis for analysis in running if analysis.done()]
+        failed, goes_on = sorted(running, key=lambda analysis: not analysis.done())
         with pytest.raises(AnalysisFailed, match="SIGKILL"):
             failed.result()
-        assert pool.analyse(study).probability is not None, "there is a device that is free"
-        assert [analysis.done() for analysis in running].count(False) == 1
-        assert (pool.device, pool.alarm) == ("cpu", "")
-        pool.close()
-        for pipe in pipes.values():
-            os.close(pipe)
+        assert pool.analyse(free).revision == free.revision, "there is a device that is free"
+        assert not goes_on.done()
+        for request in held:
+            (request.labels_dir / "hold").unlink()
+        assert goes_on.result().revision == study.revision
+        assert (pool.device, pool.alarm) == ("pretended", "")
 
 
 def test_each_gpu_has_a_child_and_a_lost_one_is_told(

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -23,6 +21,7 @@ from pydantic import ValidationError
 
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, DeviceLost, OncoPixelError
+from oncopixel_pacs.infer.child_limits import how_it_ended, most_memory, resident_bytes
 from oncopixel_pacs.infer.device_child import ANSWERS, Answer, serve
 from oncopixel_pacs.infer.reading import AnalysisRequest
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
@@ -32,7 +31,6 @@ Item = TypeVar("Item")
 _LOAD_SECONDS = 300.0  # includes importing torch from a cold, busy disk
 _REAP_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
-_SHARE_OF_MEMORY = 0.8
 _STOPPED = "The server was stopped before the analysis was done; it is done after the next start."
 
 
@@ -275,7 +273,7 @@ class DeviceProcess:
                 "and was ended; raise inference.deadline_seconds if the machine is slow."
             )
         return AnalysisFailed(
-            f"The process that runs the models {_how_it_ended(code)} during {work}; "
+            f"The process that runs the models {how_it_ended(code)} during {work}; "
             "try again, and look at memory and the log of this server if it happens again."
         )
 
@@ -332,7 +330,7 @@ class _Child:
         self._process.start()
         theirs.close()  # so that the end of the child is the end of the pipe
         self.expired = self.outgrown = False
-        self.memory_bytes = inference.memory_mib << 20 or _most_memory()
+        self.memory_bytes = inference.memory_mib << 20 or most_memory()
 
     @property
     def alive(self) -> bool:
@@ -375,7 +373,7 @@ class _Child:
     def _watch_memory(self, over: threading.Event) -> None:
         """End the child when it outgrows its limit; an address space limit would stop a GPU."""
         while not over.wait(_LOOK_SECONDS):
-            if _resident_bytes(self._process.pid) > self.memory_bytes:
+            if resident_bytes(self._process.pid) > self.memory_bytes:
                 self.outgrown = True
                 self._process.kill()
                 return
@@ -383,27 +381,3 @@ class _Child:
     def _expire(self) -> None:
         self.expired = True
         self._process.kill()
-
-
-def _resident_bytes(pid: int | None) -> int:
-    """Memory of a process that is in use; 0 where the system does not tell."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
-    except (OSError, IndexError):
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _most_memory() -> int:
-    """Most that a child may take where nothing is configured: not all that the machine has."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _SHARE_OF_MEMORY)
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "could not be ended"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    name = signal.Signals(-code).name
-    cause = " (often a lack of memory)" if -code == signal.SIGKILL else ""
-    return f"was ended by {name}{cause}"

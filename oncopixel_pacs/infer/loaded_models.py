@@ -202,7 +202,7 @@ class LoadedModels:
         kept = tuple(item for item in self.models if item.algorithm.name == name)
         if not kept:
             raise AnalysisFailed(f"No model {name} is loaded; restart the server.", permanent=True)
-        return LoadedModels(kept, self.device)
+        return replace(self, models=kept)
 
     def _first(self, task: ModelTask) -> LoadedModel | None:
         return next((item for item in self.models if item.algorithm.task is task), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists
+from sqlalchemy import ColumnElement, exists, select, tuple_
 from sqlmodel import col
 
 from oncopixel_pacs.domain import JobState, StudyState
@@ -55,7 +55,12 @@ def conditions(wanted: StudyFilter) -> Iterator[ColumnElement[bool]]:
         yield col(StudyRow.study_date) <= wanted.date_to
         yield col(StudyRow.study_date) != ""
     of_job = list(_of_job(wanted))
-    if of_job:
+    if wanted.job_state not in (None, JobState.DONE):
+        # Few jobs are in any other state: to begin with them spares a walk over every study.
+        yield tuple_(col(StudyRow.study_instance_uid), col(StudyRow.revision)).in_(
+            select(col(JobRow.study_instance_uid), col(JobRow.revision)).where(*of_job)
+        )
+    elif of_job:
         yield exists().where(
             col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid),
             # A revision has one job.

@@ -9,6 +9,7 @@ from datetime import timedelta, timezone
 
 import pytest
 import sqlalchemy as sa
+from api_builders import fail
 from builders import NOON, STUDY_UID, later, make_facts, make_instance
 from conftest import Store
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from oncopixel_pacs.domain import (
     Instance,
     IntakeOutcome,
     Job,
+    JobState,
     Study,
     StudyHeader,
     StudyState,
@@ -358,3 +360,10 @@ def test_an_error_of_the_database_quotes_no_patient(store: Store) -> None:
     trace = "".join(traceback.format_exception(caught.value))
     assert "study" in trace
     assert "Phantom" not in trace
+
+
+def test_studies_are_found_by_the_state_of_their_last_job(any_store: Store) -> None:
+    fail(any_store)
+    for state, found in ((JobState.FAILED, 1), (JobState.DONE, 0), (JobState.QUEUED, 0)):
+        page = any_store.catalogue.studies(wanted=StudyFilter(job_state=state))
+        assert len(page.items) == found, state

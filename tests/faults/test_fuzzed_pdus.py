@@ -70,6 +70,12 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reception]:
 
 
 @pytest.fixture(scope="module")
+def threads(received: Reception) -> int:
+    # Those of other tests in this process too.
+    return threading.active_count()
+
+
+@pytest.fixture(scope="module")
 def memory(received: Reception) -> int:
     return resident_bytes()
 
@@ -114,7 +120,8 @@ def converse(port: int, conversations: list[list[bytes]]) -> bool:
         return all(map(was_cut, sockets))
 
 
-def test_the_conversation_that_is_mutated_is_a_good_one(received: Reception, memory: int) -> None:
+@pytest.mark.usefixtures("threads", "memory")
+def test_the_conversation_that_is_mutated_is_a_good_one(received: Reception) -> None:
     assert converse(received.port, [mutated([])])
     until(lambda: str(mammogram(9).SOPInstanceUID) in received.stored)
 
@@ -127,9 +134,9 @@ def test_mutated_conversations_end_and_leave_nothing(
     assert converse(received.port, [mutated(changes) for changes in conversations])
 
 
-def test_after_them_all_is_as_before(received: Reception, memory: int) -> None:
+def test_after_them_all_is_as_before(received: Reception, threads: int, memory: int) -> None:
     until(lambda: not received.leftovers)
-    until(lambda: threading.active_count() < 20)
+    until(lambda: threading.active_count() < threads + 10)
     for number in range(2, 6):
         assert store(received.port, mammogram(number)).Status == 0x0000
     assert resident_bytes() - memory < 60 * MIB

@@ -55,7 +55,6 @@ _SAID_BY_MANY = (
     "QualityControlImage",
     "CalibrationImage",
     "BodyPartExamined",
-    "StudyDescription",
     "SeriesDescription",
     "ProtocolName",
     "Rows",
@@ -72,9 +71,7 @@ _SAID_BY_MANY = (
     "ImageType",
     "StationName",
     *_ORDER_CODES,
-    "RequestedProcedureDescription",
-    "ScheduledProcedureStepDescription",
-    "PerformedProcedureStepDescription",
+    *_ORDER_TEXTS,
 )
 
 

@@ -25,7 +25,15 @@ from oncopixel_pacs.imaging.picture import Picture, read_picture
 from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.label_maps import remove_label_map, write_label_map
 from oncopixel_pacs.infer.probability_maps import write_probability_map
-from oncopixel_pacs.infer.request import RequestedImage, Stopwatch, require_file, skips, unread
+from oncopixel_pacs.infer.request import (
+    RequestedImage,
+    Stopwatch,
+    read_by_none,
+    require_file,
+    require_same_image,
+    skips,
+    unread,
+)
 from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
@@ -67,21 +75,15 @@ def _read(
 ) -> ImageResult:
     facts = image.facts
     skipped = tuple(skips(image, models))
-    if len(skipped) == len(models.algorithms):
-        first = skipped[0]
-        return ImageResult(facts, reason=first.reason, reason_detail=first.detail, skipped=skipped)
+    if (unseen := read_by_none(facts, models, skipped)) is not None:
+        return unseen
     require_file(image)
     try:
         with watch.stage("decode"):
             picture = read_picture(image.path, decoder)
     except UnreadableImage as exc:
         return unread(facts, models, exc.reason, exc.detail)
-    if picture.facts.sop_instance_uid != facts.sop_instance_uid:
-        raise AnalysisFailed(
-            f"The file kept for image {facts.sop_instance_uid} holds another image; "
-            "send the image again.",
-            permanent=True,
-        )
+    require_same_image(picture.facts, facts)
     left_out = {item.task for item in skipped}
     reading = [item for item in models.models if item.algorithm.task not in left_out]
     classes: tuple[ClassScore, ...] = ()

@@ -42,7 +42,14 @@ from oncopixel_pacs.infer.picture_reading import read_pictures
 from oncopixel_pacs.infer.probability_maps import write_probability_map
 from oncopixel_pacs.infer.request import AnalysisRequest as AnalysisRequest
 from oncopixel_pacs.infer.request import RequestedImage as RequestedImage
-from oncopixel_pacs.infer.request import Stopwatch, require_file, skips, unread
+from oncopixel_pacs.infer.request import (
+    Stopwatch,
+    read_by_none,
+    require_file,
+    require_same_image,
+    skips,
+    unread,
+)
 from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
@@ -199,19 +206,13 @@ def _opened(image: RequestedImage, study: _Study, decoder: Decoder) -> _Readable
     if facts.spacing_mm is None:
         return unread(facts, models, Reason.NO_PIXEL_SPACING)
     skipped = tuple(skips(image, models))
-    if len(skipped) == len(models.algorithms):
-        first = skipped[0]
-        return ImageResult(facts, reason=first.reason, reason_detail=first.detail, skipped=skipped)
+    if (unseen := read_by_none(facts, models, skipped)) is not None:
+        return unseen
     require_file(image)
     try:
         with watch.stage("decode"):
             mammogram = read_mammogram(image.path, decoder)
-        if mammogram.facts.sop_instance_uid != facts.sop_instance_uid:
-            raise AnalysisFailed(
-                f"The file kept for image {facts.sop_instance_uid} holds another image; "
-                "send the image again.",
-                permanent=True,
-            )
+        require_same_image(mammogram.facts, facts)
         with watch.stage("prepare"):
             searched = search(mammogram.pixels, facts.spacing_mm)
             require_breast(searched)

@@ -92,6 +92,26 @@ def skips(image: RequestedImage, models: LoadedModels) -> Iterator[Skip]:
             yield Skip(model.algorithm.name, model.algorithm.task, *refused)
 
 
+def read_by_none(
+    facts: ImageFacts, models: LoadedModels, skipped: tuple[Skip, ...]
+) -> ImageResult | None:
+    """Give the result of an image that every model leaves out; ``None`` when one reads it."""
+    if len(skipped) < len(models.algorithms):
+        return None
+    first = skipped[0]
+    return ImageResult(facts, reason=first.reason, reason_detail=first.detail, skipped=skipped)
+
+
+def require_same_image(found: ImageFacts, facts: ImageFacts) -> None:
+    """Refuse, for good, a file that holds another image than the one it was kept for."""
+    if found.sop_instance_uid != facts.sop_instance_uid:
+        raise AnalysisFailed(
+            f"The file kept for image {facts.sop_instance_uid} holds another image; "
+            "send the image again.",
+            permanent=True,
+        )
+
+
 def require_file(image: RequestedImage) -> None:
     """Tell a file that cannot be opened now from an image that cannot be decoded at all."""
     try:

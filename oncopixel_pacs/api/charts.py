@@ -45,6 +45,17 @@ class Chart:
     height: float = _HEIGHT
 
 
+def _bar(slot: float, position: int, height: float, title: str) -> Bar:
+    """Place a bar of some height into its slot."""
+    return Bar(
+        x=(position + _GAP / 2) * slot,
+        y=_HEIGHT - height,
+        width=slot * (1 - _GAP),
+        height=height,
+        title=title,
+    )
+
+
 def bar_chart(
     heading: str,
     values: Sequence[tuple[str, float]],
@@ -69,18 +80,10 @@ def bar_chart(
     def written(value: float) -> str:
         return f"{value:.{decimals}f}{unit}"
 
-    bars = []
-    for position, (name, value) in enumerate(values):
-        height = _HEIGHT * value / top if top else 0.0
-        bars.append(
-            Bar(
-                x=(position + _GAP / 2) * slot,
-                y=_HEIGHT - height,
-                width=slot * (1 - _GAP),
-                height=height,
-                title=f"{name}: {written(value)}",
-            )
-        )
+    bars = tuple(
+        _bar(slot, position, _HEIGHT * value / top if top else 0.0, f"{name}: {written(value)}")
+        for position, (name, value) in enumerate(values)
+    )
     most = max(values, key=lambda item: item[1], default=("", 0.0))
     total = "" if decimals else f"{sum(value for _, value in values):.0f} in all"
     said = f"{heading}: {total}" if top else f"{heading}: none"
@@ -90,7 +93,7 @@ def bar_chart(
         heading=heading,
         summary=said,
         tone=tone,
-        bars=tuple(bars),
+        bars=bars,
         top=written(top),
         marks=tuple(
             ((position + 0.5) * slot, name)

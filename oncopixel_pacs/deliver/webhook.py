@@ -63,24 +63,9 @@ def call(
         When it was not taken; permanent when it asks not to be called again.
     """
     asked = urlsplit(webhook.url)
-    host = asked.hostname or ""
     port = asked.port or (443 if asked.scheme == "https" else 80)
-    address = _address(webhook, host, port, look_up)
-    literal = f"[{address}]" if ":" in address else address
-    request = httpx.Request(
-        "POST",
-        httpx.URL(webhook.url).copy_with(host=literal.strip("[]")),
-        content=body,
-        headers={
-            "Host": asked.netloc,
-            "Content-Type": "application/json",
-            "User-Agent": "OncoPixel-PACS",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(at.timestamp())),
-            "webhook-signature": signature(webhook.key, message_id, at, body),
-        },
-        extensions={"sni_hostname": host, "timeout": httpx.Timeout(timeout_seconds).as_dict()},
-    )
+    address = _address(webhook, asked.hostname or "", port, look_up)
+    request = _request(webhook, address, message_id, at, body, timeout_seconds)
     try:
         with httpx.HTTPTransport(verify=ssl.create_default_context(), trust_env=False) as sender:
             answer = sender.handle_request(request)
@@ -99,6 +84,35 @@ def call(
             status=str(status),
         )
     return status
+
+
+def _request(
+    webhook: WebhookSettings,
+    address: str,
+    message_id: str,
+    at: datetime,
+    body: bytes,
+    timeout_seconds: float,
+) -> httpx.Request:
+    """Make the request to an address, under the name that was configured."""
+    asked = urlsplit(webhook.url)
+    return httpx.Request(
+        "POST",
+        httpx.URL(webhook.url).copy_with(host=address),
+        content=body,
+        headers={
+            "Host": asked.netloc,
+            "Content-Type": "application/json",
+            "User-Agent": "OncoPixel-PACS",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": signature(webhook.key, message_id, at, body),
+        },
+        extensions={
+            "sni_hostname": asked.hostname or "",
+            "timeout": httpx.Timeout(timeout_seconds).as_dict(),
+        },
+    )
 
 
 def _address(webhook: WebhookSettings, host: str, port: int, look_up: Resolve) -> str:

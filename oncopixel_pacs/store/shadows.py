@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import JSON, Column, Index, and_, exists, or_
 from sqlmodel import Field, SQLModel, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.store.database import Database
@@ -132,23 +133,7 @@ class Shadows:
         tuple of str and int
             Job and number of the attempt, from 1.
         """
-        own = and_(
-            col(ShadowRow.job_id) == col(JobRow.id), col(ShadowRow.model_digest) == model_digest
-        )
-        settled = or_(
-            col(ShadowRow.state) != ShadowState.RUNNING, col(ShadowRow.claimed_until) > now
-        )
-        query = (
-            select(JobRow.id)
-            .where(
-                col(JobRow.created_at) >= since,
-                # What is not written was read by no model.
-                col(JobRow.written).is_(True),
-                ~exists().where(own, settled),
-            )
-            .order_by(col(JobRow.created_at))
-            .limit(1)
-        )
+        query = _unread(model_digest, now, since)
         with self._database.read() as session:
             if session.exec(query).first() is None:
                 return None
@@ -262,3 +247,20 @@ _COLUMNS = tuple(
         "error",
     )
 )
+
+
+def _unread(model_digest: str, now: datetime, since: datetime) -> SelectOfScalar[str]:
+    """Select jobs that no shadow model of this digest has read or is reading, the oldest."""
+    own = and_(col(ShadowRow.job_id) == col(JobRow.id), col(ShadowRow.model_digest) == model_digest)
+    settled = or_(col(ShadowRow.state) != ShadowState.RUNNING, col(ShadowRow.claimed_until) > now)
+    return (
+        select(JobRow.id)
+        .where(
+            col(JobRow.created_at) >= since,
+            # What is not written was read by no model.
+            col(JobRow.written).is_(True),
+            ~exists().where(own, settled),
+        )
+        .order_by(col(JobRow.created_at))
+        .limit(1)
+    )

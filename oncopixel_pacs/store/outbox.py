@@ -191,7 +191,10 @@ class Outbox:
         return (job_id, *others)
 
     def waiting_jobs(self) -> frozenset[str]:
-        """Jobs with deliveries that wait here, so that the engine need not have them."""
+        """Jobs that wait here whole, at every destination, so that the engine need not have them.
+
+        A job with one delivery here and another in the engine's hands is not among them.
+        """
         with self._database.read() as session:
             return frozenset(
                 session.exec(
@@ -200,11 +203,9 @@ class Outbox:
                         DeliveryRow,
                         col(DeliveryRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid),
                     )
-                    .where(
-                        DeliveryRow.state == DeliveryState.QUEUED,
-                        col(DeliveryRow.next_attempt_at).is_not(None),
-                    )
-                    .distinct()
+                    .where(col(DeliveryRow.state).in_(OPEN))
+                    .group_by(col(JobObjectRow.job_id))
+                    .having(func.count() == func.count(col(DeliveryRow.next_attempt_at)))
                 ).all()
             )
 

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -133,39 +133,54 @@ class Reconciler:
 
     def reconcile(self) -> int:
         """Queue lost jobs again and fail those that the engine gave up; returns how many."""
-        unfinished = self.ledger.unfinished()
-        known = self.queue.states([job_id for job_id, _ in unfinished])
+        unfinished = dict(self.ledger.unfinished())
+        before = self._engine_states(unfinished)
         # What finished in the meantime has nothing left in the engine, and is not lost.
         # What waits in the outbox is no business of the engine's.
-        still = set(self.ledger.unfinished())
+        still = unfinished.items() & set(self.ledger.unfinished())
         waiting = self.outbox.waiting_jobs()
-        return sum(
-            self._mend(*job, known) for job in unfinished if job in still and job[0] not in waiting
-        )
-
-    def _mend(self, job_id: str, run: int, known: Mapping[str, str]) -> bool:
-        name = f"{job_id}-{run}"
-        states = {
-            state for key, state in known.items() if key == name or key.startswith(f"{name}-")
+        suspects = {
+            job_id: run
+            for job_id, run in still
+            if job_id not in waiting and _needs_mending(set(before[job_id].values()))
         }
+        # Work that moved between the two looks is in somebody's hands.
+        after = self._engine_states(suspects)
+        lost = [job_id for job_id in suspects if after[job_id] == before[job_id]]
+        for job_id in lost:
+            self._mend(job_id, suspects[job_id], set(after[job_id].values()))
+        return len(lost)
+
+    def _engine_states(self, runs: Mapping[str, int]) -> dict[str, dict[str, str]]:
+        """State of every workflow of the latest run of each job, by its id."""
+        found: dict[str, dict[str, str]] = {job_id: {} for job_id in runs}
+        for key, state in self.queue.states(list(runs)).items():
+            job_id, run, *_ = key.split("-")
+            if run == str(runs[job_id]):
+                found[job_id][key] = state
+        return found
+
+    def _mend(self, job_id: str, run: int, states: Collection[str]) -> None:
         if not states:
             with self.database.write() as session:
                 self.queue.enqueue_study(session, job_id, run)
-        elif states & _GIVEN_UP:
+        elif not _GIVEN_UP.isdisjoint(states):
             self.ledger.finish(
                 job_id,
                 JobState.FAILED,
                 self.now(),
                 "The work was given up after repeated stops of the server; retry the job.",
             )
-        elif states & _BEGIN_AGAIN or states == {_ENDED_WELL}:
+        else:
             self.ledger.restart(
                 job_id, lambda session, job, again: self.queue.enqueue_study(session, job.id, again)
             )
-        else:
-            return False
         log.warning("job.mended", job_id=job_id, engine=sorted(states))
-        return True
+
+
+def _needs_mending(states: Collection[str]) -> bool:
+    """Whether work of which the engine tells only this goes on by itself no more."""
+    return not (_GIVEN_UP | _BEGIN_AGAIN).isdisjoint(states) or set(states) <= {_ENDED_WELL}
 
 
 class Watch:

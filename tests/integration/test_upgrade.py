@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from workflow_builder import (
     until,
 )
 
+from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
 from oncopixel_pacs.store import database
@@ -131,6 +133,31 @@ def test_deliveries_that_waited_through_an_upgrade_are_sent_and_not_computed_aga
     works.reconciler.reconcile()
     assert {works.finished(job).state for job in jobs} == {JobState.DONE}
     assert len(works.model.asked) == asked
+
+
+def test_a_delivery_cut_off_beside_one_that_waits_goes_on_after_an_upgrade(
+    works: Works, pacs: PretendedPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, go_on = threading.Event(), threading.Event()
+
+    def wait_at_the_second(item: OutgoingObject) -> Outcome:
+        if len({uid for uid, _ in pacs.received}) % 2:
+            return put_off(item)
+        sending.set()
+        go_on.wait(30)
+        raise engine.Interrupted
+
+    pacs.answer = wait_at_the_second
+    jobs = [job.id for job in works.settler.settle_complete()]
+    assert sending.wait(30)
+    works.stop()
+    go_on.set()
+    until(lambda: not engine_threads())
+    pacs.answer = accept
+    monkeypatch.setattr(engine, "ENGINE_VERSION", "2")
+    works.start()
+    works.reconciler.reconcile()
+    assert {works.finished(job).state for job in jobs} == {JobState.DONE}
 
 
 def test_an_older_host_leaves_the_work_of_a_newer_one_alone(

@@ -28,6 +28,11 @@ from oncopixel_pacs.uploads import RefusalKind
 class OncoPixelError(Exception):
     """Base of every error that this product raises on purpose."""
 
+    @property
+    def for_log(self) -> str:
+        """What the log may hold of it: nothing that quotes a header or a validator."""
+        return str(self)
+
 
 class ConfigurationError(OncoPixelError):
     """A setting, file or port that keeps the server from starting."""
@@ -83,7 +88,15 @@ class DeviceLost(AnalysisFailed):
 
 
 class ResultRejected(OncoPixelError):
-    """A result object that did not pass the gate before sending."""
+    """A result object that did not pass the gate before sending.
+
+    Its sentence repeats what the rules and validators say, and those quote values.
+    """
+
+    @property
+    def for_log(self) -> str:
+        """Say where the sentence stands."""
+        return "A result object was not passed; its job says why."
 
 
 class DeliveryFailed(OncoPixelError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionfinish() -> None:
     """Forget what was built."""
     COLLECTION.close()
+
+
+@pytest.fixture(autouse=True)
+def _hooks_as_they_were() -> Iterator[None]:
+    """Take back what the commands of a process put in the place of Python's own words."""
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oncopixel_pacs.access import AccessRole, Caller, SignIn
-from oncopixel_pacs.api.problems import problem
+from oncopixel_pacs.api.problems import path_for_log, problem
 from oncopixel_pacs.api.rendering import CALLER
 from oncopixel_pacs.api.route_rules import (
     METRICS_PATH,
@@ -178,7 +178,12 @@ def _may(caller: Caller, needed: AccessRole | Nobody, request: Request) -> bool:
 def _refusal(request: Request, caller: Caller | None, needed: AccessRole | Nobody) -> Response:
     path = request.url.path
     if caller is not None:
-        log.warning("http.forbidden", caller=caller.name, role=str(caller.role), path=path)
+        log.warning(
+            "http.forbidden",
+            caller=caller.name,
+            role=str(caller.role),
+            path=path_for_log(request),
+        )
         allowed = ", ".join(caller.areas) or "every area"
         return problem(
             request,

@@ -157,7 +157,7 @@ class ErrorBarrier:
         except Exception as exc:
             log.error(
                 "http.failed",
-                path=scope["path"],
+                path=path_for_log(Request(scope)),
                 error=type(exc).__name__,
                 trace="".join(traceback.format_tb(exc.__traceback__)),
             )
@@ -175,6 +175,15 @@ def _on_http(request: Request, exc: Exception) -> Response:
         allowed = _methods_of(request)
         headers |= {"Allow": ", ".join(allowed)} if allowed else {}
     return problem(request, error.status_code, detail, headers=headers)
+
+
+def path_for_log(request: Request) -> str:
+    """Path as its route is declared: what callers put into it, however they err, is not told."""
+    for route in getattr(request.app.state, "routes", ()):
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            return str(route.path)
+    return "unknown"
 
 
 def _methods_of(request: Request) -> list[str]:

@@ -27,6 +27,7 @@ from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.infer.reading import AnalysisRequest, read_studies
+from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def serve(
     os.nice(niceness)
     # What models print must not come out of the server's standard output.
     os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
+    configure_logging()
     try:
         read_algorithms(models)  # says what is wrong before the seconds that torch takes
         from oncopixel_pacs.infer.loaded_models import load_models

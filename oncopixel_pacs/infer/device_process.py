@@ -170,7 +170,7 @@ class DeviceProcess:
         try:
             self._loaded_child()
         except OncoPixelError as exc:
-            structlog.get_logger().error("models.not_loaded", problem=str(exc))
+            structlog.get_logger().error("models.not_loaded", problem=exc.for_log)
 
     def _read_waiting(self) -> None:
         with self._guard:

@@ -32,7 +32,7 @@ class CommitmentReports:
         try:
             known = self._take(report)
         except OutOfResources as exc:
-            log.warning("commitment.report_unwritten", calling_ae_title=caller, reason=str(exc))
+            log.warning("commitment.report_unwritten", calling_ae_title=caller, reason=exc.for_log)
             return commitment.PROCESSING_FAILURE, None
         log.info(
             "commitment.report" if known else "commitment.report_unknown",

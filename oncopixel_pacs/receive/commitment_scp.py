@@ -98,7 +98,7 @@ class CommitmentScp:
         try:
             owed = self._owed.all()
         except OutOfResources as exc:
-            log.warning("commitment.owed_unread", reason=str(exc))
+            log.warning("commitment.owed_unread", reason=exc.for_log)
             return
         for report in owed[:MOST_TRANSACTIONS]:
             self._places.acquire()
@@ -121,7 +121,7 @@ class CommitmentScp:
             self._owed.add(report)
         except OutOfResources as exc:
             self._places.release()
-            log.warning("commitment.refused", reason=str(exc))
+            log.warning("commitment.refused", reason=exc.for_log)
             return commitment.RESOURCE_LIMITATION, None
         answered = threading.Event()
         dimse: Any = event.assoc.dimse
@@ -157,7 +157,7 @@ class CommitmentScp:
             self._owed.remove(report)
         except OutOfResources as exc:
             # It is told once more after the next start, which is no harm: it will be true then.
-            log.warning("commitment.owed_unwritten", reason=str(exc))
+            log.warning("commitment.owed_unwritten", reason=exc.for_log)
 
     def _tell_soon(
         self, report: PendingReport, assoc: Association, context: Any, answered: threading.Event
@@ -202,7 +202,7 @@ class CommitmentScp:
                 if self._report_on_own(Peer(title, *place, title, ours, context), report):
                     return True
             except (ConfigurationError, DeliveryFailed) as exc:
-                log.warning("commitment.attempt_failed", reason=str(exc))
+                log.warning("commitment.attempt_failed", reason=exc.for_log)
         return False
 
     def _report_on_own(self, peer: Peer, wanted: PendingReport) -> bool:

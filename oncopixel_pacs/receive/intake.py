@@ -175,7 +175,7 @@ class Intake:
             try:
                 adopted += self._adopt(orphan)
             except IntakeRefused as exc:
-                log.warning("intake.orphan_refused", path=orphan, reason=str(exc))
+                log.warning("intake.orphan_refused", path=orphan, reason=exc.for_log)
         return adopted
 
     def judge(self, request: commitment.Request) -> tuple[commitment.Verdict, ...]:

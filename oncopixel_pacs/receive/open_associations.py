@@ -76,6 +76,6 @@ class AssociationWatch:
                 self._renewed_at = now
         except OutOfResources as exc:
             # The next look tells it; until then the last lease holds, or runs out.
-            log.warning("association.lease_unwritten", reason=str(exc))
+            log.warning("association.lease_unwritten", reason=exc.for_log)
             return
         self._open = now_open

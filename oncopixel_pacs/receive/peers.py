@@ -131,7 +131,7 @@ class PeerBook:
                 try:
                     self._read = tuple(item.peer for item in self._allowed.all())
                 except OutOfResources as exc:
-                    log.warning("association.peers_unread", reason=str(exc))
+                    log.warning("association.peers_unread", reason=exc.for_log)
                 self._read_at = self._clock()
             return (*self._configured, *self._read)
 

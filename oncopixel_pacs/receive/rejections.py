@@ -95,7 +95,7 @@ class RejectionRecorder:
         try:
             self._callers.add(batch)
         except OutOfResources as exc:
-            log.warning("association.rejections_unwritten", reason=str(exc))
+            log.warning("association.rejections_unwritten", reason=exc.for_log)
             with self._lock:
                 later, self._pending = list(self._pending.values()), {}
                 for item in (*batch, *later):

@@ -69,7 +69,7 @@ class StoreScp:
             spool.is_kept = True
         except IntakeRefused as exc:
             self._intake.refused(exc)
-            self._log.warning("intake.refused", calling_ae_title=calling, reason=str(exc))
+            self._log.warning("intake.refused", calling_ae_title=calling, reason=exc.for_log)
             return refusal(exc)
         except Exception as exc:
             self._intake.refused(exc)

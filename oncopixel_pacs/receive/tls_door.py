@@ -87,7 +87,7 @@ class TlsDoor:
         try:
             return self._context.current()
         except ConfigurationError as exc:
-            log.error("tls.files_refused", reason=str(exc))
+            log.error("tls.files_refused", reason=exc.for_log)
         return self._context.current()
 
 

@@ -131,7 +131,7 @@ class AuditTrail:
         try:
             self.append(event)
         except OutOfResources as exc:
-            log.error("audit.unwritten", kind=event.kind.name.lower(), error=str(exc))
+            log.error("audit.unwritten", kind=event.kind.name.lower(), error=exc.for_log)
 
     def record(self, record_id: int) -> AuditRecord:
         """Return one record.

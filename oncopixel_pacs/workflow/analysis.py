@@ -140,7 +140,7 @@ class StudySteps:
                 if exc.permanent or attempt == self.max_attempts:
                     raise
                 self.ledger.fail_step(job_id, StepName.ANALYSE, self.now(), str(exc))
-                log.warning("analysis.retried", job_id=job_id, attempt=attempt, error=str(exc))
+                log.warning("analysis.retried", job_id=job_id, attempt=attempt, error=exc.for_log)
                 pause = min(self.first_retry_seconds * 2.0 ** (attempt - 1), 30.0)
                 if self.stopping.wait(pause):
                     raise Interrupted from exc
@@ -298,7 +298,7 @@ class StudySteps:
             raise
         except OncoPixelError as exc:
             ticket.require()
-            log.error("job.failed", job_id=job_id, step=step, error=str(exc))
+            log.error("job.failed", job_id=job_id, step=step, error=exc.for_log)
             self._fail(job_id, step, str(exc))
         except Exception as exc:
             ticket.require()

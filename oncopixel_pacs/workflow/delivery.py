@@ -108,7 +108,7 @@ class DeliverySteps:
                 ticket.require()
         except DeliveryFailed as exc:
             trouble = exc
-            log.warning("delivery.failed", destination=destination, error=str(exc))
+            log.warning("delivery.failed", destination=destination, error=exc.for_log)
         except OutOfResources:
             raise
         except Exception as exc:

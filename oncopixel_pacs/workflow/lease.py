@@ -112,7 +112,7 @@ class HostLease:
         try:
             self._hosts.leave(self._executor, self._epoch)
         except OutOfResources as exc:
-            log.warning("host.not_signed_off", error=str(exc))
+            log.warning("host.not_signed_off", error=exc.for_log)
 
     def ticket(self) -> Ticket:
         """Give the right to begin a step."""
@@ -136,7 +136,7 @@ class HostLease:
                 self._beat()
             except OutOfResources as exc:
                 # Steps wait; when nobody took over in between they go on.
-                log.warning("host.unheard", error=str(exc))
+                log.warning("host.unheard", error=exc.for_log)
             except Exception:
                 log.exception("host.defect")
 

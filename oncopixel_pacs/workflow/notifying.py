@@ -66,7 +66,7 @@ class Notifier:
             return self._ended(call, CallState.FAILED, 0, "The study was deleted meanwhile.")
         except DeliveryFailed as exc:
             status = int(exc.status or 0)
-            log.warning("webhook.failed", webhook=webhook.name, error=str(exc))
+            log.warning("webhook.failed", webhook=webhook.name, error=exc.for_log)
             if exc.permanent or self.now() - call.finished_at > GIVE_UP_AFTER:
                 return self._ended(call, CallState.FAILED, status, str(exc))
             wait = wait_seconds(call.attempts, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
@@ -122,7 +122,7 @@ class NotifierThread:
             try:
                 self._notifier.notify(self._stop.is_set)
             except OncoPixelError as exc:
-                log.error("webhook.unwritten", error=str(exc))
+                log.error("webhook.unwritten", error=exc.for_log)
             except Exception:
                 # The thread must outlive any defect: without it nobody is told for ever.
                 log.exception("webhook.defect")

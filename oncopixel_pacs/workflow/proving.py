@@ -81,7 +81,7 @@ class ProofSteps:
             for proof in prove([self._outgoing(item) for item in waiting], place, asking):
                 found.append(proof)
         except DeliveryFailed as exc:
-            log.warning("delivery.not_asked", destination=place.name, error=str(exc))
+            log.warning("delivery.not_asked", destination=place.name, error=exc.for_log)
         except Exception:
             # A defect in asking must not stop what is found from being recorded.
             log.exception("delivery.proof_defect", destination=place.name)
@@ -91,7 +91,7 @@ class ProofSteps:
         try:
             return self.proofs.report(report, self.now(), self.settings.resends)
         except OutOfResources as exc:
-            log.warning("delivery.report_unwritten", error=str(exc))
+            log.warning("delivery.report_unwritten", error=exc.for_log)
             return False
 
     def _after_request(self) -> datetime:

@@ -103,8 +103,10 @@ class Purger:
             try:
                 for _ in self._purge.run(self._stop.is_set):
                     pass
-            except (OncoPixelError, OSError) as exc:
-                log.error("retention.failed", error=str(exc))
+            except OncoPixelError as exc:
+                log.error("retention.failed", error=exc.for_log)
+            except OSError as exc:
+                log.error("retention.failed", error=exc.strerror or type(exc).__name__)
             except Exception:
                 log.exception("retention.defect")
             if self._stop.wait(_EVERY_SECONDS):

@@ -221,7 +221,7 @@ class Watch:
         try:
             work()
         except OncoPixelError as exc:
-            log.error("watch.failed", error=str(exc))
+            log.error("watch.failed", error=exc.for_log)
         except Exception:
             # The watch must outlive any defect: without it every study waits for ever.
             log.exception("watch.defect")

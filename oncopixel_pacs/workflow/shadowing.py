@@ -140,7 +140,7 @@ class ShadowWatch:
             try:
                 busy = self._reader.read_next()
             except OncoPixelError as exc:
-                log.error("shadow.failed", error=str(exc))
+                log.error("shadow.failed", error=exc.for_log)
             except Exception:
                 log.exception("shadow.defect")
             if not busy:

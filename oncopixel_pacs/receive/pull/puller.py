@@ -74,7 +74,7 @@ class Puller:
                 while not self._stop.is_set() and self.work_once():
                     pass
             except OncoPixelError as exc:
-                log.error("pull.away", error=str(exc))
+                log.error("pull.away", error=exc.for_log)
             except Exception:
                 # The thread must outlive any defect: without it every pull waits for ever.
                 log.exception("pull.defect")
@@ -100,7 +100,7 @@ class Puller:
             try:
                 self._parts.pulls.keep(pull.id, self._worker, self._parts.now(), LEASE)
             except OutOfResources as exc:
-                log.warning("pull.lease_unwritten", reason=str(exc))
+                log.warning("pull.lease_unwritten", reason=exc.for_log)
 
     def _attempt(self, pull: Pull) -> None:
         parts = self._parts

@@ -37,8 +37,10 @@ from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.shadows import Shadows
+from oncopixel_pacs.store.traces import Traces
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.syslog import begin_audit
+from oncopixel_pacs.traces.otlp import open_receiver
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
@@ -50,6 +52,7 @@ from oncopixel_pacs.workflow.purging import Purge, Purger
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
 from oncopixel_pacs.workflow.shadowing import begin_shadowing
 from oncopixel_pacs.workflow.takeover import Reaper
+from oncopixel_pacs.workflow.tracing import Storyteller, StorytellerThread
 
 log = structlog.get_logger()
 
@@ -226,6 +229,15 @@ class Server:
         )
         watch.start()
         self._closing.callback(watch.stop)
+        self._start_telling(store)
+        if self.settings.retention.days is not None:
+            retention = Retention(store.database, store.files)
+            purger = Purger(Purge(retention, queue, self.settings.retention, utc_now))
+            purger.start()
+            self._closing.callback(purger.stop)
+
+    def _start_telling(self, store: Store) -> None:
+        """Tell others what ended: those who are called, and the collector of traces."""
         if self.settings.webhooks:
             called = Notifier(
                 Webhooks(store.database), store.ledger, self.settings.webhooks, utc_now
@@ -233,11 +245,17 @@ class Server:
             notifier = NotifierThread(called)
             notifier.start()
             self._closing.callback(notifier.stop)
-        if self.settings.retention.days is not None:
-            retention = Retention(store.database, store.files)
-            purger = Purger(Purge(retention, queue, self.settings.retention, utc_now))
-            purger.start()
-            self._closing.callback(purger.stop)
+        if self.settings.tracing.endpoint:
+            teller = self._storyteller(store)
+            teller.start()
+            self._closing.callback(teller.stop)
+
+    def _storyteller(self, store: Store) -> StorytellerThread:
+        traces, settings = Traces(store.database), self.settings.tracing
+        receiver = open_receiver(settings, self.settings.executor)
+        return StorytellerThread(
+            Storyteller(traces, store.ledger, receiver, settings.ratio, utc_now)
+        )
 
     def _start_receive(self, store: Store) -> Ports:
         # Before files without a row are looked for: some of them may have to go.

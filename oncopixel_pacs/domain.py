@@ -45,6 +45,8 @@ class Instance:
     sha256
         Hex digest of the data set as received: the bytes after the file meta information, so
         that a re-sent object is the same object whoever wrote its file.
+    association_at
+        When the association began that it came by; ``None`` where it came another way.
     """
 
     facts: ImageFacts
@@ -54,6 +56,7 @@ class Instance:
     received_at: datetime
     calling_ae_title: str = ""
     called_ae_title: str = ""
+    association_at: datetime | None = None
 
 
 class IntakeOutcome(StrEnum):

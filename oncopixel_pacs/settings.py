@@ -41,6 +41,7 @@ from oncopixel_pacs.http_settings import MetricsSettings as MetricsSettings
 from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
+from oncopixel_pacs.tracing_settings import TracingSettings as TracingSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
 from oncopixel_pacs.webhook_settings import WebhookSettings as WebhookSettings
 
@@ -213,6 +214,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     metrics: MetricsSettings = MetricsSettings()
     audit: AuditSettings = AuditSettings()
+    tracing: TracingSettings = TracingSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
     log_format: Literal["text", "json"] = "text"

@@ -87,6 +87,7 @@ class Intake:
         transfer_syntax: str,
         calling_ae_title: str,
         called_ae_title: str = "",
+        association_at: datetime | None = None,
     ) -> IntakeOutcome:
         """Take in the data set of a C-STORE request.
 
@@ -100,6 +101,8 @@ class Intake:
             Negotiated transfer syntax.
         calling_ae_title, called_ae_title
             Of the association; rules of models may choose by them.
+        association_at
+            When it began, for the study's trace.
 
         Raises
         ------
@@ -114,7 +117,8 @@ class Intake:
             header = read_received_header(received, transfer_syntax)
             _require_same(header, "SOPClassUID", sop_class_uid)
             _require_same(header, "SOPInstanceUID", sop_instance_uid)
-            return self._keep(received, header, Origin(calling_ae_title, called_ae_title))
+            origin = Origin(calling_ae_title, called_ae_title)
+            return self._keep(received, header, origin, association_at)
 
     def accept_file(self, path: Path, calling_ae_title: str = "") -> IntakeOutcome:
         """Take in a copy of a Part 10 file (PS3.10) that lies somewhere on disk.
@@ -211,7 +215,13 @@ class Intake:
         log.info("intake.orphan_adopted", path=orphan, outcome=outcome.value)
         return True
 
-    def _keep(self, received: Received, header: Header, origin: Origin) -> IntakeOutcome:
+    def _keep(
+        self,
+        received: Received,
+        header: Header,
+        origin: Origin,
+        association_at: datetime | None = None,
+    ) -> IntakeOutcome:
         facts, study = _describe(header)
         uid, digest = facts.sop_instance_uid, received.sha256
         path = self._files.place(received.path, received.descriptor, uid, digest)
@@ -223,6 +233,7 @@ class Intake:
             self._now(),
             origin.calling_ae_title,
             origin.called_ae_title,
+            association_at,
         )
         outcome = self._group.commit((instance, study))
         if not self._files.absolute(path).exists():

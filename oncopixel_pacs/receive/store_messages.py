@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
@@ -34,6 +35,8 @@ class StoreRequest:
         As the command names them: anything a peer may write.
     abstract_syntax, transfer_syntax
         Of the presentation context.
+    association_at
+        When the connection of its association was made, timezone-aware UTC.
     """
 
     context_id: int
@@ -45,6 +48,7 @@ class StoreRequest:
     transfer_syntax: str
     calling_ae_title: str
     called_ae_title: str = ""
+    association_at: datetime | None = None
 
 
 def command_elements(command: bytes) -> dict[int, bytes]:
@@ -81,6 +85,7 @@ def read_store_request(
     transfer_syntax: str,
     calling_ae_title: str,
     called_ae_title: str = "",
+    association_at: datetime | None = None,
 ) -> StoreRequest:
     """Read a C-STORE-RQ.
 
@@ -104,6 +109,7 @@ def read_store_request(
         transfer_syntax=transfer_syntax,
         calling_ae_title=calling_ae_title,
         called_ae_title=called_ae_title,
+        association_at=association_at,
     )
 
 

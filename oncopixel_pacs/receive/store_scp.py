@@ -65,6 +65,7 @@ class StoreScp:
                 request.transfer_syntax,
                 calling,
                 request.called_ae_title,
+                request.association_at,
             )
             spool.is_kept = True
         except IntakeRefused as exc:

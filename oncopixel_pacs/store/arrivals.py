@@ -240,6 +240,7 @@ def _instance_values(instance: Instance) -> dict[str, Any]:
         "received_at": instance.received_at,
         "calling_ae_title": instance.calling_ae_title,
         "called_ae_title": instance.called_ae_title,
+        "association_at": instance.association_at,
         "revision": None,
         "series_instance_uid": instance.facts.series_instance_uid,
         "sop_class_uid": instance.facts.sop_class_uid,

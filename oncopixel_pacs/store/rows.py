@@ -85,6 +85,7 @@ def to_instance(row: InstanceRow) -> Instance:
         received_at=row.received_at,
         calling_ae_title=row.calling_ae_title,
         called_ae_title=row.called_ae_title,
+        association_at=row.association_at,
     )
 
 

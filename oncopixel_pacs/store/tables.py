@@ -89,6 +89,7 @@ class InstanceRow(SQLModel, table=True):
     received_at: datetime = _moment()
     calling_ae_title: str = ""
     called_ae_title: str = _key(index=False)
+    association_at: datetime | None = _moment(nullable=True)
     revision: int | None = None
     series_instance_uid: str = _key()
     sop_class_uid: str = _key(index=False)

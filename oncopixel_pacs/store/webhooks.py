@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
-from oncopixel_pacs.domain import JobState, Page
+from oncopixel_pacs.domain import Page
 from oncopixel_pacs.store.catalogue import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.tables import JobRow
+from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow
 from oncopixel_pacs.webhooks import CallState, WebhookCall
 
-_FINAL = [state for state in JobState if state.final]
-#: A job's end is committed at most so long after the time that it bears.
-OVERLAP = timedelta(hours=1)
 _AT_A_TIME = 200
 
 
@@ -45,7 +42,7 @@ class Webhooks:
         """
         with self._database.read() as session:
             known = session.get(WebhookRow, webhook)
-            ended = _ended(session, known.read_until) if known else []
+            ended = ended_since(session, known.read_until) if known else []
             ids = [_id_of(webhook, *item) for item in ended]
             told = _known(session, ids)
         fresh = [item for item in ended if _id_of(webhook, *item) not in told]
@@ -130,15 +127,6 @@ class Webhooks:
         for webhook, state, number in rows:
             found.setdefault(webhook, {})[CallState(state)] = number
         return found
-
-
-def _ended(session: Session, since: datetime) -> list[tuple[str, datetime]]:
-    rows = session.exec(
-        select(JobRow.id, JobRow.finished_at).where(
-            col(JobRow.finished_at) >= since, col(JobRow.state).in_(_FINAL)
-        )
-    ).all()
-    return [(job_id, at) for job_id, at in rows if at is not None]
 
 
 def _known(session: Session, ids: Sequence[str]) -> set[str]:

@@ -15,7 +15,9 @@ import pytest
 from oncopixel_pacs.demo.archives import OrthancArchive
 from oncopixel_pacs.report.external_validation import validate_with_tools
 from tests.faults.oracle import SEG, SR
-from tests.server_process import STORESCU, ServerProcess, free_port
+from tests.mammogram_builder import SCREENING, write_mammogram
+from tests.otlp_collector import Collector, collecting
+from tests.server_process import STORESCU, ServerProcess, free_port, wait_until
 
 ORTHANC = shutil.which("Orthanc") or shutil.which("/usr/sbin/Orthanc")
 DATA = os.environ.get("ONCOPIXEL_DATA")
@@ -40,8 +42,14 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancArchive
 
 
 @pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, orthanc: OrthancArchive
+    tmp_path_factory: pytest.TempPathFactory, orthanc: OrthancArchive, collector: Collector
 ) -> Iterator[ServerProcess]:
     server = ServerProcess(
         tmp_path_factory.mktemp("server"),
@@ -53,6 +61,8 @@ type = "cstore"
 host = "127.0.0.1"
 port = {orthanc.port}
 ae_title = "ORTHANC"
+[tracing]
+endpoint = "{collector.url}"
 """,
     )
     server.start()
@@ -98,6 +108,40 @@ def test_a_real_mammogram_comes_back_to_orthanc_as_seg_and_sr(
     validation = validate_with_tools(received, [real_mammogram])
     assert set(validation.tools) >= TOOLS
     assert validation.problems == ()
+
+
+def test_its_trace_reaches_from_the_association_to_the_proof(
+    server: ServerProcess, collector: Collector, tmp_path: Path
+) -> None:
+    path = write_mammogram(tmp_path, SCREENING[0])
+    with pydicom.dcmread(path) as image:
+        image.PatientName, image.PatientID = "CANARY^NAME", "CANARY-ID"
+        image.save_as(path)
+    sent = storescu(server, str(path))
+    assert sent.returncode == 0, sent.stderr
+    study = str(pydicom.dcmread(path).StudyInstanceUID)
+    job = server.finished_job(study)
+
+    whole = wait_until(
+        lambda: [
+            span for span in collector.spans if span.attributes.get("oncopixel.job.id") == job["id"]
+        ],
+        120,
+        "the study has no trace",
+    )[0]
+
+    spans = [span for span in collector.spans if span.trace_id == whole.trace_id]
+    paths = {collector.path(span) for span in spans}
+    assert ("study", "association") in paths
+    assert ("study", "analyse", "classify") in paths
+    assert ("study", "write", "gate") in paths
+    assert ("study", "deliver", "delivery", "proof") in paths
+    starts = {span.name: span.start for span in spans}
+    steps = ["association", "wait for completeness", "analyse", "write", "deliver", "proof"]
+    assert sorted(steps, key=lambda name: starts[name]) == steps
+    everything = b"".join(collector.bodies)
+    assert b"CANARY" not in everything
+    assert study.encode() not in everything
 
 
 def test_the_same_without_any_network_in_one_process(real_mammogram: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -83,6 +84,7 @@ class StoringProvider(DULServiceProvider):
         self._spool: Spool | None = None
         self._deadline = 0.0
         self._is_garbled = False
+        self._began_at = datetime.now(UTC)
 
     def run_reactor(self) -> None:
         """Run until the connection is closed; what was not kept by then is removed."""
@@ -282,6 +284,7 @@ class StoringProvider(DULServiceProvider):
             str(context.transfer_syntax[0]),
             str(self.assoc.requestor.ae_title).strip(),
             _called(self.assoc),
+            self._began_at,
         )
         if request.has_dataset:
             self._request, self._spool = request, self._service.begin(request)

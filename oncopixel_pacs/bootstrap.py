@@ -49,7 +49,7 @@ from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.notifying import Notifier, NotifierThread
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, Purger
-from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch
+from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch, longest_wait
 from oncopixel_pacs.workflow.shadowing import begin_shadowing
 from oncopixel_pacs.workflow.takeover import Reaper
 from oncopixel_pacs.workflow.tracing import Storyteller, StorytellerThread
@@ -216,7 +216,9 @@ class Server:
         outbox = Outbox(store.database)
         watch = Watch(
             settler,
-            Reconciler(store.database, store.ledger, outbox, queue, utc_now),
+            Reconciler(
+                store.database, store.ledger, outbox, queue, utc_now, longest_wait(self.settings)
+            ),
             Dispatcher(outbox, Proofs(store.database), queue, self.settings.delivery, utc_now),
             Reaper(
                 Hosts(store.database),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -334,7 +334,14 @@ class Works:
     @property
     def reconciler(self) -> Reconciler:
         """Compares ledger and engine."""
-        return Reconciler(self.store.database, self.store.ledger, self.outbox, self.queue, utc_now)
+        return Reconciler(
+            self.store.database,
+            self.store.ledger,
+            self.outbox,
+            self.queue,
+            utc_now,
+            timedelta(hours=1),
+        )
 
     @property
     def outbox(self) -> Outbox:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import structlog
 from anyio import to_thread
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oncopixel_pacs.access import Caller
+from oncopixel_pacs.api.problems import problem
 from oncopixel_pacs.api.route_rules import SAFE_METHODS
 from oncopixel_pacs.audit import AuditEvent, AuditKind, AuditOutcome
-from oncopixel_pacs.errors import NotFound
+from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.audit_trail import AuditTrail
+
+log = structlog.get_logger()
 
 #: A page renews itself, and a viewer asks for each image: one record a minute says the same.
 REPEAT_SECONDS = 60
 _MOST_REMEMBERED = 10_000
+#: Records kept in memory while the database takes none; past them nothing more is answered.
+MOST_DEFERRED = 10_000
 _STUDY = r"(?:/api/v1|/dicom-web)?/studies/(?P<study>[0-9.]+)"
 _JOB = r"(?:/api/v1)?/jobs/(?P<job>[^/]+)"
 _READ, _WRITE, _ANY = "read", "write", "any"
@@ -72,6 +79,8 @@ class AuditGuard:
         self._study_of_job = study_of_job
         self._patient_id_of = patient_id_of
         self._lately: OrderedDict[tuple[str, ...], datetime] = OrderedDict()
+        self._deferred: deque[AuditEvent] = deque()
+        self._one_at_a_time = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -80,10 +89,18 @@ class AuditGuard:
             return
         request = Request(scope)
 
+        unrecorded = False
+
         async def note(message: Message) -> None:
+            nonlocal unrecorded
             if message["type"] == "http.response.start":
-                await self._note(request, int(message["status"]))
-            await send(message)
+                try:
+                    await self._note(request, int(message["status"]))
+                except OutOfResources as exc:
+                    unrecorded = True
+                    await problem(request, 503, str(exc))(scope, receive, send)
+            if not unrecorded:
+                await send(message)
 
         await self._app(scope, receive, note)
 
@@ -101,9 +118,14 @@ class AuditGuard:
         repeats = request.method in SAFE_METHODS and kind is not AuditKind.LOGIN
         # Of views of one study one record is enough, whatever part of it was looked at.
         place = fields.get("study") or fields.get("job") or (path if repeats else "")
-        if repeats and self._said_lately((kind.name, who, address, place, str(status // 100))):
+        key = (kind.name, who, address, place, str(status // 100))
+        if repeats and self._said_lately(key):
             return
-        await to_thread.run_sync(self._append, kind, request, status, who, address, fields)
+        try:
+            await to_thread.run_sync(self._append, kind, request, status, who, address, fields)
+        except OutOfResources:
+            self._lately.pop(key, None)
+            raise
 
     def _append(
         self,
@@ -129,7 +151,34 @@ class AuditGuard:
         event = AuditEvent(
             kind, self._now(), who, address, outcome, study[:64], patient, f"{detail} {status}"
         )
-        self._trail.append(event)
+        self._keep(event)
+
+    def _keep(self, event: AuditEvent) -> None:
+        """Append a record, and before it those that the trail could not take when they were made.
+
+        Raises
+        ------
+        OutOfResources
+            When the trail takes nothing and no more can be kept for it.
+        """
+        with self._one_at_a_time:
+            self._deferred.append(event)
+            try:
+                while self._deferred:
+                    self._trail.append(self._deferred[0])
+                    self._deferred.popleft()
+            except OutOfResources as exc:
+                if len(self._deferred) > MOST_DEFERRED:
+                    self._deferred.pop()
+                    raise
+                # Should the process end before the trail takes it, this line tells of it.
+                log.error(
+                    "audit.deferred",
+                    kind=event.kind.name.lower(),
+                    who=event.who,
+                    study=event.study_instance_uid,
+                    error=str(exc),
+                )
 
     def _said_lately(self, key: tuple[str, ...]) -> bool:
         now = self._now()

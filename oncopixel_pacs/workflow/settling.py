@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -16,14 +16,16 @@ from oncopixel_pacs.audit import AuditEvent, AuditKind, unaudited
 from oncopixel_pacs.complete import judge
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import OncoPixelError
-from oncopixel_pacs.settings import CompletionSettings
+from oncopixel_pacs.settings import CompletionSettings, Settings
 from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.store.waits import Waits
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import OUTDATED, WorkQueue
+from oncopixel_pacs.workflow.notifying import LONGEST_WAIT_SECONDS
 from oncopixel_pacs.workflow.takeover import Reaper
 
 log = structlog.get_logger()
@@ -44,6 +46,20 @@ def job_id_for(study_instance_uid: str, revision: int, models_digest: str) -> st
     """Id of the work on one revision of a study with these models."""
     text = f"{study_instance_uid}\x1f{revision}\x1f{models_digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def longest_wait(settings: Settings) -> timedelta:
+    """Tell the longest wait between two attempts at anything."""
+    delivery, pull = settings.delivery, settings.pull
+    return timedelta(
+        seconds=max(
+            *(delivery.first_retry_seconds, delivery.max_retry_seconds),
+            # Of a probe that is not heard of.
+            2 * delivery.timeout_seconds,
+            *(pull.first_retry_seconds, pull.max_retry_seconds),
+            LONGEST_WAIT_SECONDS,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -123,16 +139,23 @@ class Settler:
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Compares ledger and engine: no job may wait for work that the engine does not have."""
+    """Compares ledger and engine: no job may wait for work that the engine does not have.
+
+    Nor may anything wait longer than the `longest_wait` of all settings.
+    """
 
     database: Database
     ledger: Ledger
     outbox: Outbox
     queue: WorkQueue
     now: Callable[[], datetime]
+    longest_wait: timedelta
 
     def reconcile(self) -> int:
         """Queue lost jobs again and fail those that the engine gave up; returns how many."""
+        now = self.now()
+        if ended := Waits(self.database).shorten(now + self.longest_wait, now):
+            log.warning("waits.shortened", number=ended, reason="the clock was ahead")
         unfinished = dict(self.ledger.unfinished())
         before = self._engine_states(unfinished)
         # What finished in the meantime has nothing left in the engine, and is not lost.

@@ -18,15 +18,17 @@ from api_builders import HEADER, JOB, bearer, fail, finish, make_parts, serving
 from builders import STUDY_UID, later
 from certificates import Authority
 from conftest import Store
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DatabaseError
 from typer.testing import CliRunner
 
 from oncopixel_pacs.access import AccessRole
+from oncopixel_pacs.api import audit_guard
 from oncopixel_pacs.audit import AuditEvent, AuditKind, message
 from oncopixel_pacs.audit_settings import AuditSettings
 from oncopixel_pacs.bootstrap import open_store
 from oncopixel_pacs.cli import app
+from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail
@@ -180,6 +182,58 @@ def test_what_people_and_programs_do_is_recorded(store: Store) -> None:
     ]
     assert trail_of(store).verify().fault == ""
     assert HEADER.patient_id in records(store)[0].message
+
+
+@contextmanager
+def full(store: Store) -> Iterator[None]:
+    """Let the database file grow no further, as on a full disk."""
+    engine = store.database.engine
+
+    def limit(connection: Connection) -> None:
+        # Less than it has is as much as it has.
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    def unlimited(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 4294967294")
+
+    event.listen(engine, "begin", limit)
+    try:
+        with pytest.raises(OutOfResources):
+            while True:
+                trail_of(store).append(view())
+        yield
+    finally:
+        event.remove(engine, "begin", limit)
+        event.listen(engine, "begin", unlimited)
+
+
+def test_what_a_full_disk_kept_from_being_recorded_is_recorded_when_there_is_room(
+    store: Store,
+) -> None:
+    finish(store)
+    with serving(make_parts(store)) as client:
+        with full(store):
+            before = len(records(store))
+            assert client.get(f"/api/v1/jobs/{JOB}").status_code == 200
+            assert client.get("/api/v1/studies").status_code == 200
+            assert len(records(store)) == before
+        client.get("/api/v1/jobs")
+    assert [item.kind for item in records(store)[before:]] == ["view", "query", "query"]
+    assert trail_of(store).verify().fault == ""
+
+
+def test_when_no_more_can_be_kept_for_the_trail_nothing_is_shown(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_guard, "MOST_DEFERRED", 1)
+    finish(store)
+    with serving(make_parts(store)) as client, full(store):
+        assert client.get("/api/v1/studies").status_code == 200
+        answer = client.get(f"/api/v1/jobs/{JOB}")
+        assert answer.status_code == 503
+        assert "database" in answer.json()["detail"]
+        assert client.get(f"/jobs/{JOB}", headers={"Accept": "text/html"}).status_code == 503
+        assert client.get("/health/live").status_code == 200
 
 
 def test_no_record_holds_the_name_of_a_patient(store: Store) -> None:

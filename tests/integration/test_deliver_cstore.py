@@ -34,6 +34,8 @@ from pydicom.uid import (
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation as MG
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.transport import ThreadedAssociationServer
 
 from oncopixel_pacs.deliver import OutgoingObject, echo, send
 from oncopixel_pacs.deliver.archive import EmbeddedArchive, Receipt
@@ -205,6 +207,38 @@ def test_a_pacs_that_falls_silent_is_left_after_the_timeout(tmp_path: Path) -> N
     assert time.monotonic() - begin < 5
     assert (first.accepted, first.permanent, first.status) == (False, False, "")
     assert "fell silent" in second.error
+
+
+@contextmanager
+def archive_that_stops_reading() -> Iterator[int]:
+    """Take associations, and read no byte of any object."""
+    released = threading.Event()
+
+    def stall(event: evt.Event) -> None:
+        if isinstance(event.pdu, P_DATA_TF):
+            released.wait(30)
+
+    entity = ApplicationEntity("ARCHIVE")
+    entity.add_supported_context(MG)
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_PDU_RECV, stall)]
+    )
+    assert isinstance(server, ThreadedAssociationServer)
+    try:
+        yield int(server.server_address[1])
+    finally:
+        released.set()
+        entity.shutdown()
+
+
+def test_a_pacs_that_stops_reading_is_left_after_the_timeout(tmp_path: Path) -> None:
+    more_than_sockets_hold = objects(tmp_path, PixelData=bytes(32 << 20))
+    with archive_that_stops_reading() as port:
+        begin = time.monotonic()
+        (outcome,) = deliver(more_than_sockets_hold, port, seconds=0.5)
+        assert time.monotonic() - begin < 15
+        assert not [item for item in threading.enumerate() if "Requestor" in item.name]
+    assert (outcome.accepted, outcome.permanent, outcome.status) == (False, False, "")
 
 
 def test_a_pacs_that_is_not_there_is_a_passing_failure_that_says_what_to_check(

@@ -339,6 +339,23 @@ def test_a_job_that_waits_for_its_archive_is_not_lost(works: Works, pacs: Preten
     assert works.reconciler.reconcile() == 0
 
 
+def test_what_waits_for_the_time_of_a_clock_that_was_ahead_is_tried_again(
+    works: Works, pacs: PretendedPacs
+) -> None:
+    works.stop()
+    a_year = 365 * 86_400.0
+    works.delivery = works.delivery.model_copy(
+        update={"first_retry_seconds": a_year, "max_retry_seconds": a_year}
+    )
+    works.start()
+    pacs.answer = put_off
+    job = works.settle()
+    until(lambda: "next attempt" in works.job(job.id).waiting_for)
+    pacs.answer = accept
+    assert works.reconciler.reconcile() == 0
+    assert works.finished(job.id).state is JobState.DONE
+
+
 def test_the_engine_logs_like_everyone_else(works: Works) -> None:
     logger = logging.getLogger("dbos")
     assert (logger.handlers, logger.propagate) == ([], True)

@@ -40,6 +40,7 @@ from oncopixel_pacs.http_settings import ApiSettings as ApiSettings
 from oncopixel_pacs.http_settings import MetricsSettings as MetricsSettings
 from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
+from oncopixel_pacs.settings_refusal import explain
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 from oncopixel_pacs.tracing_settings import TracingSettings as TracingSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
@@ -323,7 +324,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             f"Configuration refused: {exc}; lists in the environment are written as JSON."
         ) from exc
     except ValidationError as exc:
-        raise ConfigurationError(_explain(exc)) from exc
+        raise ConfigurationError(explain(exc, Settings)) from exc
     return _anchor_paths(settings, path.parent)
 
 
@@ -370,14 +371,6 @@ def _anchor_paths(settings: Settings, folder: Path) -> Settings:
             "models": models,
         }
     )
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for item in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in item["loc"])
-        problems.append(f"{where}: {item['msg']}" if where else item["msg"])
-    return "Configuration refused: " + "; ".join(problems) + "."
 
 
 def _require_unique(kind: str, names: list[str]) -> None:

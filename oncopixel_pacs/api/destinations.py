@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from fastapi import APIRouter, Path
@@ -86,6 +86,30 @@ class DestinationAnswer(BaseModel):
     def waiting(self) -> int:
         """Result objects that are not through yet and did not fail for good."""
         return self.deliveries[DeliveryState.QUEUED] + self.deliveries[DeliveryState.SENDING]
+
+
+class DestinationSummary(BaseModel):
+    """What stands of a destination in the configuration."""
+
+    model_config = shape(
+        {key: examples.DESTINATION[key] for key in ("name", "type", "address", "objects")}
+    )
+
+    name: str
+    type: Literal["cstore", "orthanc", "stow", "folder"]
+    address: str
+    """Without password."""
+    objects: tuple[ObjectKind, ...]
+
+    @classmethod
+    def of(cls, settings: DestinationSettings) -> Self:
+        """Describe a destination."""
+        return cls(
+            name=settings.name,
+            type=settings.type,
+            address=_address(settings),
+            objects=settings.objects,
+        )
 
 
 class EchoAnswer(BaseModel):

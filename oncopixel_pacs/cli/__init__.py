@@ -83,3 +83,9 @@ def main() -> None:
     except OncoPixelError as exc:
         typer.echo(f"oncopixel: {exc}", err=True)
         sys.exit(1)
+    except OSError as exc:
+        place = f"{exc.filename}: " if exc.filename else ""
+        typer.echo(
+            f"oncopixel: {place}{exc.strerror or exc}; check path, rights and disk.", err=True
+        )
+        sys.exit(1)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from oncopixel_pacs.access import AccessRole, ApiToken, Area, User
 from oncopixel_pacs.bootstrap import open_store, utc_now
+from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.passwords import hash_password
@@ -46,7 +46,7 @@ def list_users(config: ConfigOption = None, as_json: JsonOption = False) -> None
         rows = [{name: value for name, value in asdict(user).items()} for user in found]
         for row in rows:
             del row["password_hash"]
-        typer.echo(TypeAdapter(list[dict[str, object]]).dump_json(rows, indent=2).decode())
+        print_json(list[dict[str, object]], rows)
         return
     table = Table("Name", "Role", "Since")
     for user in found:
@@ -106,7 +106,7 @@ def list_tokens(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     with _database(config) as database:
         found = list(ApiTokens(database).all())
     if as_json:
-        typer.echo(TypeAdapter(list[ApiToken]).dump_json(found, indent=2).decode())
+        print_json(list[ApiToken], found)
         return
     table = Table("Id", "Name", "Role", "Areas", "Expires", "Last used")
     for item in found:
@@ -127,6 +127,7 @@ def create_token(
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=_MOST_DAYS, help="Days until it expires.")] = 365,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a token and print it, this once, on standard output."""
     now = utc_now()
@@ -134,6 +135,9 @@ def create_token(
         made, secret = ApiTokens(database).create(
             name, role, tuple(area or ()), now, now + timedelta(days=days)
         )
+    if as_json:
+        print_json(dict[str, object], {**asdict(made), "token": secret})
+        return
     typer.echo(f"Token {made.id} of {name}, {role}, for {days} days:", err=True)
     typer.echo(secret)
 

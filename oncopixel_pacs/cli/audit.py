@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from oncopixel_pacs.bootstrap import open_store
+from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.settings import load_settings
-from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail
+from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail, Verification
 
 audit = typer.Typer(help="List and check the audit trail.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def list_records(
     finally:
         store.database.close()
     if as_json:
-        typer.echo(TypeAdapter(tuple[AuditRecord, ...]).dump_json(items, indent=2).decode())
+        print_json(tuple[AuditRecord, ...], items)
         return
     table = Table("No.", "When (UTC)", "Who", "From", "What", "Outcome", "Study")
     for item in items:
@@ -59,6 +59,7 @@ def verify(
         typer.Option(help="NUMBER:DIGEST that an earlier check told; it must still be there."),
     ] = "",
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check every record against the chain, and tell its head; 1 when something was changed."""
     settings = load_settings(config)
@@ -67,7 +68,11 @@ def verify(
         found = AuditTrail(store.database, settings.ae_title).verify(head)
     finally:
         store.database.close()
-    if found.fault:
+    if as_json:
+        print_json(Verification, found)
+    elif found.fault:
         typer.echo(f"The audit trail was tampered with: {found.fault}", err=True)
+    else:
+        typer.echo(f"{found.records} records are as they were written. Head: {found.head}")
+    if found.fault:
         raise typer.Exit(1)
-    typer.echo(f"{found.records} records are as they were written. Head: {found.head}")

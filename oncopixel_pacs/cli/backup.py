@@ -9,7 +9,9 @@ import typer
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.bootstrap import Store, open_store, utc_now
-from oncopixel_pacs.cli.options import ConfigOption
+from oncopixel_pacs.cli.answers import print_json
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.progress import watching
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup
@@ -21,6 +23,7 @@ _MOST_NAMED = 20
 def backup(
     folder: Annotated[Path, typer.Argument(help="Folder of the backup; made when missing.")],
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Back up database and files, while the server runs or not.
 
@@ -30,10 +33,20 @@ def backup(
     store = open_store(settings)
     try:
         manifest, copied = make_backup(
-            store.database, settings.data_dir, folder, __version__, utc_now()
+            store.database, settings.data_dir, folder, __version__, utc_now(), watching("Copying")
         )
     finally:
         store.database.close()
+    if as_json:
+        about = {
+            "made_at": manifest.made_at,
+            "software_version": manifest.software_version,
+            "files": len(manifest.files),
+            "size_bytes": manifest.size_bytes,
+            "copied": copied,
+        }
+        print_json(dict[str, object], about)
+        return
     size = f"{manifest.size_bytes / 1024**2:.1f} MiB"
     typer.echo(f"Backed up {len(manifest.files)} files ({size}, {copied} copied) and the database.")
 
@@ -44,35 +57,45 @@ def restore(
     check: Annotated[
         bool, typer.Option("--check", help="Only compare the backup with its digests.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put a backup into the empty data directory and database of the configuration.
 
     Afterwards every file that the database promises is compared with its digest.
     """
     if check:
-        _report(find_damage(folder), f"{len(read_manifest(folder).files)} files and the database")
+        damaged = find_damage(folder, watching("Comparing"))
+        whole = f"{len(read_manifest(folder).files)} files and the database"
+        _report(damaged, whole, as_json)
         return
     settings = load_settings(config)
-    manifest = restore_backup(folder, settings.data_dir, settings.resolved_database_url)
+    manifest = restore_backup(
+        folder, settings.data_dir, settings.resolved_database_url, watching("Copying")
+    )
     typer.echo(
-        f"Put back the backup of {manifest.made_at}, by version {manifest.software_version}."
+        f"Put back the backup of {manifest.made_at}, by version {manifest.software_version}.",
+        err=as_json,
     )
     store = open_store(settings)
     try:
-        _verify(store)
+        _verify(store, as_json)
     finally:
         store.database.close()
 
 
-def _verify(store: Store) -> None:
-    found = verify(store.database, store.files, is_intact)
-    _report(list(found.damaged), f"{found.instances} images and {found.results} results")
+def _verify(store: Store, as_json: bool) -> None:
+    found = verify(store.database, store.files, is_intact, watching("Comparing"))
+    whole = f"{found.instances} images and {found.results} results"
+    _report(list(found.damaged), whole, as_json)
 
 
-def _report(damaged: list[str], whole: str) -> None:
+def _report(damaged: list[str], whole: str, as_json: bool) -> None:
+    if as_json:
+        print_json(dict[str, object], {"whole": not damaged, "damaged": damaged})
     for path in damaged[:_MOST_NAMED]:
         typer.echo(f"missing or damaged  {path}", err=True)
     if damaged:
         typer.echo(f"{len(damaged)} files are missing or damaged.", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{whole} have their digests.")
+    if not as_json:
+        typer.echo(f"{whole} have their digests.")

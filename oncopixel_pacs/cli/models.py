@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from oncopixel_pacs.api.schemas import ModelAnswer
+from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused, OncoPixelError
@@ -22,14 +24,22 @@ models = typer.Typer(help="List, check and add models.", no_args_is_help=True)
 
 
 @models.command("list")
-def list_models(config: ConfigOption = None) -> None:
+def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the configured models with version, weights digest and operating point."""
     settings = load_settings(config)
     table = Table("Name", "Task", "Version", "Weights (SHA-256)", "Threshold", "Mode")
     shadows = {item.name for item in settings.shadow_models}
-    for item in read_algorithms(_all(settings)):
+    found = read_algorithms(_all(settings))
+    if as_json:
+        rows = [
+            {**ModelAnswer.of(item).model_dump(), "mode": _mode(item.name, shadows)}
+            for item in found
+        ]
+        print_json(list[dict[str, object]], rows)
+        return
+    for item in found:
         digest = f"{item.weights_sha256[:16]}…"
-        mode = "shadow" if item.name in shadows else "active"
+        mode = _mode(item.name, shadows)
         table.add_row(item.name, item.task, item.version, digest, f"{item.threshold:.3f}", mode)
     Console().print(table)
 
@@ -76,6 +86,10 @@ def add_model(
         file.write(f"\n{table}")
     alone = "" if settings.models else " The shipped models no longer run unless they are listed."
     typer.echo(f"{name} is in {config}; restart the server.{alone}")
+
+
+def _mode(name: str, shadows: set[str]) -> str:
+    return "shadow" if name in shadows else "active"
 
 
 def _all(settings: Settings) -> tuple[ModelSettings, ...]:

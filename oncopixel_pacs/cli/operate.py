@@ -15,8 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from oncopixel_pacs.api.destinations import DestinationSummary, EchoAnswer
 from oncopixel_pacs.bootstrap import open_store
-from oncopixel_pacs.cli.options import ConfigOption
+from oncopixel_pacs.cli.answers import print_json, require_known
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
@@ -28,11 +30,15 @@ destinations = typer.Typer(help="List and echo the destinations.", no_args_is_he
 
 
 @destinations.command("list")
-def list_destinations(config: ConfigOption = None) -> None:
+def list_destinations(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the configured destinations."""
-    table = Table("Name", "Type", "Objects")
-    for item in load_settings(config).destinations:
-        table.add_row(item.name, item.type, ", ".join(item.objects))
+    found = [DestinationSummary.of(item) for item in load_settings(config).destinations]
+    if as_json:
+        print_json(list[DestinationSummary], found)
+        return
+    table = Table("Name", "Type", "Address", "Objects")
+    for item in found:
+        table.add_row(item.name, item.type, item.address, ", ".join(item.objects))
     Console().print(table)
 
 
@@ -40,17 +46,22 @@ def list_destinations(config: ConfigOption = None) -> None:
 def echo_destination(
     config: ConfigOption = None,
     name: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask each destination whether it would take results (C-ECHO, or what its type has)."""
     settings = load_settings(config)
-    failed = False
+    require_known(name, [item.name for item in settings.destinations], "destination")
+    answers: dict[str, EchoAnswer] = {}
     for item in settings.destinations:
         if name is not None and item.name != name:
             continue
         check = _destination_check(settings, item.name)
-        typer.echo(f"{item.name}: {check.said}")
-        failed = failed or not check.good
-    if failed:
+        answers[item.name] = EchoAnswer(ok=check.good, said=check.said)
+        if not as_json:
+            typer.echo(f"{item.name}: {check.said}")
+    if as_json:
+        print_json(dict[str, EchoAnswer], answers)
+    if not all(item.ok for item in answers.values()):
         raise typer.Exit(1)
 
 
@@ -63,15 +74,20 @@ class Check:
     said: str
 
 
-def doctor(config: ConfigOption = None) -> None:
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check configuration, disk, database, models, ports and destinations; say what to do."""
     settings = load_settings(config)
-    console = Console()
-    table = Table("Check", "", "Found")
     checks = list(_checks(settings))
-    for item in checks:
-        table.add_row(item.subject, "ok" if item.good else "NOT OK", item.said)
-    console.print(table)
+    if as_json:
+        # The keys of /health/ready, where the same things are checked.
+        rows = [{"name": item.subject, "ok": item.good, "detail": item.said} for item in checks]
+        ready = all(item.good for item in checks)
+        print_json(dict[str, object], {"ready": ready, "checks": rows})
+    else:
+        table = Table("Check", "", "Found")
+        for item in checks:
+            table.add_row(item.subject, "ok" if item.good else "NOT OK", item.said)
+        Console().print(table)
     if not all(item.good for item in checks):
         raise typer.Exit(1)
 

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from oncopixel_pacs.api.pulls import address_of
+from oncopixel_pacs.api.destinations import EchoAnswer
+from oncopixel_pacs.api.pulls import SourceAnswer, address_of
 from oncopixel_pacs.bootstrap import open_store, utc_now
+from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.progress import progress_bar
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.pulls import Pull, PullState
@@ -40,8 +42,7 @@ def pull(
 ) -> None:
     """Fetch a study from an archive; a running server does the work."""
     settings = load_settings(config)
-    if source not in [item.name for item in settings.sources]:
-        raise typer.BadParameter(f"there is no source {source} in [[sources]]")
+    require_known(source, [item.name for item in settings.sources], "source")
     try:
         _UID.validate_python(study_instance_uid)
     except ValidationError as exc:
@@ -54,7 +55,7 @@ def pull(
     finally:
         store.database.close()
     if as_json:
-        typer.echo(TypeAdapter(Pull).dump_json(ended, indent=2).decode())
+        print_json(Pull, ended)
     else:
         typer.echo(_sentence(ended))
     if ended.state in (PullState.PARTIAL, PullState.FAILED):
@@ -62,8 +63,12 @@ def pull(
 
 
 @sources.command("list")
-def list_sources(config: ConfigOption = None) -> None:
+def list_sources(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the configured sources."""
+    if as_json:
+        found = [SourceAnswer.of(item) for item in load_settings(config).sources]
+        print_json(list[SourceAnswer], found)
+        return
     table = Table("Name", "Type", "Address")
     for item in load_settings(config).sources:
         table.add_row(item.name, item.type, address_of(item))
@@ -74,10 +79,12 @@ def list_sources(config: ConfigOption = None) -> None:
 def echo_source(
     config: ConfigOption = None,
     name: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask each source whether it is there (C-ECHO and what it takes, or a query)."""
     settings = load_settings(config)
-    failed = False
+    require_known(name, [item.name for item in settings.sources], "source")
+    answers: dict[str, EchoAnswer] = {}
     for item in settings.sources:
         if name is not None and item.name != name:
             continue
@@ -88,16 +95,20 @@ def echo_source(
                 timeout_seconds=settings.pull.timeout_seconds,
             )
         except PullFailed as exc:
-            said, failed = str(exc), True
-        typer.echo(f"{item.name}: {said}")
-    if failed:
+            answers[item.name] = EchoAnswer(ok=False, said=str(exc))
+        else:
+            answers[item.name] = EchoAnswer(ok=True, said=said)
+        if not as_json:
+            typer.echo(f"{item.name}: {answers[item.name].said}")
+    if as_json:
+        print_json(dict[str, EchoAnswer], answers)
+    if not all(item.ok for item in answers.values()):
         raise typer.Exit(1)
 
 
 def _watched(pulls: Pulls, pull: Pull, *, silent: bool) -> Pull:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     hint_at: float | None = time.monotonic() + _HINT_SECONDS
-    with Progress(*columns, transient=True, disable=silent) as progress:
+    with progress_bar(silent=silent) as progress:
         task = progress.add_task(pull.state, total=None)
         while not pull.state.final:
             time.sleep(_POLL_SECONDS)

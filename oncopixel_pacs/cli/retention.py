@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from oncopixel_pacs.bootstrap import open_store, utc_now
+from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.retention import Deletion, Expired, Retention
@@ -29,7 +29,7 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         found = purge.retention.expired(purge.before, limit=1_000_000)
         kept = purge.retention.held_back(purge.before)
     if as_json:
-        typer.echo(TypeAdapter(tuple[Expired, ...]).dump_json(found, indent=2).decode())
+        print_json(tuple[Expired, ...], found)
         return
     _show(found)
     size = sum(item.size_bytes for item in found) / 1024**2
@@ -38,10 +38,13 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @retention.command("apply")
-def apply(config: ConfigOption = None) -> None:
+def apply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Delete now what the policy allows; the server does the same by itself."""
     with _opened(config) as purge:
         found = tuple(purge.run())
+    if as_json:
+        print_json(tuple[Expired, ...], found)
+        return
     _show(found)
     typer.echo(f"{len(found)} studies were deleted.")
 
@@ -56,7 +59,7 @@ def records(
     with _opened(config) as purge:
         found = purge.retention.deletions(limit)
     if as_json:
-        typer.echo(TypeAdapter(tuple[Deletion, ...]).dump_json(found, indent=2).decode())
+        print_json(tuple[Deletion, ...], found)
         return
     table = Table("Deleted", "Study Instance UID", "Images", "Results", "Rule")
     for item in found:

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.progress import tracked
 from oncopixel_pacs.domain import ObjectKind, SegmentationForm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.logs import configure_logging
@@ -57,9 +57,7 @@ def run(
     models = load_models(settings.active_models, settings.inference)
     studies = [
         analyse_study(uid, files, models, out, objects, segmentation)
-        for uid, files in track(
-            sources.items(), description="Analysing", transient=True, disable=as_json
-        )
+        for uid, files in tracked(sources.items(), "Analysing", len(sources), silent=as_json)
     ]
     reports = [validate_with_tools(study.objects, study.sources) for study in studies]
     if as_json:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import track
 
+from oncopixel_pacs.cli.progress import tracked
 from sample_dicom.pictures import PictureKind, write_pictures
 from sample_dicom.study import write_studies
 
@@ -31,9 +31,9 @@ def samples(
     """
     if picture is not None:
         drawn = write_pictures(out, studies, seed, picture, rows=rows, columns=columns)
-        count = sum(1 for _ in track(drawn, description="Writing", total=studies))
+        count = sum(1 for _ in tracked(drawn, description="Writing", total=studies))
         typer.echo(f"{count} pictures in {out}")
         return
     written = write_studies(out, studies, seed, lesion=lesion, rows=rows, columns=columns)
-    count = sum(1 for _ in track(written, description="Writing", total=4 * studies))
+    count = sum(1 for _ in tracked(written, description="Writing", total=4 * studies))
     typer.echo(f"{count} images of {studies} studies in {out}")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from oncopixel_pacs.cli.options import JsonOption
+from oncopixel_pacs.cli.progress import progress_bar
 from oncopixel_pacs.deliver.cstore import send_files
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
@@ -32,7 +32,7 @@ def send(
         typer.echo("There is no DICOM file to send.", err=True)
         raise typer.Exit(1)
     outcomes = []
-    with Progress(transient=True, disable=as_json) as progress:
+    with progress_bar(silent=as_json) as progress:
         task = progress.add_task("Sending", total=len(files))
         for outcome in send_files(
             files,

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from oncopixel_pacs.actions import retry_job
 from oncopixel_pacs.bootstrap import Store, open_store, utc_now
+from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.settings import load_settings
@@ -33,7 +33,7 @@ def list_studies(
     with _opened(config) as store:
         page = store.catalogue.studies(limit=limit)
     if as_json:
-        _print_json(tuple[Study, ...], page.items)
+        print_json(tuple[Study, ...], page.items)
         return
     table = Table("Study Instance UID", "State", "Images", "Revision", "Waiting for")
     for study in page.items:
@@ -48,10 +48,15 @@ def list_studies(
 
 
 @studies.command("complete")
-def complete_study(study_instance_uid: StudyArgument, config: ConfigOption = None) -> None:
+def complete_study(
+    study_instance_uid: StudyArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Declare a study complete: it is analysed as it is, without waiting for more images."""
     with _opened(config) as store:
         waited = store.catalogue.mark_complete(study_instance_uid, utc_now())
+    if as_json:
+        print_json(dict[str, object], {"study_instance_uid": study_instance_uid, "waited": waited})
+        return
     said = "is taken as complete" if waited else "is settled already; it waits for nothing"
     typer.echo(f"Study {study_instance_uid} {said}.")
 
@@ -67,7 +72,7 @@ def list_jobs(
     with _opened(config) as store:
         page = store.ledger.jobs(limit=limit, states=state or ())
     if as_json:
-        _print_json(tuple[Job, ...], page.items)
+        print_json(tuple[Job, ...], page.items)
         return
     table = Table("Job", "State", "Created", "Findings", "Error or waiting for")
     for job in page.items:
@@ -83,7 +88,7 @@ def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOpti
     with _opened(config) as store:
         job = store.ledger.job(job_id)
     if as_json:
-        _print_json(Job, job)
+        print_json(Job, job)
         return
     console = Console()
     console.print(f"Job {job.id}  [bold]{job.state}[/bold]  {job.error or job.waiting_for}")
@@ -98,10 +103,13 @@ def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOpti
 
 
 @jobs.command("retry")
-def retry(job_id: JobArgument, config: ConfigOption = None) -> None:
+def retry(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Queue a failed job again; results that exist are sent, not computed again."""
     with _opened(config) as store, contextlib.closing(WorkQueue(store.database.engine)) as queue:
         job = retry_job(store.ledger, queue, job_id)
+    if as_json:
+        print_json(Job, job)
+        return
     typer.echo(f"Job {job.id} is queued again.")
 
 
@@ -112,7 +120,3 @@ def _opened(config: Any) -> Iterator[Store]:
         yield store
     finally:
         store.database.close()
-
-
-def _print_json(kind: Any, value: Any) -> None:
-    typer.echo(TypeAdapter(kind).dump_json(value, indent=2).decode())

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oncopixel_pacs.cli.options import ConfigOption
+from oncopixel_pacs.cli.answers import print_json
+from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.viewer import BASE, PACKAGE, install_viewer, installed_viewer
 
@@ -32,9 +33,12 @@ def install(
 
 
 @viewer.command("status")
-def status(config: ConfigOption = None) -> None:
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say whether the viewer is installed, and where."""
     folder = installed_viewer(load_settings(config).data_dir)
-    typer.echo(f"{PACKAGE}: {folder or 'not installed; run oncopixel viewer install'}")
+    if as_json:
+        print_json(dict[str, object], {"package": PACKAGE, "folder": folder})
+    else:
+        typer.echo(f"{PACKAGE}: {folder or 'not installed; run oncopixel viewer install'}")
     if folder is None:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -28,6 +28,9 @@ MANIFEST = "manifest.json"
 FOLDERS = ("instances", "results", "quarantine", "labels")
 _FORMAT = 1
 _FILES = "files"
+
+#: What a long walk passes its items through, so that somebody can see how far it is.
+Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,12 @@ class Manifest:
 
 
 def make_backup(
-    database: Database, data_dir: Path, folder: Path, software_version: str, now: datetime
+    database: Database,
+    data_dir: Path,
+    folder: Path,
+    software_version: str,
+    now: datetime,
+    watch: Watch = iter,
 ) -> tuple[Manifest, int]:
     """Back up database and files, while a server may run.
 
@@ -75,6 +83,8 @@ def make_backup(
     folder
         Made when missing. Into the folder of an earlier backup only what is new or changed is
         copied; the result is one whole backup, of now.
+    watch
+        Every file passes through it; for a display of progress.
 
     Returns
     -------
@@ -93,7 +103,7 @@ def make_backup(
         digest = _digest(beside)
         name = f"database-{digest[:16]}{SUFFIXES[database.engine.dialect.name]}"
         beside.replace(folder / name)
-        files, copied = _copy_files(data_dir, folder / _FILES, earlier)
+        files, copied = _copy_files(data_dir, folder / _FILES, earlier, watch)
         manifest = Manifest(now.isoformat(), software_version, name, digest, files)
         _write_manifest(folder, manifest)
         _remove_leftovers(folder, manifest)
@@ -123,7 +133,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from exc
 
 
-def find_damage(folder: Path) -> list[str]:
+def find_damage(folder: Path, watch: Watch = iter) -> list[str]:
     """Compare every file of a backup with its digest.
 
     Returns
@@ -134,10 +144,17 @@ def find_damage(folder: Path) -> list[str]:
     manifest = read_manifest(folder)
     expected = {f"{_FILES}/{path}": item.sha256 for path, item in manifest.files.items()}
     expected[manifest.database] = manifest.database_sha256
-    return sorted(path for path, digest in expected.items() if not _is_whole(folder / path, digest))
+    found = (
+        path
+        for path, digest in watch(list(expected.items()))
+        if not _is_whole(folder / path, digest)
+    )
+    return sorted(found)
 
 
-def restore_backup(folder: Path, data_dir: Path, database_url: str) -> Manifest:
+def restore_backup(
+    folder: Path, data_dir: Path, database_url: str, watch: Watch = iter
+) -> Manifest:
     """Put a backup in an empty place.
 
     Files come first and the database last: until then there is nothing to start from.
@@ -157,7 +174,7 @@ def restore_backup(folder: Path, data_dir: Path, database_url: str) -> Manifest:
         if not _is_whole(folder / manifest.database, manifest.database_sha256):
             raise ConfigurationError(f"{manifest.database} is damaged; take another backup.")
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, item in manifest.files.items():
+        for path, item in watch(list(manifest.files.items())):
             target = data_dir / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if _copy(folder / _FILES / path, target).sha256 != item.sha256:
@@ -188,11 +205,11 @@ def _prepare(folder: Path) -> dict[str, CopiedFile]:
 
 
 def _copy_files(
-    data_dir: Path, target: Path, earlier: dict[str, CopiedFile]
+    data_dir: Path, target: Path, earlier: dict[str, CopiedFile], watch: Watch
 ) -> tuple[dict[str, CopiedFile], int]:
     files: dict[str, CopiedFile] = {}
     copied = 0
-    for path in _stored(data_dir):
+    for path in watch(list(_stored(data_dir))):
         relative = str(path.relative_to(data_dir))
         place = target / relative
         status = path.stat()

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlmodel import select
 
+from oncopixel_pacs.store.backup import Watch
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, ObjectRow, QuarantineRow
@@ -33,7 +34,10 @@ class Verification:
 
 
 def verify(
-    database: Database, files: FileStore, is_intact: Callable[[Path, str], bool]
+    database: Database,
+    files: FileStore,
+    is_intact: Callable[[Path, str], bool],
+    watch: Watch = iter,
 ) -> Verification:
     """Compare every file that has a row with the digest in the row.
 
@@ -42,10 +46,12 @@ def verify(
     is_intact
         Tells of a received Part 10 file whether its data set has a digest; files of results are
         digested whole.
+    watch
+        Every file passes through it; for a display of progress.
     """
     whole = {False: 0, True: 0}
     damaged = []
-    for path, sha256, received in _promised(database):
+    for path, sha256, received in watch(list(_promised(database))):
         check = is_intact if received else _has_digest
         try:
             good = check(files.absolute(path), sha256)

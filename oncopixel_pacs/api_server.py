@@ -34,7 +34,6 @@ from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
-from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -151,7 +150,7 @@ def _api_parts(
         read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
         send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),
         activity=Activity(store.database),
-        history=History(store.database),
+        drift=store.drift,
         changes=Changes(store.database),
         echo=partial(ask, settings),
         test_send=partial(send_test, settings, utc_now),

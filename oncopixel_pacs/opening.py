@@ -11,12 +11,14 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.metrics.counting_store import CountingCatalogue, CountingLedger
 from oncopixel_pacs.metrics.meters import Meters
 from oncopixel_pacs.metrics.state import StateCollector
+from oncopixel_pacs.sender_drift import DriftWatch
 from oncopixel_pacs.settings import ResultSettings, Settings
 from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.workflow.gate import Gate
@@ -37,6 +39,7 @@ class Store:
     ledger: Ledger
     audit: AuditTrail
     meters: Meters
+    drift: DriftWatch
 
     def gate(self, settings: ResultSettings) -> Gate:
         """Make the gate that results pass before they are kept here."""
@@ -69,6 +72,7 @@ def open_store(settings: Settings) -> Store:
         CountingLedger(database, meters),
         AuditTrail(database, settings.ae_title),
         meters,
+        DriftWatch(History(database), utc_now),
     )
 
 
@@ -83,6 +87,7 @@ def shared_state(
         tuple(item.name for item in settings.destinations),
         {use: path for use, path in certificates.items() if path is not None},
         algorithms,
+        store.drift,
         utc_now,
     )
 

@@ -46,6 +46,7 @@ from oncopixel_pacs.domain import (
 from oncopixel_pacs.imaging.codecs import decode
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.upload.desk import UploadDesk
+from oncopixel_pacs.sender_drift import DriftWatch
 from oncopixel_pacs.settings import CStoreDestination, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
@@ -134,7 +135,7 @@ def make_parts(
         read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
         send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),
         activity=Activity(store.database),
-        history=History(store.database),
+        drift=DriftWatch(History(store.database), lambda: later(100)),
         changes=Changes(store.database),
         echo=lambda destination: f"{destination.name} answered 0x0000",
         test_send=lambda destination: f"{destination.name} took the test picture",

@@ -15,8 +15,8 @@ _HEAD = """# Metrics, one by one
 Written by `python -m tests.document_metrics` from what the server exports; a test compares. How
 they are read, and what to make of them, stands in [Operations](operations.md#metrics).
 
-Labels hold names from the configuration or words of a fixed list; no metric tells of a patient
-or a study.
+Labels hold names from the configuration or words of a fixed list, and for drift the AE titles of
+those who sent hundreds of studies; no metric tells of a patient or a study.
 """
 _TITLES = {
     Source.PROCESS: "What each process counts",

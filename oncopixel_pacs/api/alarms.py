@@ -24,7 +24,7 @@ class Alarm(BaseModel):
     model_config = shape(examples.ALARM)
 
     subject: str
-    """What it is about: ``server``, ``jobs``, or a destination by its name."""
+    """What it is about: ``server``, ``jobs``, ``models``, or a destination by its name."""
     said: str
     """What is wrong and what to do."""
     page: str
@@ -41,7 +41,7 @@ class AlarmList(BaseModel):
 
 @router.get("", summary="List the alarms", responses=documented())
 def list_alarms(parts: Parts) -> AlarmList:
-    """Disk, certificate, held results, checks that fail, failed jobs, destinations in trouble."""
+    """Disk, certificate, held results, failing checks and jobs, destinations, drift of models."""
     return AlarmList(items=all_alarms(parts))
 
 
@@ -67,3 +67,6 @@ def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     for item in destinations(parts):
         if item.oldest_problem is not None:
             yield Alarm(subject=item.name, said=item.oldest_problem.error, page="/destinations")
+    for sender in parts.drift.senders():
+        for said in sender.sentences:
+            yield Alarm(subject="models", said=said, page="/models")

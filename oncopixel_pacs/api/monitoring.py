@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -13,16 +11,8 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
-from oncopixel_pacs.drift import (
-    REFERENCE,
-    WINDOW,
-    Drift,
-    Verdict,
-    histogram,
-    mix_drift,
-    score_drift,
-)
-from oncopixel_pacs.store.history import ReadStudy
+from oncopixel_pacs.drift import Drift, Verdict, histogram
+from oncopixel_pacs.sender_drift import SenderDrift
 
 router = APIRouter(prefix="/api/v1/monitoring", tags=["models"])
 
@@ -77,23 +67,17 @@ def show_monitoring(parts: Parts) -> Monitoring:
 
 def monitoring(parts: ApiParts) -> tuple[SenderAnswer, ...]:
     """Compare the latest studies of each sender with its first ones."""
-    studies = parts.history.studies(REFERENCE + WINDOW)
-    if not studies:
-        return ()
-    by_sender = sorted(studies, key=attrgetter("sender"))  # stable: each stays in its order
-    groups = [(name, tuple(items)) for name, items in groupby(by_sender, attrgetter("sender"))]
-    return tuple(_described(name, items) for name, items in [("*", studies), *groups])
+    return tuple(map(_described, parts.drift.compared_now()))
 
 
-def _described(sender: str, studies: tuple[ReadStudy, ...]) -> SenderAnswer:
-    scores = [item.probability for item in studies]
+def _described(found: SenderDrift) -> SenderAnswer:
     return SenderAnswer(
-        sender=sender,
-        studies=len(studies),
-        since=studies[0].created_at,
-        histogram=tuple(histogram(scores)),
-        scores=_answer(score_drift(scores)),
-        views=_answer(mix_drift([item.views for item in studies])),
+        sender=found.sender,
+        studies=len(found.studies),
+        since=found.studies[0].created_at,
+        histogram=tuple(histogram([item.probability for item in found.studies])),
+        scores=_answer(found.scores),
+        views=_answer(found.views),
     )
 
 

@@ -14,6 +14,7 @@ from fastapi import Path as InPath
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.imaging.frames import FrameDecoder
 from oncopixel_pacs.model_choice import Candidate
+from oncopixel_pacs.sender_drift import DriftWatch
 from oncopixel_pacs.settings import DestinationSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
@@ -25,7 +26,6 @@ from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
-from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -91,7 +91,7 @@ class ApiParts:
     allowed_peers: AllowedPeers
     feedback: ReaderFeedback
     free_space: FreeSpace
-    history: History
+    drift: DriftWatch
     uploads: Uploads
     webhooks: Webhooks
     ledger: Ledger

@@ -1,7 +1,8 @@
 """Every metric by name, kind, labels and meaning: the reference in the documents is made of it.
 
-Labels hold what is configured or an enumeration, never a patient, a study, or what a stranger
-sent, so that there are few series and none tells of anyone.
+Labels hold what is configured or an enumeration, and for drift AE titles of those who sent
+hundreds of studies; never a patient, a study, or what a stranger sent, so that there are few series
+and none tells of anyone.
 """
 
 from __future__ import annotations
@@ -216,6 +217,22 @@ MODEL_INFO = Metric(
     Kind.GAUGE,
     "1 for each configured model, with its version, task and operating point.",
     ("model", "version", "task", "threshold"),
+    Source.STATE,
+)
+DRIFT_PSI = Metric(
+    "oncopixel_drift_psi",
+    Kind.GAUGE,
+    "Population stability index of a sender's latest studies against its first ones, of their "
+    "scores or views; sender * is all together. From 0.25 on it is drift; absent below 200 "
+    "studies in either, and for all but the twenty busiest senders. Five minutes old at most.",
+    ("model", "sender", "of"),
+    Source.STATE,
+)
+DRIFT_KS = Metric(
+    "oncopixel_drift_ks",
+    Kind.GAUGE,
+    "Kolmogorov-Smirnov statistic of the same scores, from 0 to 1.",
+    ("model", "sender"),
     Source.STATE,
 )
 DATABASE_UP = Metric(

@@ -13,10 +13,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from oncopixel_pacs.backlog import Backlog
-from oncopixel_pacs.domain import Algorithm, DeliveryState, JobState, StudyState
+from oncopixel_pacs.domain import Algorithm, DeliveryState, JobState, ModelTask, StudyState
 from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.metrics import catalogue as names
 from oncopixel_pacs.metrics.catalogue import Metric
+from oncopixel_pacs.sender_drift import DriftWatch
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
@@ -27,6 +28,8 @@ from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.tls import read_certificate
 
+#: Senders whose drift is told one by one.
+_MOST_SENDERS = 20
 #: Values by the labels of their series.
 Values = Mapping[Any, float]
 
@@ -48,6 +51,7 @@ class StateCollector(Collector):
     destinations: tuple[str, ...]
     certificates: Mapping[str, Path]
     algorithms: tuple[Algorithm, ...]
+    drift: DriftWatch
     now: Callable[[], datetime]
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -62,7 +66,7 @@ class StateCollector(Collector):
             except (OncoPixelError, OSError):
                 continue
         try:
-            stored = [*self._work(), *self._deliveries()]
+            stored = [*self._work(), *self._deliveries(), *self._drift()]
         except OncoPixelError:
             yield _family(names.DATABASE_UP, {(): 0.0})
         else:
@@ -118,6 +122,23 @@ class StateCollector(Collector):
             names.RESTING, {(name,): float(item.circuit.open) for name, item in waits.items()}
         )
         yield _family(names.UNCONFIRMED, {(name,): overdue.get(name, 0) for name in places})
+
+    def _drift(self) -> Iterator[GaugeMetricFamily]:
+        scoring = (item.name for item in self.algorithms if item.task is ModelTask.CLASSIFY)
+        model = ", ".join(sorted(scoring))
+        busiest = sorted(self.drift.senders(), key=lambda item: -len(item.studies))
+        senders = busiest[: _MOST_SENDERS + 1]  # everyone together is the busiest of all
+        psi = {
+            (model, item.sender, what): found.psi
+            for item in senders
+            for what, found in (("scores", item.scores), ("views", item.views))
+            if found.psi is not None
+        }
+        ks = {
+            (model, item.sender): item.scores.ks for item in senders if item.scores.ks is not None
+        }
+        yield _family(names.DRIFT_PSI, psi)
+        yield _family(names.DRIFT_KS, ks)
 
     def _age(self, since: datetime | None) -> float:
         return 0.0 if since is None else max((self.now() - since).total_seconds(), 0.0)

@@ -124,7 +124,7 @@ class StorytellerThread:
             try:
                 taken = self._storyteller.tell(self._stop.is_set)
             except OncoPixelError as exc:
-                log.error("trace.unwritten", error=str(exc))
+                log.error("trace.unwritten", error=exc.for_log)
                 taken = True
             except Exception:
                 # The thread must outlive any defect: without it nothing is told for ever.

@@ -302,6 +302,11 @@ ALERTING = {
         "0+1x720",
         1,
     ),
+    "OncoPixelDrift": (
+        "oncopixel_drift_psi{sender='MAMMO1',of='scores'}",
+        "0.3+0x720",
+        "0.2+0x720",
+    ),
     "OncoPixelCertificateExpires": (
         "oncopixel_certificate_expiry_timestamp_seconds{use='dicom'}",
         90000,

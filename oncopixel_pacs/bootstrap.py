@@ -19,6 +19,7 @@ from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_pool import DevicePool
 from oncopixel_pacs.metrics.counting_store import CountingCallers
 from oncopixel_pacs.opening import Store as Store  # commands take them from here
+from oncopixel_pacs.opening import cache_of
 from oncopixel_pacs.opening import open_store as open_store
 from oncopixel_pacs.opening import utc_now as utc_now
 from oncopixel_pacs.receive.intake import Intake
@@ -46,15 +47,18 @@ from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.lease import HostLease
-from oncopixel_pacs.workflow.notifying import Notifier, NotifierThread
+from oncopixel_pacs.workflow.notifying import Notifier, notifying
 from oncopixel_pacs.workflow.proving import ProofSteps
-from oncopixel_pacs.workflow.purging import Purge, Purger
+from oncopixel_pacs.workflow.purging import Purge, purger
+from oncopixel_pacs.workflow.repeated import Repeated
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch, longest_wait
 from oncopixel_pacs.workflow.shadowing import begin_shadowing
 from oncopixel_pacs.workflow.takeover import Reaper
 from oncopixel_pacs.workflow.tracing import Storyteller, StorytellerThread
 
 log = structlog.get_logger()
+
+CACHE_EVERY_SECONDS = 60.0
 
 
 class Role(StrEnum):
@@ -111,6 +115,8 @@ class Server:
         store = open_store(self.settings)
         self._closing.callback(store.database.close)
         begin_audit(store.audit, self.settings, utc_now, self._closing, Role.API in self.roles)
+        if (cache := cache_of(store, self.settings)) is not None:
+            self._keep_doing(Repeated("cache", cache.shrink, CACHE_EVERY_SECONDS))
         algorithms = read_algorithms(self.settings.active_models)
         queue = self._closing.enter_context(contextlib.closing(WorkQueue(store.database.engine)))
         if Role.WORK in self.roles:
@@ -234,9 +240,11 @@ class Server:
         self._start_telling(store)
         if self.settings.retention.days is not None:
             retention = Retention(store.database, store.files)
-            purger = Purger(Purge(retention, queue, self.settings.retention, utc_now))
-            purger.start()
-            self._closing.callback(purger.stop)
+            self._keep_doing(purger(Purge(retention, queue, self.settings.retention, utc_now)))
+
+    def _keep_doing(self, duty: Repeated) -> None:
+        duty.start()
+        self._closing.callback(duty.stop)
 
     def _start_telling(self, store: Store) -> None:
         """Tell others what ended: those who are called, and the collector of traces."""
@@ -244,9 +252,7 @@ class Server:
             called = Notifier(
                 Webhooks(store.database), store.ledger, self.settings.webhooks, utc_now
             )
-            notifier = NotifierThread(called)
-            notifier.start()
-            self._closing.callback(notifier.stop)
+            self._keep_doing(notifying(called))
         if self.settings.tracing.endpoint:
             teller = self._storyteller(store)
             teller.start()

@@ -26,3 +26,6 @@ class BucketSettings(Section):
     """Better in the environment: ``ONCOPIXEL_BUCKET__SECRET_ACCESS_KEY``."""
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """How long the server may take for one request, its repetitions included."""
+    cache_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What a host may hold in `data_dir` of the files that lie in the bucket; past it, what was
+    not used for longest goes. Absent: it keeps everything."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.domain import Algorithm
@@ -22,6 +23,9 @@ from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.workflow.gate import Gate
+
+if TYPE_CHECKING:
+    from oncopixel_pacs.store.bucket_cache import BucketCache
 
 
 def utc_now() -> datetime:
@@ -98,3 +102,14 @@ def _files_of(settings: Settings) -> FileStore:
 
         return BucketFileStore(settings.data_dir, settings.bucket)
     return FileStore(settings.data_dir)
+
+
+def cache_of(store: Store, settings: Settings) -> BucketCache | None:
+    """Give what keeps this host's copies small; ``None`` where they may be as many as they are."""
+    if not settings.bucket.name or settings.bucket.cache_bytes is None:
+        return None
+    from oncopixel_pacs.store.bucket import BucketFileStore
+    from oncopixel_pacs.store.bucket_cache import BucketCache
+
+    assert isinstance(store.files, BucketFileStore)  # noqa: S101 - for the type checker
+    return BucketCache(store.files, settings.bucket.cache_bytes)

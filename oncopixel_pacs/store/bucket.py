@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -41,9 +42,28 @@ class BucketFileStore(FileStore):
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file, fetched when this host does not have it."""
         path = super().absolute(relative)
-        if not path.exists():
+        try:
+            # What is used stays; see BucketCache.
+            os.utime(path, (time.time(), path.stat().st_mtime))
+        except FileNotFoundError:
             self._fetch(relative, path)
         return path
+
+    def is_kept(self, relative: str) -> bool:
+        """Whether the bucket has a file of this host, by name and size.
+
+        Raises
+        ------
+        OSError
+            When it does not answer.
+        """
+        try:
+            size: int = obstore.head(self._bucket, relative)["size"]
+        except FileNotFoundError:
+            return False
+        except BaseError as exc:
+            raise _refused(exc) from exc
+        return size == super().absolute(relative).stat().st_size
 
     def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, sha256: str) -> str:
         """Keep a finished file here and in the bucket; see `FileStore.keep`."""
@@ -60,6 +80,7 @@ class BucketFileStore(FileStore):
     def labels_dir(self, job_id: str) -> Path:
         """Folder for the label maps of one job, with those that another host made."""
         path = super().labels_dir(job_id)
+        os.utime(path)
         if not any(path.iterdir()):
             for relative in self._names(self.labels_path(job_id)):
                 self._fetch(relative, self.data_dir / relative)

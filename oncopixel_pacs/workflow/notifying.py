@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,12 +11,13 @@ import structlog
 
 from oncopixel_pacs.deliver import webhook as courier
 from oncopixel_pacs.domain import Job
-from oncopixel_pacs.errors import DeliveryFailed, NotFound, OncoPixelError
+from oncopixel_pacs.errors import DeliveryFailed, NotFound
 from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.webhooks import CallState, WebhookCall
 from oncopixel_pacs.workflow.backoff import wait_seconds
+from oncopixel_pacs.workflow.repeated import Repeated
 
 log = structlog.get_logger()
 
@@ -100,30 +100,6 @@ def message(job: Job, call: WebhookCall) -> bytes:
     return json.dumps(told, separators=(",", ":")).encode()
 
 
-class NotifierThread:
-    """A thread that notifies until it is stopped."""
-
-    def __init__(self, notifier: Notifier) -> None:
-        self._notifier = notifier
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, after the call at hand."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._notifier.notify(self._stop.is_set)
-            except OncoPixelError as exc:
-                log.error("webhook.unwritten", error=exc.for_log)
-            except Exception:
-                # The thread must outlive any defect: without it nobody is told for ever.
-                log.exception("webhook.defect")
-            self._stop.wait(_TICK_SECONDS)
+def notifying(notifier: Notifier) -> Repeated:
+    """Make the thread that calls webhooks."""
+    return Repeated("webhooks", notifier.notify, _TICK_SECONDS)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
+from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import RetentionSettings
 from oncopixel_pacs.store.retention import Expired, Retention
 from oncopixel_pacs.workflow.engine import WorkQueue
+from oncopixel_pacs.workflow.repeated import Repeated
 
 log = structlog.get_logger()
 
@@ -81,33 +81,11 @@ class Purge:
                 return
 
 
-class Purger:
-    """A thread that deletes by policy until it is stopped."""
+def purger(purge: Purge) -> Repeated:
+    """Make the thread that deletes by policy."""
 
-    def __init__(self, purge: Purge) -> None:
-        self._purge = purge
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+    def run(stopping: Callable[[], bool]) -> None:
+        for _ in purge.run(stopping):
+            pass
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, after the study at hand."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                for _ in self._purge.run(self._stop.is_set):
-                    pass
-            except OncoPixelError as exc:
-                log.error("retention.failed", error=exc.for_log)
-            except OSError as exc:
-                log.error("retention.failed", error=exc.strerror or type(exc).__name__)
-            except Exception:
-                log.exception("retention.defect")
-            if self._stop.wait(_EVERY_SECONDS):
-                return
+    return Repeated("retention", run, _EVERY_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +22,19 @@ from workflow_builder import (
     folder_destination,
     install,
     running,
+    until,
     utc_now,
 )
 
+from oncopixel_pacs import bootstrap
 from oncopixel_pacs.bootstrap import open_store
 from oncopixel_pacs.domain import IntakeOutcome, JobState
 from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 from oncopixel_pacs.receive.intake import Intake, is_intact
 from oncopixel_pacs.settings import BucketSettings, Settings, load_settings
+from oncopixel_pacs.store import bucket_cache
 from oncopixel_pacs.store.bucket import BucketFileStore
+from oncopixel_pacs.store.bucket_cache import UNUSED_SECONDS, BucketCache
 from oncopixel_pacs.store.held_files import verify
 
 
@@ -112,6 +118,80 @@ def test_a_lost_cache_is_fetched_again(bucket: Bucket, tmp_path: Path) -> None:
     relative, _ = files.write(b"result" * 1000, "results", "1.2.3")
     (tmp_path / "host" / relative).unlink()
     assert files.absolute(relative).read_bytes() == b"result" * 1000
+
+
+@dataclass
+class Times:
+    """A clock that is ahead by as much as a test likes."""
+
+    ahead: float = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+
+def test_a_cache_lets_go_of_what_was_not_used_for_longest(bucket: Bucket, tmp_path: Path) -> None:
+    files = BucketFileStore(tmp_path / "host", bucket.settings)
+    written = [
+        files.write(bytes([number]) * 1000, "results", f"1.2.{number}")[0] for number in (1, 2, 3)
+    ]
+    for age, relative in zip((50, 40, 30), written, strict=True):
+        os.utime(tmp_path / "host" / relative, (time.time() - age, time.time() - age))
+    times = Times()
+    cache = BucketCache(files, 2500, times.now)
+    assert cache.shrink() == 0, "all of it was used lately"
+    files.absolute(written[0])
+    times.ahead = UNUSED_SECONDS - 10
+    assert cache.shrink() == 1000
+    assert [(tmp_path / "host" / relative).exists() for relative in written] == [True, False, True]
+    assert cache.shrink() == 0, "it fits"
+    assert files.absolute(written[1]).read_bytes() == b"\x02" * 1000
+
+
+def test_label_maps_go_together_and_come_back_together(bucket: Bucket, tmp_path: Path) -> None:
+    files = BucketFileStore(tmp_path / "host", bucket.settings)
+    folder = files.labels_dir("job")
+    for name in ("a", "b"):
+        (folder / name).write_bytes(b"labels" * 100)
+    files.sync_labels("job")
+    assert BucketCache(files, 0, Times(2 * UNUSED_SECONDS).now).shrink() == 1200
+    assert not folder.exists()
+    assert sorted(path.name for path in files.labels_dir("job").iterdir()) == ["a", "b"]
+
+
+def test_what_the_bucket_has_not_stays_in_the_cache(bucket: Bucket, tmp_path: Path) -> None:
+    files = BucketFileStore(tmp_path / "host", bucket.settings)
+    relative, _ = files.write(b"result", "results", "1.2.3")
+    (tmp_path / "host" / relative).write_bytes(b"another")
+    cache = BucketCache(files, 0, Times(2 * UNUSED_SECONDS).now)
+    assert cache.shrink() == 0
+    bucket.server.stop()
+    try:
+        with pytest.raises(OSError, match="object storage"):
+            cache.shrink()
+    finally:
+        bucket.server.start()
+    assert (tmp_path / "host" / relative).read_bytes() == b"another"
+
+
+def test_a_server_with_a_small_cache_works_and_lets_go(
+    store: Store, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_cache, "UNUSED_SECONDS", 0.0)
+    works = Works(store_of(store, bucket, tmp_path / "host"), PretendedModel())
+    works.receive(tmp_path / "in")
+    settings = Settings(
+        data_dir=tmp_path / "host",
+        dimse_port=0,
+        bucket=bucket.settings.model_copy(update={"cache_bytes": 0}),
+    )
+    server = bootstrap.Server(settings, (bootstrap.Role.RECEIVE,))
+    server.start()
+    try:
+        until(lambda: not list((tmp_path / "host" / "instances").rglob("*.dcm")))
+    finally:
+        server.stop()
+    assert verify(store.database, works.store.files, is_intact).instances == 1
 
 
 def test_the_settings_choose_the_bucket_and_hide_the_secret(bucket: Bucket, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import RetentionSettings
 from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.shadows import Shadows
-from oncopixel_pacs.workflow.purging import Purge, Purger
+from oncopixel_pacs.workflow.purging import Purge, purger
 
 
 @pytest.fixture
@@ -246,10 +246,10 @@ def test_an_object_that_is_deleted_while_it_comes_is_not_acknowledged(
 def test_the_server_deletes_by_itself(works: Works) -> None:
     done(works)
     confirm(works)
-    purger = Purger(purge(works))
-    purger.start()
+    deleting = purger(purge(works))
+    deleting.start()
     until(lambda: not files(works))
-    purger.stop()
+    deleting.stop()
 
 
 def test_a_refused_result_keeps_its_study(works: Works, pacs: PretendedPacs) -> None:

@@ -27,7 +27,7 @@ from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.webhooks import CallState, WebhookCall
-from oncopixel_pacs.workflow.notifying import Notifier, NotifierThread
+from oncopixel_pacs.workflow.notifying import Notifier, notifying
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -197,7 +197,7 @@ def test_two_hosts_make_one_call(store: Store) -> None:
     begin(store)
     finish(store)
     with receiving() as receiver:
-        hosts = [NotifierThread(notifier(store, receiver, Clock())) for _ in range(2)]
+        hosts = [notifying(notifier(store, receiver, Clock())) for _ in range(2)]
         for host in hosts:
             host.start()
         wait_until(lambda: calls(store) and calls(store)[0].ended_at, 30, "told")

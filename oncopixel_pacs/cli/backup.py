@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,11 @@ from oncopixel_pacs.bootstrap import Store, open_store, utc_now
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import watching
+from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup
-from oncopixel_pacs.store.held_files import verify
+from oncopixel_pacs.store.held_files import gather, verify
 
 _MOST_NAMED = 20
 
@@ -32,6 +34,7 @@ def backup(
     settings = load_settings(config)
     store = open_store(settings)
     try:
+        _from_bucket(lambda: gather(store.database, store.files))
         manifest, copied = make_backup(
             store.database, settings.data_dir, folder, __version__, utc_now(), watching("Copying")
         )
@@ -78,9 +81,17 @@ def restore(
     )
     store = open_store(settings)
     try:
+        _from_bucket(store.files.hand_out)
         _verify(store, as_json)
     finally:
         store.database.close()
+
+
+def _from_bucket(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except OSError as exc:
+        raise ConfigurationError(f"Not every file could be had or put there: {exc}.") from exc
 
 
 def _verify(store: Store, as_json: bool) -> None:

@@ -22,10 +22,9 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
 from oncopixel_pacs.store.deletion_lock import deletion_lock
+from oncopixel_pacs.store.files import KEPT_FOLDERS
 
 MANIFEST = "manifest.json"
-#: What is copied of the data directory; the rest is transfers under way.
-FOLDERS = ("instances", "results", "quarantine", "labels")
 _FORMAT = 1
 _FILES = "files"
 
@@ -166,7 +165,7 @@ def restore_backup(
     """
     manifest = read_manifest(folder)
     with _disk_errors(data_dir):
-        for name in FOLDERS:
+        for name in KEPT_FOLDERS:
             if any(path.is_file() for path in (data_dir / name).rglob("*")):
                 raise ConfigurationError(
                     f"{data_dir} holds files already; restore into an empty folder."
@@ -228,7 +227,7 @@ def _copy_files(
 
 
 def _stored(data_dir: Path) -> Iterator[Path]:
-    for name in FOLDERS:
+    for name in KEPT_FOLDERS:
         yield from (path for path in sorted((data_dir / name).rglob("*")) if path.is_file())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from oncopixel_pacs.settings import BucketSettings
-from oncopixel_pacs.store.files import FileStore, Folder
+from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, Folder
 
 _ATTEMPTS = 3
 
@@ -91,6 +92,24 @@ class BucketFileStore(FileStore):
         super().sync_labels(job_id)
         for path in sorted(super().labels_dir(job_id).iterdir()):
             self._send(str(path.relative_to(self.data_dir)))
+
+    def gather(self, paths: Iterable[str], job_ids: Iterable[str]) -> None:
+        """Fetch what this host does not have; see `FileStore.gather`."""
+        for relative in paths:
+            self.absolute(relative)
+        for job_id in job_ids:
+            self.labels_dir(job_id)
+
+    def hand_out(self) -> int:
+        """Send what the bucket does not have; see `FileStore.hand_out`."""
+        sent = 0
+        for folder in KEPT_FOLDERS:
+            for path in sorted((self.data_dir / folder).rglob("*")):
+                relative = str(path.relative_to(self.data_dir))
+                if path.is_file() and not self.is_kept(relative):
+                    self._send(relative)
+                    sent += 1
+        return sent
 
     def _send(self, relative: str) -> None:
         try:

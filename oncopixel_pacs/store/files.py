@@ -11,13 +11,15 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 Folder = Literal["instances", "results", "quarantine"]
 
+#: Folders with what is kept; the rest is transfers under way.
+KEPT_FOLDERS = ("instances", "results", "quarantine", "labels")
 #: Folders synced at a time; more would wait for the same journal.
 _MOST_SYNCS = 4
 
@@ -154,6 +156,13 @@ class FileStore:
         """Relative path of every stored instance, those without a row included."""
         for path in (self.data_dir / "instances").glob("*/*.dcm"):
             yield str(path.relative_to(self.data_dir))
+
+    def gather(self, paths: Iterable[str], job_ids: Iterable[str]) -> None:
+        """See to it that these files, and the label maps of these jobs, are in this folder."""
+
+    def hand_out(self) -> int:
+        """See to it that other hosts have every file of this folder; returns how many it took."""
+        return 0
 
     def sweep_writing(self, older_than_seconds: float = 3600.0) -> int:
         """Remove half-written results of a process that died; young ones may be in the making."""

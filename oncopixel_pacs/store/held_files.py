@@ -8,12 +8,18 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import select
+from sqlmodel import col, select
 
 from oncopixel_pacs.store.backup import Watch
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
-from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, ObjectRow, QuarantineRow
+from oncopixel_pacs.store.tables import (
+    ConflictRow,
+    InstanceRow,
+    JobRow,
+    ObjectRow,
+    QuarantineRow,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,19 @@ def verify(
         else:
             damaged.append(path)
     return Verification(whole[True], whole[False], tuple(damaged))
+
+
+def gather(database: Database, files: FileStore) -> None:
+    """Bring every file that a row promises to this host, with the label maps of every job.
+
+    Raises
+    ------
+    OSError
+        When the bucket does not answer, or the disk is full.
+    """
+    with database.read() as session:
+        jobs = session.exec(select(JobRow.id).where(col(JobRow.written))).all()
+    files.gather((path for path, _, _ in _promised(database)), jobs)
 
 
 def _promised(database: Database) -> Iterator[tuple[str, str, bool]]:

@@ -47,10 +47,10 @@ class Repeated:
             try:
                 self._duty(self._stop.is_set)
             except OncoPixelError as exc:
-                log.error(f"{self._name}.failed", error=exc.for_log)
+                log.error("duty.failed", duty=self._name, error=exc.for_log)
             except OSError as exc:
-                log.error(f"{self._name}.failed", error=exc.strerror or type(exc).__name__)
+                log.error("duty.failed", duty=self._name, error=exc.strerror or type(exc).__name__)
             except Exception:
                 # The thread must outlive any defect: without it the duty is never done again.
-                log.exception(f"{self._name}.defect")
+                log.exception("duty.defect", duty=self._name)
             self._stop.wait(self._every_seconds)

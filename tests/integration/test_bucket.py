@@ -14,6 +14,7 @@ from conftest import Store
 from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from server_process import free_port
+from typer.testing import CliRunner
 from workflow_builder import (
     PretendedModel,
     PretendedPacs,
@@ -28,6 +29,7 @@ from workflow_builder import (
 
 from oncopixel_pacs import bootstrap
 from oncopixel_pacs.bootstrap import open_store
+from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain import IntakeOutcome, JobState
 from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 from oncopixel_pacs.receive.intake import Intake, is_intact
@@ -207,3 +209,45 @@ def test_what_a_bucket_does_not_do_is_refused_in_words(tmp_path: Path) -> None:
     config.write_text('[bucket]\nname = "b"\n[retention]\ndays = 1\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="rules of its own server"):
         load_settings(config)
+
+
+def test_a_backup_of_any_host_holds_what_all_wrote_and_fills_another_bucket(
+    store: Store, bucket: Bucket, tmp_path: Path, pacs: PretendedPacs
+) -> None:
+    works = Works(
+        store_of(store, bucket, tmp_path / "worker"),
+        PretendedModel(),
+        (folder_destination(tmp_path / "out"),),
+    )
+    works.receive(tmp_path / "in")
+    with running(works):
+        job = works.finished(works.settle().id)
+    assert httpx.put(f"{bucket.settings.endpoint}/elsewhere").status_code == 200
+    url = store.database.engine.url.render_as_string(hide_password=False)
+    backup = str(tmp_path / "backup")
+
+    def run(command: str, name: str, database_url: str) -> str:
+        config = tmp_path / f"{name}.toml"
+        config.write_text(
+            f"""data_dir = "{tmp_path / name}"
+database_url = "{database_url}"
+[bucket]
+name = "{name}"
+endpoint = "{bucket.settings.endpoint}"
+prefix = "oncopixel"
+access_key_id = "key"
+secret_access_key = "secret"
+""",
+            encoding="utf-8",
+        )
+        words = [command, backup, "--config", str(config)]
+        return CliRunner().invoke(app, words, catch_exceptions=False).output
+
+    held = 1 + len(job.objects) + len(list(works.store.files.labels_dir(job.id).iterdir()))
+    assert f"Backed up {held} files" in run("backup", "hospital", url)
+    said = run("restore", "elsewhere", f"sqlite:///{tmp_path / 'restored.sqlite'}")
+    assert f"1 images and {len(job.objects)} results" in said
+    elsewhere = bucket.settings.model_copy(update={"name": "elsewhere"})
+    fresh = BucketFileStore(tmp_path / "fresh", elsewhere)
+    assert verify(store.database, fresh, is_intact).damaged == ()
+    assert list(fresh.labels_dir(job.id).iterdir())

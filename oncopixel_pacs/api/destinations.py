@@ -14,6 +14,7 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.domain import DeliveryState, ObjectKind
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
@@ -201,7 +202,7 @@ def _configured(parts: ApiParts, name: str) -> DestinationSettings:
     raise NotFound(f"No destination {name} is configured.")
 
 
-def destinations(parts: ApiParts) -> tuple[DestinationAnswer, ...]:
+def destinations(parts: Standing) -> tuple[DestinationAnswer, ...]:
     """Describe the configured destinations, in their order, then the ones of old deliveries."""
     counts = parts.outbox.counts()
     backlogs = parts.outbox.backlogs()
@@ -216,7 +217,7 @@ def destinations(parts: ApiParts) -> tuple[DestinationAnswer, ...]:
 
 
 def _describe(
-    parts: ApiParts,
+    parts: Standing,
     name: str,
     settings: DestinationSettings | None,
     counts: Mapping[DeliveryState, int],
@@ -251,7 +252,7 @@ def _backlog(backlog: Backlog, now: datetime) -> BacklogAnswer:
     )
 
 
-def _oldest_problem(parts: ApiParts, name: str) -> ProblemDelivery | None:
+def _oldest_problem(parts: Standing, name: str) -> ProblemDelivery | None:
     found = parts.outbox.oldest_problem(name)
     if found is None:
         return None

@@ -15,6 +15,7 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented, problem
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
 from oncopixel_pacs.tls import OwnCertificate, read_certificate
 
@@ -138,7 +139,7 @@ def _check_disk(parts: ApiParts) -> str:
     return f"takes files, {parts.free_space.require() / _GIB:.1f} GiB free"
 
 
-def alarms(parts: ApiParts) -> tuple[str, ...]:
+def alarms(parts: Standing) -> tuple[str, ...]:
     """Say what a person must see to, on every page until it is done."""
     found = [
         parts.free_space.alarm(),
@@ -154,7 +155,7 @@ def alarms(parts: ApiParts) -> tuple[str, ...]:
     return tuple(alarm for alarm in found if alarm)
 
 
-def _certificate(parts: ApiParts) -> OwnCertificate | None:
+def _certificate(parts: Standing) -> OwnCertificate | None:
     path = parts.settings.tls.certificate
     return None if path is None else read_certificate(path)
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.health import alarms
-from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.activity import Span
@@ -65,7 +66,7 @@ def show_overview(parts: Parts, span: SpanQuery = Span.DAY) -> Overview:
     return overview(parts, span)
 
 
-def overview(parts: ApiParts, span: Span) -> Overview:
+def overview(parts: Standing, span: Span) -> Overview:
     """Describe how it goes."""
     waiting = parts.activity.waiting()
     return Overview(
@@ -84,14 +85,14 @@ def overview(parts: ApiParts, span: Span) -> Overview:
     )
 
 
-def _free_bytes(parts: ApiParts) -> int | None:
+def _free_bytes(parts: Standing) -> int | None:
     try:
         return parts.free_space.require()
     except OutOfResources:
         return None
 
 
-def _device(parts: ApiParts) -> str:
+def _device(parts: Standing) -> str:
     latest = parts.ledger.jobs(limit=1, states=[JobState.DONE, JobState.DELIVERING]).items
     result = latest[0].result if latest else None
     return result.device if result else ""

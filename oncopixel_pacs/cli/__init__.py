@@ -24,6 +24,7 @@ from oncopixel_pacs.cli import (
     send,
     serve,
     status,
+    top,
     viewer,
 )
 from oncopixel_pacs.errors import OncoPixelError
@@ -62,6 +63,7 @@ app.command("samples")(samples.samples)
 app.command("conformance")(conformance.conformance)
 app.command("doctor")(operate.doctor)
 app.command("pull")(pull.pull)
+app.command("top")(top.top)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(retention.retention, name="retention")

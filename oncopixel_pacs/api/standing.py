@@ -1,0 +1,64 @@
+"""What the overview and the destinations are told from; the HTTP side has it, and ``top`` too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.activity import Activity
+from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.store.proofs import Proofs
+from oncopixel_pacs.store.quarantine import Quarantine
+
+
+class Standing(Protocol):
+    """Where things stand is read from these."""
+
+    @property
+    def activity(self) -> Activity:
+        """Counts over time."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What was received."""
+
+    @property
+    def free_space(self) -> FreeSpace:
+        """Of the data directory's volume."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is worked on."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits to be sent."""
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """What the gate held back."""
+
+    @property
+    def proofs(self) -> Proofs:
+        """What is not confirmed."""
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration."""
+
+    @property
+    def models_ready(self) -> Callable[[], bool | None]:
+        """Whether they are loaded; ``None`` when another process runs them."""
+
+    @property
+    def models_alarm(self) -> Callable[[], str]:
+        """What is wrong with them; empty when nothing is."""
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """The time, in UTC."""

@@ -59,7 +59,8 @@ class PictureAnswer:
     Attributes
     ----------
     classes
-        Every class of the classifier, in its order; probabilities add up to 1. Empty without one.
+        Every class of the classifier, in its order; probabilities add up to 1, but those of a
+        trusted bundle are as it gave them. Empty without one.
     called
         Name of the class that the classifier calls; empty without one.
     tissues

@@ -43,6 +43,7 @@ from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
 from oncopixel_pacs.settings_refusal import explain
 from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
 from oncopixel_pacs.tracing_settings import TracingSettings as TracingSettings
+from oncopixel_pacs.trusted_settings import TrustedSettings as TrustedSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
 from oncopixel_pacs.webhook_settings import WebhookSettings as WebhookSettings
 
@@ -68,6 +69,7 @@ class ModelSettings(Section):
     shadow: bool = False
     """Reads beside the active models; what it says is kept and compared, and never sent."""
     rule: RuleSettings = RuleSettings()
+    trusted: TrustedSettings | None = None
 
 
 class CompletionSettings(Section):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +20,28 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms, read_card
+from oncopixel_pacs.infer.trusted.stranger_card import Wishes, propose
+from oncopixel_pacs.infer.trusted.table import model_table
 from oncopixel_pacs.settings import ModelSettings, Settings, load_settings
+
+_OTHERWISE = (
+    " If you trust who made it, --trusted runs the bundle's own code instead, shut in; see "
+    "docs/how-to/researchers.md."
+)
+_MEANS = (
+    "Trusted: the code of this bundle is run with every image that it reads, in a process without "
+    "network, other programs or other files. Every file of it is pinned; it is not loaded when "
+    "one of them changes."
+)
+
+
+class Activation(StrEnum):
+    """What makes the answer of a trusted bundle probabilities."""
+
+    NONE = "none"
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+
 
 models = typer.Typer(help="List, check and add models.", no_args_is_help=True)
 
@@ -46,7 +69,10 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 @models.command("check")
 def check_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Load each model as the server would, run it once, and say of each what is wrong."""
+    """Load each model as the server would, run it once, and say of each what is wrong.
+
+    A trusted bundle is run shut in, as the server does.
+    """
     settings = load_settings(config)
     wrong = {item.name: _trouble(item, settings) for item in _all(settings)}
     if as_json:
@@ -64,21 +90,49 @@ def add_model(
     ],
     name: Annotated[str, typer.Option(help="Name of the model, unique.")],
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Operating point.")] = 0.5,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted",
+            help="Run the bundle's own code, shut in: no network, no other files or programs. "
+            "Only for bundles of people whom you trust.",
+        ),
+    ] = False,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="With --trusted: name of a class, in the bundle's order."),
+    ] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="With --trusted: a modality that it reads, such as MG."),
+    ] = None,
+    site: Annotated[
+        str,
+        typer.Option(help="With --trusted: the organ, as a code such as 12738006:SCT:Brain."),
+    ] = "",
+    activation: Annotated[
+        Activation,
+        typer.Option(help="With --trusted: what makes its answer probabilities."),
+    ] = Activation.NONE,
     config: ConfigOption = None,
 ) -> None:
-    """Check a bundle without running anything of it, and add it to the configuration, pinned.
+    """Check a bundle and add it to the configuration, pinned.
 
-    It is loaded, and run on one artificial image, by the server's own code alone. When it does
-    not fit, what is wrong is said and nothing is written. Without a configuration file the table
-    to paste is printed.
+    Nothing of it is run: it is loaded, and tried on one artificial image, by the server's own code
+    alone. With --trusted its own code is run instead, shut in, and every file of it is pinned. When
+    it does not fit, what is wrong is said and nothing is written. Without a configuration file the
+    table to paste is printed.
     """
     settings = load_settings(config)
     if any(item.name == name for item in _all(settings)):
         raise ConfigurationError(f"There is a model {name} already; give another --name.")
-    model = _pinned(bundle, name, threshold)
+    wishes = Wishes(classes or (), modality or (), _code(site), activation)
+    if not trusted and wishes != Wishes():
+        raise typer.BadParameter("--class, --modality, --site and --activation need --trusted.")
+    model = _pinned(bundle, name, threshold, wishes if trusted else None)
     if said := _trouble(model, settings):
-        raise ModelRefused(said)
-    table = _table(model)
+        raise ModelRefused(said if trusted else said + _OTHERWISE)
+    table = model_table(model)
     if config is None:
         typer.echo(table, nl=False)
         return
@@ -86,6 +140,8 @@ def add_model(
         file.write(f"\n{table}")
     alone = "" if settings.models else " The shipped models no longer run unless they are listed."
     typer.echo(f"{name} is in {config}; restart the server.{alone}")
+    if trusted:
+        typer.echo(_MEANS, err=True)
 
 
 def _mode(name: str, shadows: set[str]) -> str:
@@ -103,13 +159,14 @@ def _trouble(model: ModelSettings, settings: Settings) -> str:
 
     try:
         read_algorithms([model])
-        load_models([model], settings.inference)
+        with closing(load_models([model], settings.inference)) as loaded:
+            loaded.try_trusted()
     except OncoPixelError as exc:
         return str(exc)
     return ""
 
 
-def _pinned(bundle: Path, name: str, threshold: float) -> ModelSettings:
+def _pinned(bundle: Path, name: str, threshold: float, wishes: Wishes | None) -> ModelSettings:
     weights = bundle / "models" / "model.pt"
     try:
         with weights.open("rb") as file:
@@ -122,20 +179,25 @@ def _pinned(bundle: Path, name: str, threshold: float) -> ModelSettings:
     try:
         draft = ModelSettings(
             name=name,
-            task=ModelTask.SEGMENT,
+            task=ModelTask.CLASSIFY,
             bundle=bundle.absolute(),
             sha256=digest,
             threshold=threshold,
+            trusted=None if wishes is None else propose(name, bundle.absolute(), wishes),
         )
     except ValidationError as exc:
         raise ConfigurationError(f"{name!r} is no name: 1 to 64 characters.") from exc
-    return draft.model_copy(update={"task": read_card(draft).task})
+    try:
+        return draft.model_copy(update={"task": read_card(draft).task})
+    except ModelRefused as exc:
+        raise exc if wishes else ModelRefused(f"{exc}{_OTHERWISE}") from exc
 
 
-def _table(model: ModelSettings) -> str:
-    # A JSON string of this text is a TOML string, too.
-    return (
-        f'[[models]]\nname = {json.dumps(model.name)}\ntask = "{model.task}"\n'
-        f'bundle = {json.dumps(str(model.bundle))}\nsha256 = "{model.sha256}"\n'
-        f"threshold = {model.threshold!r}\n"
-    )
+def _code(text: str) -> tuple[str, str, str] | None:
+    if not text:
+        return None
+    value, _, rest = text.partition(":")
+    scheme, _, meaning = rest.partition(":")
+    if not (value and scheme and meaning):
+        raise typer.BadParameter("--site is CODE:SCHEME:MEANING, such as 12738006:SCT:Brain.")
+    return value, scheme, meaning

@@ -60,12 +60,28 @@ class PictureInput:
         ValueError
             When the picture has another number of channels than 1 or 3.
         """
-        if picture.ndim != 3 or picture.shape[0] not in (1, 3):
-            raise ValueError(f"A picture of shape {picture.shape} is neither grey nor RGB.")
-        if self.channels == 1 and picture.shape[0] == 3:
-            picture = np.tensordot(_GREY, picture, axes=1)[None]
-        elif self.channels == 3 and picture.shape[0] == 1:
-            picture = np.repeat(picture, 3, axis=0)
+        picture = _with_channels(picture, self.channels)
         shape = (self.height, self.width)
         resized = np.stack([area_resample(channel, shape) for channel in picture])
         return np.ascontiguousarray((resized - 0.5) / 0.5, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class AsShown:
+    """A picture as people see it, whole, for a bundle that prepares it by itself."""
+
+    channels: int
+
+    def prepare(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give float32 ``(channels, rows, columns)`` in [0, 1]; see `PictureInput.prepare`."""
+        return np.ascontiguousarray(_with_channels(picture, self.channels), dtype=np.float32)
+
+
+def _with_channels(picture: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    if picture.ndim != 3 or picture.shape[0] not in (1, 3):
+        raise ValueError(f"A picture of shape {picture.shape} is neither grey nor RGB.")
+    if channels == 1 and picture.shape[0] == 3:
+        return np.asarray(np.tensordot(_GREY, picture, axes=1)[None], dtype=np.float32)
+    if channels == 3 and picture.shape[0] == 1:
+        return np.repeat(picture, 3, axis=0)
+    return picture

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 from oncopixel_pacs.domain import Concept, ModelTask, Subject
-from oncopixel_pacs.imaging.picture_input import PictureInput
+from oncopixel_pacs.imaging.picture_input import AsShown, PictureInput
 from oncopixel_pacs.infer.calibration import Calibrator
 from oncopixel_pacs.requirements import Requirements
 
 Activation = Literal["sigmoid", "softmax"]
 CHANNELS: dict[Activation, int] = {"sigmoid": 1, "softmax": 2}
 """Output channels of a model of mammograms that go with each activation."""
+PRIVATE_SCHEME = "99ONCOPIXEL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +32,28 @@ class PictureClass:
     absence: bool
 
 
+def picture_class(name: str, code: tuple[str, str, str] | None, absence: bool) -> PictureClass:
+    """Give a class; one without a code gets one of the private scheme."""
+    value = f"c-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return PictureClass(name, Concept(*(code or (value, PRIVATE_SCHEME, name))), absence)
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """What ``metadata.json`` states.
 
     Attributes
     ----------
+    activation
+        ``none``: it answers with probabilities already, as a trusted bundle does.
     pixel_size_mm
         Of the model's grid; 0 of pictures, which are brought to one size in pixels.
     input_shape
         ``(height, width)`` in pixels of the model's grid.
     reader
         How a picture becomes the input; ``None`` of a model of mammograms.
+    keys
+        Names of input and output in the metadata of a trusted bundle.
     classes
         Of a model of pictures, in the order of its channels; with one channel there are two, of
         which the channel is the second.
@@ -51,16 +63,17 @@ class Card:
 
     version: str
     task: ModelTask
-    activation: Activation
+    activation: Activation | Literal["none"]
     preprocessing_sha256: str
     pixel_size_mm: float
     manufacturer: str
     input_shape: tuple[int, int]
     requirements: Requirements = Requirements()
-    reader: PictureInput | None = None
+    reader: PictureInput | AsShown | None = None
     classes: tuple[PictureClass, ...] = ()
     calibrator: Calibrator = Calibrator("none")
     site: Concept | None = None
+    keys: tuple[str, str] = ("image", "pred")
 
     @property
     def subject(self) -> Subject:
@@ -71,5 +84,5 @@ class Card:
     def channels(self) -> tuple[int, int]:
         """Channels of input and output."""
         if self.reader is None:
-            return 1, CHANNELS[self.activation]
+            return 1, 1 if self.activation == "sigmoid" else 2
         return self.reader.channels, 1 if self.activation == "sigmoid" else len(self.classes)

@@ -25,7 +25,8 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
 
 and ``network_data_format`` must state one input ``image`` of one channel and two whole-number
 spatial sizes, and one output whose ``num_channels`` agrees with the activation. What a model of
-other pictures states instead is in `picture_card`.
+other pictures states instead is in `picture_card`, and how a bundle with code of its own is read in
+`trusted.stranger_card`.
 """
 
 from __future__ import annotations
@@ -42,9 +43,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.imaging.preprocess import Preprocessing
 from oncopixel_pacs.infer.card import CHANNELS, Activation, Card
 from oncopixel_pacs.infer.picture_card import is_picture_card, read_picture_card
+from oncopixel_pacs.infer.trusted.manifest import require_unchanged
+from oncopixel_pacs.infer.trusted.stranger_card import read_stranger_card
 from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.rules import Rule
@@ -108,6 +112,8 @@ def read_card(model: ModelSettings) -> Card:
     ModelRefused
         When the file is missing, is not JSON, lacks something or contradicts itself.
     """
+    if model.trusted is not None:
+        return read_stranger_card(model, model.trusted)
     path = model.bundle / "configs" / "metadata.json"
     try:
         if path.stat().st_size > _MAX_METADATA_BYTES:
@@ -228,13 +234,10 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
             f"Model {model.name}: the configuration says task {model.task}, its metadata.json "
             f"{card.task}; correct the model's task setting."
         )
-    ours = card.reader.digest() if card.reader else Preprocessing().digest()
-    if card.preprocessing_sha256 != ours:
-        raise ModelRefused(
-            f"Model {model.name} was trained with preprocessing {card.preprocessing_sha256[:12]}…, "
-            f"but this server prepares images with {ours[:12]}…; use the server version that the "
-            "model was exported for, or train and export it again."
-        )
+    if model.trusted is None:
+        _require_our_preprocessing(model, card)
+    else:
+        require_unchanged(model, model.trusted)
     path = weights_path(model)
     try:
         with path.open("rb") as weights:
@@ -254,6 +257,17 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
         manufacturer=card.manufacturer,
         rule_sha256=_rule_digest(model.rule.as_rule()),
     )
+
+
+def _require_our_preprocessing(model: ModelSettings, card: Card) -> None:
+    grid = card.reader if isinstance(card.reader, PictureInput) else Preprocessing()
+    ours = grid.digest()
+    if card.preprocessing_sha256 != ours:
+        raise ModelRefused(
+            f"Model {model.name} was trained with preprocessing {card.preprocessing_sha256[:12]}…, "
+            f"but this server prepares images with {ours[:12]}…; use the server version that the "
+            "model was exported for, or train and export it again."
+        )
 
 
 def _rule_digest(rule: Rule) -> str:

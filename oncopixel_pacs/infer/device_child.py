@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ def serve(
     _send(connection, [Answer(device=loaded.device, gpus=loaded.gpus)])
     children = inference.processes or loaded.gpus or 1
     openers = inference.openers or max(usable_cores() // children, 1)
-    with DecodePool(openers) as decoder:
+    with closing(loaded), DecodePool(openers) as decoder:
         while (requests := _receive(connection)) is not None:
             _send(connection, _answers(requests, loaded, decoder, openers))
 

@@ -17,6 +17,7 @@ from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost
 from oncopixel_pacs.infer.bundle import Network, load_network, output_shape
 from oncopixel_pacs.infer.card import Card
 from oncopixel_pacs.infer.cards import read_algorithms, read_card
+from oncopixel_pacs.infer.trusted.network import TrustedNetwork
 from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose
 from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
@@ -86,7 +87,8 @@ class LoadedModel:
         Returns
         -------
         ndarray
-            float32 probability of every class of the card, adding up to 1, not yet calibrated:
+            float32 probability of every class of the card, not yet calibrated, adding up to 1
+            unless a trusted bundle says otherwise:
             ``(n, classes)`` from a classifier, ``(n, classes, height, width)`` from a segmenter.
 
         Raises
@@ -95,7 +97,9 @@ class LoadedModel:
             As `probabilities`.
         """
         logits = self._checked(pictures)
-        if self.card.activation == "softmax":
+        if self.card.activation == "none":
+            scores = logits
+        elif self.card.activation == "softmax":
             scores = logits.softmax(dim=1)
         else:
             second = logits.sigmoid()
@@ -204,6 +208,18 @@ class LoadedModels:
             raise AnalysisFailed(f"No model {name} is loaded; restart the server.", permanent=True)
         return replace(self, models=kept)
 
+    def try_trusted(self) -> None:
+        """Run each trusted bundle once; raises `ModelRefused` when one does not fit."""
+        for item in self.models:
+            if isinstance(item.network, TrustedNetwork):
+                item.network.try_once()
+
+    def close(self) -> None:
+        """End the processes of trusted bundles."""
+        for item in self.models:
+            if isinstance(item.network, TrustedNetwork):
+                item.network.close()
+
     def _first(self, task: ModelTask) -> LoadedModel | None:
         return next((item for item in self.models if item.algorithm.task is task), None)
 
@@ -236,7 +252,7 @@ def load_models(
         LoadedModel(
             algorithm,
             read_card(model),
-            load_network(model, device),
+            _network(model, device, inference),
             device,
             model.rule.as_rule(),
         )
@@ -249,6 +265,12 @@ def load_models(
         inference.batch_images or (GPU_BATCH if on_gpu else CPU_BATCH),
         torch.cuda.device_count() if on_gpu else 0,
     )
+
+
+def _network(model: ModelSettings, device: torch.device, inference: InferenceSettings) -> Network:
+    if model.trusted is None:
+        return load_network(model, device)
+    return TrustedNetwork(model, model.trusted, read_card(model), inference)
 
 
 def _choose_device(inference: InferenceSettings, number: int) -> torch.device:

@@ -23,7 +23,6 @@ to the probabilities of a classifier.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Annotated, Literal, Self
 
@@ -33,10 +32,9 @@ from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Concept, ModelTask
 from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.infer.calibration import Calibrator
-from oncopixel_pacs.infer.card import Activation, Card, PictureClass
+from oncopixel_pacs.infer.card import Activation, Card, PictureClass, picture_class
 from oncopixel_pacs.requirements import Requirements
 
-PRIVATE_SCHEME = "99ONCOPIXEL"
 _Side = Annotated[int, Field(ge=16, le=1024)]
 _Words = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
 _Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,16}$")]
@@ -53,9 +51,7 @@ class _Class(_Strict):
     absence: bool = False
 
     def as_class(self) -> PictureClass:
-        value = f"c-{hashlib.sha256(self.name.encode()).hexdigest()[:12]}"
-        code = self.code or (value, PRIVATE_SCHEME, self.name)
-        return PictureClass(self.name, Concept(*code), self.absence)
+        return picture_class(self.name, self.code, self.absence)
 
 
 class _Eligibility(_Strict):

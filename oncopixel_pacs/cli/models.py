@@ -136,8 +136,7 @@ def add_model(
     if config is None:
         typer.echo(table, nl=False)
         return
-    with config.open("a", encoding="utf-8") as file:
-        file.write(f"\n{table}")
+    _append(table, config)
     alone = "" if settings.models else " The shipped models no longer run unless they are listed."
     typer.echo(f"{name} is in {config}; restart the server.{alone}")
     if trusted:
@@ -146,6 +145,11 @@ def add_model(
 
 def _mode(name: str, shadows: set[str]) -> str:
     return "shadow" if name in shadows else "active"
+
+
+def _append(table: str, config: Path) -> None:
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"\n{table}")
 
 
 def _all(settings: Settings) -> tuple[ModelSettings, ...]:

@@ -51,11 +51,7 @@ def load(order: Mapping[str, Any]) -> Run:
         parser.get_parsed_content("import")
     preprocessing = _transforms(parser, "preprocessing")
     postprocessing = _transforms(parser, "postprocessing")
-    inferer = (
-        parser.get_parsed_content("inferer")
-        if "inferer" in parser.get()
-        else SimpleInferer()
-    )
+    inferer = parser.get_parsed_content("inferer") if "inferer" in parser.get() else SimpleInferer()
     network = _network(parser)
     network.load_state_dict(_weights(bundle), strict=True)
     network.eval().requires_grad_(False)
@@ -103,9 +99,7 @@ def _transforms(parser: ConfigParser, name: str) -> Callable[[Any], Any]:
         return Compose([])
     built = parser.get_parsed_content(name)
     steps = list(built.transforms) if isinstance(built, Compose) else [built]
-    return Compose(
-        [step for step in steps if not type(step).__name__.startswith(_LEFT_OUT)]
-    )
+    return Compose([step for step in steps if not type(step).__name__.startswith(_LEFT_OUT)])
 
 
 def _network(parser: ConfigParser) -> torch.nn.Module:

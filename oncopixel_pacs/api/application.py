@@ -29,9 +29,11 @@ from oncopixel_pacs.api import (
     overview,
     overview_pages,
     pages,
+    password_pages,
     peer_pages,
     peers,
     people,
+    people_pages,
     problems,
     pull_pages,
     pulls,
@@ -47,6 +49,7 @@ from oncopixel_pacs.api import (
     upload_pages,
     uploads,
     views,
+    webhook_pages,
     webhooks,
 )
 from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
@@ -105,6 +108,9 @@ _PEOPLE = (
     routing_pages,
     server_pages,
     audit_pages,
+    people_pages,
+    password_pages,
+    webhook_pages,
 )
 _DICOMWEB = (search, retrieve, frames, rendered)
 

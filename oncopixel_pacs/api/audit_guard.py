@@ -35,7 +35,7 @@ _KINDS: tuple[tuple[str, str, AuditKind], ...] = (
     (_WRITE, r"/login$", AuditKind.LOGIN),
     (_READ, r"/login/oidc/callback$", AuditKind.LOGIN),
     (_WRITE, r"/logout$", AuditKind.LOGOUT),
-    (_WRITE, r"(/api/v1)?/(users|tokens)", AuditKind.USERS),
+    (_WRITE, r"((/api/v1)?/(users|tokens)|/password$)", AuditKind.USERS),
     (_WRITE, r"(/api/v1)?/(peers|destinations)", AuditKind.NETWORK),
     (_WRITE, r"(/api/v1)?/(settings|models|webhooks)", AuditKind.SETTINGS),
     (_WRITE, r"/dicom-web/studies(/|$)|(/api/v1/images|/upload)$", AuditKind.IMPORT),

@@ -142,6 +142,8 @@ NAVIGATION = (
     ("Models", "/models", "viewer"),
     ("Alarms", "/alarms", "viewer"),
     ("Audit", "/audit", "admin"),
+    ("Access", "/users", "admin"),
+    ("Webhooks", "/webhooks", "admin"),
     ("Settings", "/settings", "admin"),
     ("API", "/docs", "viewer"),
 )

@@ -44,7 +44,7 @@ RULES = (
     Rule(r"/health/live$", PUBLIC, _A),
     Rule(r"/login(/oidc(/callback)?)?$", PUBLIC, PUBLIC),
     Rule(r"/static/", PUBLIC, _A),
-    Rule(r"/logout$", _V, _V),
+    Rule(r"/(logout|password)$", _V, _V),
     # A reader says what a finding is worth; it is kept for monitoring and changes no result.
     Rule(r"(/api/v1)?/jobs/[^/]+/findings/[^/]+/[^/]+$", _V, _V),
     Rule(r"(/api/v1)?/(users|tokens|audit|settings|webhooks)(/|$)", _A, _A),

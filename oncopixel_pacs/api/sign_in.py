@@ -70,7 +70,7 @@ def show_login(request: Request, parts: Parts, pages: Templates, next: str = "/"
 async def sign_in(request: Request, pages: Templates) -> Response:
     """Begin a session; after too many failures one has to wait (429)."""
     parts = cast(ApiParts, request.app.state.parts)
-    fields = await _fields(request)
+    fields = {name: values[0] for name, values in (await form_fields(request)).items()}
     user, password = fields.get("user", "").strip(), fields.get("password", "")
     token = fields.get("token", "").strip()
     address = request.client.host if request.client else ""
@@ -134,6 +134,27 @@ def local_target(path: str) -> str:
     return "/" if leads_away or not path.isprintable() else path
 
 
+async def recognise_user(request: Request, name: str, password: str) -> Caller | None:
+    """Check a password, and count a failure; `waiting_seconds` is to be asked before."""
+    parts = cast(ApiParts, request.app.state.parts)
+    # Hashing takes 64 MiB and a core each time: two at once, whoever asks.
+    places = cast(CapacityLimiter, request.app.state.login_places)
+    found = await to_thread.run_sync(_of_user, parts, name, password, limiter=places)
+    limits = cast(LoginLimits, request.app.state.login_limits)
+    (limits.failed if found is None else limits.succeeded)(name, _address(request))
+    return found
+
+
+def waiting_seconds(request: Request, name: str) -> int:
+    """How long whoever asks has to wait before the next try under a name; 0 for not at all."""
+    limits = cast(LoginLimits, request.app.state.login_limits)
+    return limits.wait_seconds(name, _address(request))
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
 async def _recognised(
     request: Request, parts: ApiParts, user: str, password: str, token: str
 ) -> Caller | None:
@@ -159,11 +180,11 @@ def _of_user(parts: ApiParts, name: str, password: str) -> Caller | None:
     return Caller(user.name, user.role, SignIn.PASSWORD)
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def form_fields(request: Request) -> dict[str, list[str]]:
+    """Read the fields of a small form, each with all its values."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise HTTPException(413, "A form to sign in is smaller than that.")
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: values[0] for name, values in fields.items()}
+            raise HTTPException(413, "This form is smaller than that.")
+    return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)

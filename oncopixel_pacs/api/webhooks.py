@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from oncopixel_pacs.api.parts import Parts
+from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.studies import Cursor, Limit
+from oncopixel_pacs.deliver import webhook as courier
+from oncopixel_pacs.errors import DeliveryFailed, NotFound
+from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.webhooks import CallState
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
@@ -87,6 +92,50 @@ class WebhookList(BaseModel):
     webhooks: tuple[WebhookAnswer, ...]
     items: tuple[WebhookCallAnswer, ...]
     next_cursor: str | None = Field(description="Fetches what follows; null at the end.")
+
+
+class WebhookTest(BaseModel):
+    """What came of a test call."""
+
+    model_config = shape({"ok": True, "said": "ris answered 204."})
+
+    ok: bool
+    said: str
+    """What it answered, or what to check."""
+
+
+CallKey = Annotated[str, Path(pattern=r"^[!-~]{1,64}$")]
+WebhookName = Annotated[str, Path(max_length=64)]
+_TEST_SECONDS = 10.0
+
+
+@router.post("/{name}/test", summary="Make a test call", responses=documented(404))
+def try_webhook(parts: Parts, name: WebhookName) -> WebhookTest:
+    """Call a receiver once, signed like any call, with the type `test` and nothing of a study."""
+    webhook = _configured(parts, name)
+    now = parts.now()
+    told = {"type": "test", "timestamp": now.isoformat(), "data": {}}
+    body = json.dumps(told, separators=(",", ":")).encode()
+    try:
+        status = courier.call(webhook, f"msg_{secrets.token_hex(16)}", now, body, _TEST_SECONDS)
+    except DeliveryFailed as exc:
+        # A test is made once, whatever the sentence for calls promises.
+        return WebhookTest(ok=False, said=str(exc).replace("; it is called again", ""))
+    return WebhookTest(ok=True, said=f"{name} answered {status}.")
+
+
+@router.post("/calls/{call_id}/again", summary="Call again", responses=documented(404))
+def call_again(parts: Parts, call_id: CallKey) -> WebhookCallAnswer:
+    """Make a call due at once, also one that was taken or given up; it keeps its id."""
+    _configured(parts, parts.webhooks.call(call_id).webhook)
+    return WebhookCallAnswer.model_validate(parts.webhooks.send_again(call_id, parts.now()))
+
+
+def _configured(parts: ApiParts, name: str) -> WebhookSettings:
+    for item in parts.settings.webhooks:
+        if item.name == name:
+            return item
+    raise NotFound(f"No webhook {name} is configured.")
 
 
 @router.get("", summary="List webhooks and their calls", responses=documented(404))

@@ -14,6 +14,7 @@ from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
+from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.catalogue import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
@@ -100,6 +101,29 @@ class Webhooks:
             row.state = call.state
             row.next_attempt_at, row.ended_at = call.next_attempt_at, call.ended_at
             row.status, row.error = call.status, call.error
+
+    def send_again(self, call_id: str, now: datetime) -> WebhookCall:
+        """Make a call due at once, taken or not; it keeps its id and counts on.
+
+        Raises
+        ------
+        NotFound
+            When there is no such call.
+        """
+        with self._database.write() as session:
+            row = session.get(WebhookCallRow, call_id, with_for_update=True)
+            if row is None:
+                raise NotFound(f"There is no call {call_id}.")
+            row.state, row.next_attempt_at, row.ended_at = CallState.WAITING, now, None
+            return _to_call(row)
+
+    def call(self, call_id: str) -> WebhookCall:
+        """Return one call; raises `NotFound` where there is none."""
+        with self._database.read() as session:
+            row = session.get(WebhookCallRow, call_id)
+            if row is None:
+                raise NotFound(f"There is no call {call_id}.")
+            return _to_call(row)
 
     def calls(self, *, limit: int = 50, cursor: str | None = None) -> Page[WebhookCall]:
         """List calls, that of the job which ended last first."""

@@ -127,6 +127,9 @@ def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
             "/settings",
             "/alarms",
             "/audit",
+            "/users",
+            "/webhooks",
+            "/password",
             "/destinations",
             "/docs",
         ):

@@ -91,6 +91,9 @@ EVERY_PAGE = [
     "/alarms",
     "/audit",
     "/settings",
+    "/users",
+    "/webhooks",
+    "/password",
     "/docs",
     "/nothing",
 ]

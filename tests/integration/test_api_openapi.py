@@ -138,6 +138,8 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /health/ready",
         "GET /metrics",
         "GET /api/v1/webhooks",
+        "POST /api/v1/webhooks/{name}/test",
+        "POST /api/v1/webhooks/calls/{call_id}/again",
     }
 
 

@@ -291,6 +291,41 @@ def test_what_would_not_be_safe_is_refused(wrong: dict[str, str]) -> None:
 # --- seen ---------------------------------------------------------------------------------------
 
 
+def test_a_test_call_tells_of_no_study_and_a_call_is_sent_again(store: Store) -> None:
+    begin(store)
+    finish(store)
+    ours = {"X-Requested-With": "test"}
+    with receiving(410) as receiver:
+        assert notifier(store, receiver, Clock()).notify() == 1
+        [given_up] = calls(store)
+        assert given_up.state is CallState.FAILED
+        settings = make_parts(store).settings.model_copy(
+            update={"webhooks": (receiver.settings("127.0.0.0/8", "::1/128"),)}
+        )
+        with serving(make_parts(store, settings=settings)) as client:
+            tried = client.post("/api/v1/webhooks/ris/test", headers=ours).json()
+            assert tried == {"ok": True, "said": "ris answered 204."}
+            receiver.answers.append(503)
+            tried = client.post("/api/v1/webhooks/ris/test", headers=ours).json()
+            assert tried == {"ok": False, "said": "ris answered 503."}
+            path = f"/api/v1/webhooks/calls/{given_up.id}/again"
+            assert client.post(path, headers=ours).json()["state"] == "waiting"
+            again = client.post(f"/webhooks/calls/{given_up.id}/again", headers=ours)
+            assert again.status_code == 303
+            page = client.get("/webhooks").text
+            assert "Send again" in page
+            assert "key=secret" not in page
+            for unknown in ("/nobody/test", "/calls/msg_0/again"):
+                asked = client.post(f"/api/v1/webhooks{unknown}", headers=ours)
+                assert asked.status_code == 404
+        assert notifier(store, receiver, Clock(later(4000))).notify() == 1
+    first, test, _, last = receiver.requests
+    assert json.loads(test[1])["type"] == "test"
+    assert STUDY_UID.encode() not in test[1]
+    assert first[0]["webhook-id"] == last[0]["webhook-id"]
+    assert calls(store)[0].state is CallState.TAKEN
+
+
 def test_an_admin_sees_each_call_and_no_secret(store: Store) -> None:
     begin(store)
     finish(store)

@@ -21,6 +21,7 @@ from oncopixel_pacs.api.rendering import (
 from oncopixel_pacs.api.schemas import overlay_path
 from oncopixel_pacs.api.studies import Cursor
 from oncopixel_pacs.domain import Job, JobState
+from oncopixel_pacs.imaging.hanging import hanging_order
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -62,7 +63,7 @@ def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
     now = parts.now()
     job = parts.ledger.job(job_id)
     study = parts.catalogue.study(job.study_instance_uid)
-    uids = [image.facts.sop_instance_uid for image in job.result.images] if job.result else []
+    images = job.result.images if job.result else ()
     return pages.render(
         "job.html",
         job=job,
@@ -77,7 +78,11 @@ def show_job(parts: Parts, pages: Templates, job_id: Key) -> HTMLResponse:
         },
         destinations=destinations_of(job),
         sent=deliveries_by_object(job),
-        overlays={uid: overlay_path(job.id, uid) for uid in uids},
+        images=sorted(images, key=lambda image: hanging_order(image.facts)),
+        overlays={
+            image.facts.sop_instance_uid: overlay_path(job.id, image.facts.sop_instance_uid)
+            for image in images
+        },
         refresh=_refresh([job]),
         now=now,
     )

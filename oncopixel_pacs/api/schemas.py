@@ -35,6 +35,7 @@ from oncopixel_pacs.domain import (
     StudyResult,
     View,
 )
+from oncopixel_pacs.imaging.hanging import hanging_order
 
 Probability = float | None
 
@@ -215,12 +216,6 @@ class ModelAnswer(BaseModel):
         return cls.model_validate(algorithm)
 
 
-def _hanging(image: ImageResult) -> tuple[str, bool, str]:
-    """CC before MLO, right before left: the order in which mammograms are hung."""
-    facts = image.facts
-    return facts.view or "~", facts.laterality is not Laterality.RIGHT, facts.sop_instance_uid
-
-
 class ResultAnswer(BaseModel):
     """What the models say of a study."""
 
@@ -245,7 +240,8 @@ class ResultAnswer(BaseModel):
             timings_seconds=result.timings_seconds,
             models=tuple(ModelAnswer.of(item) for item in result.algorithms),
             images=tuple(
-                ImageAnswer.of(job_id, item) for item in sorted(result.images, key=_hanging)
+                ImageAnswer.of(job_id, item)
+                for item in sorted(result.images, key=lambda item: hanging_order(item.facts))
             ),
         )
 

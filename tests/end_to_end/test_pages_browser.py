@@ -138,6 +138,27 @@ def test_nothing_is_wider_than_a_small_window(store: Store, page: Page) -> None:
             assert width <= 420, path
 
 
+def test_the_views_of_a_job_hang_as_in_reading_rooms_and_in_one_row(
+    store: Store, page: Page, tmp_path: Path
+) -> None:
+    finish(store)
+    result = store.ledger.job(JOB).result
+    assert result is not None
+    # Whatever order their UIDs have.
+    shuffled = [result.images[index] for index in (3, 1, 0, 2)]
+    store.ledger.save_result(JOB, replace(result, images=tuple(shuffled)))
+    page.set_viewport_size({"width": 1100, "height": 900})
+    with serving(make_parts(store)) as client:
+        page.goto(f"{client.base_url}/jobs/{JOB}")
+        page.screenshot(path=tmp_path / "views.png", full_page=True)
+        names = page.locator(".views figcaption b").all_inner_texts()
+        tops = page.locator(".views figure").evaluate_all(
+            "figures => figures.map(item => item.getBoundingClientRect().top)"
+        )
+    assert names == ["R CC", "L CC", "R MLO", "L MLO"]
+    assert len(set(tops)) == 1
+
+
 def test_who_signs_in_lands_on_the_page_and_can_retry_if_the_role_allows(
     store: Store, browser: Browser
 ) -> None:

@@ -7,11 +7,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from oncopixel_pacs.domain import ModelTask
+from oncopixel_pacs.infer.trusted.confinement import NotConfinable, require_confinable
 from oncopixel_pacs.infer.trusted.stranger_card import Wishes, propose
 from oncopixel_pacs.settings import ModelSettings
+
+
+def _confinable() -> bool:
+    try:
+        require_confinable()
+    except NotConfinable:
+        return False
+    return True
+
+
+#: Mark of tests that run a stranger's code.
+needs_confinement = pytest.mark.skipif(
+    not _confinable(), reason="needs a kernel with landlock of version 3"
+)
 
 _NETWORK = '''"""A network that no library has."""
 

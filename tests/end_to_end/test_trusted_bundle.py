@@ -18,7 +18,9 @@ from sample_dicom.study import make_study
 from tests.dimse_builder import store
 from tests.golden_collection import COLLECTION
 from tests.server_process import ServerProcess
-from tests.trusted_builder import write_zoo_bundle
+from tests.trusted_builder import needs_confinement, write_zoo_bundle
+
+pytestmark = needs_confinement
 
 #: Images of so many columns are answered with NaN, or end the process.
 _NAN, _CRASH = 206, 204

@@ -16,7 +16,9 @@ from oncopixel_pacs.infer.cards import read_card
 from oncopixel_pacs.infer.trusted.network import TrustedNetwork
 from oncopixel_pacs.infer.trusted.process import TrustedProcess
 from oncopixel_pacs.settings import InferenceSettings
-from tests.trusted_builder import write_zoo_bundle, zoo_model
+from tests.trusted_builder import needs_confinement, write_zoo_bundle, zoo_model
+
+pytestmark = needs_confinement
 
 #: What the bundle does with an image of so many rows; of others it reads the densities.
 _CODE = """

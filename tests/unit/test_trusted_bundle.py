@@ -13,7 +13,9 @@ import pytest
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.infer.cards import read_algorithms, read_card
+from oncopixel_pacs.infer.trusted import confinement
 from oncopixel_pacs.infer.trusted.confinement import FORBIDDEN
+from oncopixel_pacs.infer.trusted.process import TrustedProcess
 from oncopixel_pacs.infer.trusted.stranger_card import Wishes, propose
 from oncopixel_pacs.infer.trusted.table import model_table
 from oncopixel_pacs.settings import ModelSettings
@@ -121,6 +123,17 @@ def test_results_name_another_algorithm_when_anything_of_it_is_another(tmp_path:
     (one,), (two,) = read_algorithms([first]), read_algorithms([second])
     assert one.weights_sha256 == two.weights_sha256
     assert one.preprocessing_sha256 != two.preprocessing_sha256
+
+
+def test_where_it_cannot_be_shut_in_it_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo_model(write_zoo_bundle(tmp_path))
+    monkeypatch.setattr(confinement, "_landlock_version", lambda: 2)
+    assert model.trusted is not None
+    process = TrustedProcess(model, model.trusted, ("image", "pred"))
+    with pytest.raises(ModelRefused, match=r"cannot be run: this kernel has no landlock .* Linux"):
+        process.start()
 
 
 def test_the_numbers_of_forbidden_calls_are_those_of_the_kernel() -> None:

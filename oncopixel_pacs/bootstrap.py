@@ -14,6 +14,7 @@ import structlog
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.api_server import start_api, start_metrics
+from oncopixel_pacs.deliver.fhir import post_transaction
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_pool import DevicePool
@@ -46,6 +47,7 @@ from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
+from oncopixel_pacs.workflow.exporting import FhirWriter
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.notifying import Notifier, notifying
 from oncopixel_pacs.workflow.proving import ProofSteps
@@ -251,6 +253,12 @@ class Server:
         if self.settings.webhooks:
             called = Notifier(
                 Webhooks(store.database), store.ledger, self.settings.webhooks, utc_now
+            )
+            self._keep_doing(notifying(called))
+        for export in self.settings.exports:
+            write = FhirWriter(export, store.catalogue.study)
+            called = Notifier(
+                Webhooks(store.database), store.ledger, [export], utc_now, post_transaction, write
             )
             self._keep_doing(notifying(called))
         if self.settings.tracing.endpoint:

@@ -36,6 +36,7 @@ from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
 from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.export_settings import ExportSettings as ExportSettings
 from oncopixel_pacs.http_settings import ApiSettings as ApiSettings
 from oncopixel_pacs.http_settings import MetricsSettings as MetricsSettings
 from oncopixel_pacs.http_settings import is_loopback
@@ -203,6 +204,7 @@ class Settings(BaseSettings):
     """Where results are sent."""
     sources: tuple[SourceSettings, ...] = ()
     """Archives from which studies are pulled on request."""
+    exports: tuple[ExportSettings, ...] = ()
     webhooks: tuple[WebhookSettings, ...] = ()
     """Who is called when a study is finished."""
     models: tuple[ModelSettings, ...] = ()
@@ -239,7 +241,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         _require_unique("destination", [item.name for item in self.destinations])
         _require_unique("source", [item.name for item in self.sources])
-        _require_unique("webhook", [item.name for item in self.webhooks])
+        told = [item.name for item in self.webhooks] + [item.name for item in self.exports]
+        _require_unique("webhook or export", told)
         _require_unique("model", [item.name for item in self.models])
         pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
         if pinned and not self.tls.listens:

@@ -21,6 +21,7 @@ def show_webhooks(parts: Parts, pages: Templates, cursor: Cursor = None) -> HTML
     return pages.render(
         "webhooks.html",
         found=list_webhooks(parts, _ROWS, cursor),
+        exports={item.name for item in parts.settings.exports},
         configured={item.name for item in parts.settings.webhooks},
         cursor=cursor,
         now=parts.now(),

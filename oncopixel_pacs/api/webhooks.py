@@ -127,7 +127,9 @@ def try_webhook(parts: Parts, name: WebhookName) -> WebhookTest:
 @router.post("/calls/{call_id}/again", summary="Call again", responses=documented(404))
 def call_again(parts: Parts, call_id: CallKey) -> WebhookCallAnswer:
     """Make a call due at once, also one that was taken or given up; it keeps its id."""
-    _configured(parts, parts.webhooks.call(call_id).webhook)
+    name = parts.webhooks.call(call_id).webhook
+    if name not in {item.name for item in parts.settings.exports}:
+        _configured(parts, name)
     return WebhookCallAnswer.model_validate(parts.webhooks.send_again(call_id, parts.now()))
 
 
@@ -140,10 +142,11 @@ def _configured(parts: ApiParts, name: str) -> WebhookSettings:
 
 @router.get("", summary="List webhooks and their calls", responses=documented(404))
 def list_webhooks(parts: Parts, limit: Limit = 50, cursor: Cursor = None) -> WebhookList:
-    """Who is called when a study is finished, and how far each call has come."""
+    """Who is called when a study is finished, exports included, and how far each call has come."""
     page = parts.webhooks.calls(limit=limit, cursor=cursor)
     counts = parts.webhooks.counts()
     places = {item.name: item.place for item in parts.settings.webhooks}
+    places |= {item.name: item.place for item in parts.settings.exports}
     return WebhookList(
         webhooks=tuple(
             WebhookAnswer(

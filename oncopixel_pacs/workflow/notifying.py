@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 import structlog
 
 from oncopixel_pacs.deliver import webhook as courier
 from oncopixel_pacs.domain import Job
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
-from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.webhooks import CallState, WebhookCall
@@ -28,7 +28,18 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 3600.0
 GIVE_UP_AFTER = timedelta(days=3)
 _TICK_SECONDS = 1.0
 
-Call = Callable[[WebhookSettings, str, datetime, bytes, float], int]
+#: Sends a message to one of the settings, by id, now, and within so many seconds; gives a status.
+Call = Callable[[Any, str, datetime, bytes, float], int]
+#: Writes what is told of a job; ``None`` where there is nothing to tell.
+Write = Callable[[Job, WebhookCall], bytes | None]
+
+
+class Named(Protocol):
+    """Settings of someone who is told."""
+
+    @property
+    def name(self) -> str:
+        """Unique."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +48,10 @@ class Notifier:
 
     webhooks: Webhooks
     ledger: Ledger
-    settings: Sequence[WebhookSettings]
+    settings: Sequence[Named]
     now: Callable[[], datetime]
     call: Call = courier.call
+    write: Write = lambda job, call: message(job, call)
 
     def notify(self, stopping: Callable[[], bool] = lambda: False) -> int:
         """Do what is due now; returns how many calls were tried."""
@@ -58,9 +70,11 @@ class Notifier:
                 tried += 1
         return tried
 
-    def _try(self, webhook: WebhookSettings, call: WebhookCall) -> WebhookCall:
+    def _try(self, webhook: Named, call: WebhookCall) -> WebhookCall:
         try:
-            body = message(self.ledger.job(call.job_id), call)
+            body = self.write(self.ledger.job(call.job_id), call)
+            if body is None:
+                return self._ended(call, CallState.TAKEN, 0, "")
             status = self.call(webhook, call.id, self.now(), body, TIMEOUT_SECONDS)
         except NotFound:
             return self._ended(call, CallState.FAILED, 0, "The study was deleted meanwhile.")

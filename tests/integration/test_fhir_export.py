@@ -1,0 +1,197 @@
+"""A FHIR server that is named gets a preliminary report of each study that is done (beta)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from api_builders import HEADER, JOB, fail, finish
+from builders import NOON, STUDY_UID, later
+from conftest import Store
+from fhir.resources.R4B.bundle import Bundle
+from fhir_server import FhirServer, fhir_server
+from pydantic import ValidationError
+from server_process import free_port
+
+from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.deliver.fhir import post_transaction
+from oncopixel_pacs.domain import ClassScore, Concept, ImageResult, PictureAnswer, Subject
+from oncopixel_pacs.report.fhir_report import fhir_transaction
+from oncopixel_pacs.settings import ExportSettings, Settings
+from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.webhooks import CallState
+from oncopixel_pacs.workflow.exporting import FhirWriter
+from oncopixel_pacs.workflow.notifying import Notifier
+
+BEARER = "abc"
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+
+
+@pytest.fixture
+def fhir() -> Iterator[FhirServer]:
+    with fhir_server() as server:
+        yield server
+
+
+def export_to(url: str, **settings: str) -> ExportSettings:
+    return ExportSettings.model_validate({"name": "emr", "type": "fhir", "url": url, **settings})
+
+
+@dataclass
+class Clock:
+    value: datetime = later(100)
+
+    def __call__(self) -> datetime:
+        return self.value
+
+    def advance(self, seconds: float) -> None:
+        self.value += timedelta(seconds=seconds)
+
+
+def notify(store: Store, export: ExportSettings, clock: Clock, seconds: float = 15.0) -> int:
+    """Send what is due with a notifier of its own, as after a restart."""
+
+    def post(to: ExportSettings, *message: Any) -> int:
+        return post_transaction(to, *message[:3], seconds)
+
+    write = FhirWriter(export, store.catalogue.study)
+    return Notifier(Webhooks(store.database), store.ledger, [export], clock, post, write).notify()
+
+
+def begin(store: Store) -> None:
+    Webhooks(store.database).note_ended("emr", NOON)
+
+
+def state_of(store: Store) -> tuple[CallState, int, int]:
+    (call,) = Webhooks(store.database).calls().items
+    return call.state, call.attempts, call.status
+
+
+def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [
+        entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == kind
+    ]
+
+
+def test_a_finished_study_arrives_as_a_valid_transaction(store: Store, fhir: FhirServer) -> None:
+    begin(store)
+    finish(store)
+    export = export_to(fhir.url, token=BEARER, patient_system="urn:oid:1.2.3")
+
+    assert notify(store, export, Clock()) == 1
+    assert notify(store, export, Clock()) == 0
+
+    [(headers, bundle)] = fhir.requests
+    assert headers["authorization"] == f"Bearer {BEARER}"
+    assert headers["x-request-id"].startswith("msg_")
+    assert headers["content-type"] == "application/fhir+json"
+    Bundle.model_validate(bundle)
+    assert bundle["type"] == "transaction"
+    (report,) = resources(bundle, "DiagnosticReport")
+    (study,) = resources(bundle, "ImagingStudy")
+    observations = resources(bundle, "Observation")
+    job = store.ledger.job(JOB)
+    assert report["status"] == "preliminary"
+    assert RESEARCH_NOTICE in report["conclusion"]
+    assert report["subject"]["identifier"] == {"system": "urn:oid:1.2.3", "value": "P-0007"}
+    assert report["effectiveDateTime"] == "2025-03-01"
+    assert report["code"]["coding"][0]["code"] == "18748-4"
+    assert study["identifier"][0]["value"] == f"urn:oid:{STUDY_UID}"
+    shown = {item["uid"] for series in study["series"] for item in series["instance"]}
+    assert shown == {*job.sop_instance_uids, *(item.sop_instance_uid for item in job.objects)}
+    assert job.result is not None
+    assert len(observations) == len(job.result.breasts) + len(job.result.findings) > 0
+    for observation in observations:
+        assert observation["status"] == "preliminary"
+        assert observation["note"] == [{"text": RESEARCH_NOTICE}]
+        assert observation["code"]["coding"][0]["system"] == DCM
+        assert observation["bodySite"]["coding"][0]["system"] == "http://snomed.info/sct"
+    entries = {entry["fullUrl"]: entry["request"] for entry in bundle["entry"]}
+    assert {item["reference"] for item in report["result"] + report["imagingStudy"]} < set(entries)
+    assert all(request["ifNoneExist"] for request in entries.values())
+    assert HEADER.patient_name not in json.dumps(bundle)
+    assert state_of(store) == (CallState.TAKEN, 1, 200)
+
+
+def test_classes_of_pictures_are_told_by_their_codes(store: Store) -> None:
+    finish(store)
+    job, study = store.ledger.job(JOB), store.catalogue.study(STUDY_UID)
+    assert job.result is not None
+    classes = (
+        ClassScore("glioma", Concept("393564001", "SCT", "Glioma"), 0.75),
+        ClassScore("notumor", Concept("c-1", "99ONCOPIXEL", "notumor"), 0.25, absence=True),
+    )
+    answer = PictureAnswer(classes, "glioma", site=Concept("12738006", "SCT", "Brain"))
+    image = ImageResult(job.result.images[0].facts, picture=answer)
+    result = replace(job.result, images=(image,), breasts={}, subject=Subject.PICTURE)
+    bundle = fhir_transaction(replace(job, result=result, revision=2), study, "")
+    Bundle.model_validate(bundle)
+    (observation,) = resources(bundle, "Observation")
+    assert observation["valueCodeableConcept"]["coding"][0]["code"] == "393564001"
+    assert observation["component"][0]["valueQuantity"]["value"] == 75.0
+    assert observation["component"][1]["code"] == {"text": "notumor"}
+    assert "Revision 2" in resources(bundle, "DiagnosticReport")[0]["conclusion"]
+
+
+def test_an_attempt_that_fails_is_repeated_after_a_restart(store: Store, fhir: FhirServer) -> None:
+    begin(store)
+    finish(store)
+    clock, export = Clock(), export_to(fhir.url)
+    away = export_to(f"http://127.0.0.1:{free_port()}/r4")
+    assert notify(store, away, clock) == 1, "nobody listens"
+    assert state_of(store) == (CallState.WAITING, 1, 0)
+    fhir.answers = [503, 0]
+    clock.advance(5)
+    assert notify(store, export, clock) == 1
+    assert state_of(store) == (CallState.WAITING, 2, 503)
+    clock.advance(20)
+    assert notify(store, export, clock, seconds=0.3) == 1, "it is silent"
+    assert state_of(store) == (CallState.WAITING, 3, 0)
+    clock.advance(40)
+    assert notify(store, export, clock) == 1
+    assert state_of(store) == (CallState.TAKEN, 4, 200)
+    first, *others = [bundle for _, bundle in fhir.requests]
+    assert all(bundle == first for bundle in others), "the same content, the same identifiers"
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_refuses_the_content_is_not_asked_again(
+    store: Store, fhir: FhirServer, status: int
+) -> None:
+    begin(store)
+    finish(store)
+    fhir.answers = [status]
+    clock = Clock()
+    notify(store, export_to(fhir.url), clock)
+    clock.advance(7200)
+    assert notify(store, export_to(fhir.url), clock) == 0
+    assert state_of(store) == (CallState.FAILED, 1, status)
+
+
+def test_nothing_is_sent_of_a_study_without_a_result(store: Store, fhir: FhirServer) -> None:
+    begin(store)
+    fail(store)
+    notify(store, export_to(fhir.url), Clock())
+    assert fhir.requests == []
+    assert state_of(store) == (CallState.TAKEN, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"url": "http:///r4"}, "no host"), ({"user": "me", "token": "abc"}, "not both")],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, str], words: str) -> None:
+    make = partial(export_to, "http://127.0.0.1/r4")
+    with pytest.raises(ValidationError, match=words):
+        ExportSettings.model_validate({**make().model_dump(), **settings})
+
+
+def test_an_export_and_a_webhook_need_names_of_their_own() -> None:
+    export = export_to("http://127.0.0.1/r4")
+    with pytest.raises(ValidationError, match="used twice: emr"):
+        Settings(exports=(export, export))

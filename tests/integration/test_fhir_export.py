@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from api_builders import HEADER, JOB, fail, finish
+from api_builders import HEADER, JOB, bearer, fail, finish, make_parts, serving
 from builders import NOON, STUDY_UID, later
 from conftest import Store
 from fhir.resources.R4B.bundle import Bundle
@@ -19,10 +19,12 @@ from pydantic import ValidationError
 from server_process import free_port
 
 from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.deliver.fhir import post_transaction
 from oncopixel_pacs.domain import ClassScore, Concept, ImageResult, PictureAnswer, Subject
 from oncopixel_pacs.report.fhir_report import fhir_transaction
 from oncopixel_pacs.settings import ExportSettings, Settings
+from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.webhooks import CallState
 from oncopixel_pacs.workflow.exporting import FhirWriter
@@ -179,6 +181,28 @@ def test_nothing_is_sent_of_a_study_without_a_result(store: Store, fhir: FhirSer
     notify(store, export_to(fhir.url), Clock())
     assert fhir.requests == []
     assert state_of(store) == (CallState.TAKEN, 1, 0)
+
+
+def test_an_admin_sees_each_attempt_and_has_it_repeated(store: Store, fhir: FhirServer) -> None:
+    begin(store)
+    finish(store)
+    clock, export = Clock(), export_to(fhir.url)
+    fhir.answers = [422]
+    notify(store, export, clock)
+    tokens = ApiTokens(store.database)
+    admin = bearer(tokens.create("who", AccessRole.ADMIN, (), later(0), later(999_999))[1])
+    settings = make_parts(store).settings.model_copy(update={"exports": (export,)})
+    with serving(make_parts(store, settings=settings)) as client:
+        found = client.get("/api/v1/webhooks", headers=admin).json()
+        assert (found["webhooks"][0]["url"], found["webhooks"][0]["failed"]) == (fhir.url, 1)
+        page = client.get("/webhooks", headers=admin)
+        assert page.status_code == 200
+        assert "export, beta" in page.text and "no longer configured" not in page.text
+        again = f"/api/v1/webhooks/calls/{found['items'][0]['id']}/again"
+        assert client.post(again, headers=admin).status_code == 200
+    clock.advance(999_999)
+    assert notify(store, export, clock) == 1
+    assert state_of(store) == (CallState.TAKEN, 2, 200)
 
 
 @pytest.mark.parametrize(

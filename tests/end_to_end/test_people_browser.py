@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from answering_server import http_server
 from api_builders import bearer, finish, make_parts, serving
 from browser import CHROMIUM, chromium, opened_page, violations
 from builders import later
@@ -16,13 +19,17 @@ from playwright.sync_api import Browser, Page
 
 from oncopixel_pacs.access import AccessRole, User
 from oncopixel_pacs.passwords import hash_password
+from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.store.accounts import Accounts
+from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.webhooks import CallState
 
 pytestmark = [
     pytest.mark.chromium,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
 
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 FIRST, SECOND = "four words that rhyme", "other words that do not"
 
 
@@ -141,3 +148,30 @@ def keep(page: Page, name: str) -> None:
     """Keep a picture where somebody wants to look at it."""
     if folder := os.environ.get("ONCOPIXEL_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / name, full_page=True)
+
+
+def test_a_receiver_of_webhooks_is_tried_and_a_call_sent_again(
+    store: Store, browser: Browser
+) -> None:
+    webhooks = Webhooks(store.database)
+    webhooks.note_ended("ris", later(0))
+    finish(store)
+    webhooks.note_ended("ris", later(100))
+    [call] = webhooks.calls().items
+    error = "ris answered 410."
+    webhooks.record(replace(call, state=CallState.FAILED, attempts=1, status=410, error=error))
+    with http_server({"/hook?key=secret": (204, b"")}) as url, opened_page(browser) as page:
+        receiver = WebhookSettings(
+            name="ris", url=f"{url}/hook?key=secret", secret=SECRET, networks=("127.0.0.0/8",)
+        )
+        parts = make_parts(store)
+        settings = parts.settings.model_copy(update={"webhooks": (receiver,)})
+        with serving(make_parts(store, settings=settings)) as client:
+            page.goto(f"{client.base_url}/webhooks")
+            page.get_by_role("button", name="Test call to ris").press("Enter")
+            page.get_by_text("ris answered 204.").wait_for()
+            assert violations(page) == []
+            keep(page, "webhooks.png")
+            page.get_by_role("button", name="Send again to ris").click()
+            page.get_by_role("cell", name="waiting").wait_for()
+    assert webhooks.call(call.id).state is CallState.WAITING

@@ -96,6 +96,11 @@ class ImageFacts:
     @property
     def name(self) -> str:
         """Short name such as ``R MLO`` or ``MR 3``; a question mark stands for what is unknown."""
-        if self.modality and self.modality != "MG" and self.laterality is None and not self.view:
-            return f"{self.modality} {self.instance_number or '?'}"
-        return f"{self.laterality or '?'} {self.view or '?'}"
+        return view_name(self.modality, self.instance_number, self.laterality, self.view)
+
+
+def view_name(modality: str, number: str, laterality: str | None, view: str | None) -> str:
+    """Name an image as `ImageFacts.name` does."""
+    if modality and modality != "MG" and laterality is None and not view:
+        return f"{modality} {number or '?'}"
+    return f"{laterality or '?'} {view or '?'}"

@@ -52,6 +52,7 @@ from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditTrail
+from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.feedback import ReaderFeedback
@@ -111,6 +112,7 @@ def make_parts(
         accounts=Accounts(store.database),
         audit=AuditTrail(store.database, "ONCOPIXEL"),
         tokens=ApiTokens(store.database),
+        briefs=Briefs(store.database),
         catalogue=store.catalogue,
         callers=Callers(store.database),
         allowed_peers=AllowedPeers(store.database),

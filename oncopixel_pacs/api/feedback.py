@@ -186,21 +186,7 @@ def keep(
 def agreement(parts: ApiParts) -> tuple[AgreementWeek, ...]:
     """Count findings by week and model version, the oldest week first."""
     since = week_of(parts.now()) - timedelta(weeks=WEEKS - 1)
-    said: dict[tuple[datetime, str, str], dict[str, set[Opinion]]] = {}
-    for item in parts.feedback.since(since):
-        group = said.setdefault((week_of(item.at), item.model, item.version), {})
-        group.setdefault(item.tracking_uid, set()).add(item.opinion)
-    return tuple(
-        AgreementWeek(
-            week=week,
-            model=model,
-            version=version,
-            accepted=sum(words == {Opinion.ACCEPT} for words in findings.values()),
-            rejected=sum(words == {Opinion.REJECT} for words in findings.values()),
-            divided=sum(len(words) > 1 for words in findings.values()),
-        )
-        for (week, model, version), findings in sorted(said.items())
-    )
+    return tuple(map(AgreementWeek.model_validate, parts.feedback.tallies(since)))
 
 
 def week_of(moment: datetime) -> datetime:

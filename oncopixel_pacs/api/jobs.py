@@ -40,11 +40,11 @@ def list_jobs(
     ] = None,
 ) -> JobList:
     """Jobs with their state, what they wait for and what went wrong."""
-    page = parts.ledger.jobs(
+    page = parts.briefs.jobs(
         limit=limit, cursor=cursor, study_instance_uid=study_instance_uid, states=state or ()
     )
     return JobList(
-        items=tuple(JobSummary.of(job) for job in page.items), next_cursor=page.next_cursor
+        items=tuple(JobSummary.line(job) for job in page.items), next_cursor=page.next_cursor
     )
 
 

@@ -46,7 +46,7 @@ def show_overview(
 ) -> HTMLResponse:
     """How it goes: numbers, plots, health, destinations, and what needs a person."""
     found = overview(parts, span)
-    troubled = parts.ledger.jobs(limit=_TROUBLED, states=[JobState.FAILED])
+    troubled = parts.briefs.jobs(limit=_TROUBLED, states=[JobState.FAILED])
     return pages.render(
         "overview.html",
         overview=found,

@@ -20,6 +20,7 @@ from oncopixel_pacs.api.rendering import (
 )
 from oncopixel_pacs.api.schemas import overlay_path
 from oncopixel_pacs.api.studies import Cursor
+from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import Job, JobState
 from oncopixel_pacs.imaging.hanging import hanging_order
 
@@ -44,7 +45,7 @@ def show_jobs(
     parts: Parts, pages: Templates, cursor: Cursor = None, state: States = None
 ) -> HTMLResponse:
     """Jobs, the newest first."""
-    page = parts.ledger.jobs(limit=_ROWS, cursor=cursor, states=state or ())
+    page = parts.briefs.jobs(limit=_ROWS, cursor=cursor, states=state or ())
     return pages.render(
         "jobs.html",
         jobs=page.items,
@@ -102,7 +103,7 @@ def show_docs(request: Request, pages: Templates) -> HTMLResponse:
     return pages.render("docs.html", info=description["info"], routes=_routes(description))
 
 
-def _refresh(jobs: Iterable[Job], otherwise: int | None = None) -> int | None:
+def _refresh(jobs: Iterable[Job | JobBrief], otherwise: int | None = None) -> int | None:
     """Seconds until the page loads itself again; `otherwise` when every job has ended."""
     return otherwise if all(job.state.final for job in jobs) else _BUSY_SECONDS
 

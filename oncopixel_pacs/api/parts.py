@@ -20,6 +20,7 @@ from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditTrail
+from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.changes import Changes
@@ -45,6 +46,8 @@ class ApiParts:
 
     Attributes
     ----------
+    briefs
+        Lists of studies and jobs.
     free_space
         Room for new images; below its watermark an alarm stands on every page.
     quarantine
@@ -85,6 +88,7 @@ class ApiParts:
     audit: AuditTrail
     tokens: ApiTokens
     activity: Activity
+    briefs: Briefs
     catalogue: Catalogue
     changes: Changes
     callers: Callers

@@ -16,7 +16,8 @@ from pydicom.uid import UID
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.access import AccessRole, Caller
-from oncopixel_pacs.domain import Delivery, Instance, Job, JobState
+from oncopixel_pacs.briefs import JobBrief
+from oncopixel_pacs.domain import Delivery, Job, JobState
 
 #: States of a job that ended without success: these alone can be retried.
 RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})
@@ -100,19 +101,17 @@ def ending(uid: str) -> str:
     return uid if len(uid) <= 16 else f"…{uid[-15:]}"
 
 
-def views(instances: Iterable[Instance]) -> str:
+def views(names: Iterable[str]) -> str:
     """Names of the views, each once, and how often when not once: ``R CC, L CC ×2``."""
-    counted = Counter(item.facts.name for item in instances)
+    counted = Counter(names)
     return ", ".join(
         name if number == 1 else f"{name} ×{number}" for name, number in counted.items()
     )
 
 
-def finding_count(job: Job | None) -> str:
-    """How many findings; a dash when no image was analysed."""
-    if job is None or job.result is None or job.result.probability is None:
-        return "–"
-    return str(len(job.result.findings))
+def finding_count(job: JobBrief | None) -> str:
+    """How many findings; a dash when no mammogram was analysed."""
+    return "–" if job is None or job.probability is None else str(job.finding_count)
 
 
 def seconds_between(started_at: datetime, finished_at: datetime | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field
@@ -14,6 +14,7 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.picture_schemas import PictureReply as PictureReply
 from oncopixel_pacs.api.rendering import seconds_between, sop_class_name
 from oncopixel_pacs.api.shape import shape as shape
+from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import (
     Algorithm,
     Delivery,
@@ -295,9 +296,9 @@ class JobSummary(BaseModel):
     finding_count: int | None
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def line(cls, job: JobBrief) -> Self:
         """Summary of a job."""
-        return cls(**_summary(job))
+        return cls.model_validate(job)
 
 
 class JobAnswer(JobSummary):
@@ -317,7 +318,7 @@ class JobAnswer(JobSummary):
     def of(cls, job: Job) -> Self:
         """Answer for a job."""
         return cls(
-            **_summary(job),
+            **JobSummary.line(JobBrief.of(job)).model_dump(),
             models_digest=job.models_digest,
             sop_instance_uids=job.sop_instance_uids,
             steps=tuple(StepAnswer.of(item) for item in job.steps),
@@ -339,18 +340,3 @@ class JobList(BaseModel):
 def overlay_path(job_id: str, sop_instance_uid: str) -> str:
     """Path of the picture of one image of a job."""
     return f"/api/v1/jobs/{quote(job_id)}/images/{quote(sop_instance_uid)}/overlay.png"
-
-
-def _summary(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "study_instance_uid": job.study_instance_uid,
-        "revision": job.revision,
-        "state": job.state,
-        "created_at": job.created_at,
-        "finished_at": job.finished_at,
-        "waiting_for": job.waiting_for,
-        "error": job.error,
-        "probability": job.result.probability if job.result else None,
-        "finding_count": len(job.result.findings) if job.result else None,
-    }

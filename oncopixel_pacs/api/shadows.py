@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel
 
@@ -17,11 +17,13 @@ from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import Probability, ResultAnswer, shape
 from oncopixel_pacs.errors import NotFound
-from oncopixel_pacs.store.shadows import ShadowReading, ShadowState
+from oncopixel_pacs.store.shadows import ShadowState, ShadowTally
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
 
 _LEAST_FOR_CORRELATION = 3
+#: Variance of scores below which they are one and the same, but for rounding.
+_NO_SPREAD = 1e-12
 _READING: dict[str, Any] = {
     "model": "lesions-next",
     "version": "2.0",
@@ -173,51 +175,53 @@ def shadow_comparisons(parts: ApiParts) -> tuple[ShadowComparison, ...]:
     """Compare each shadow model version with the active model of its task."""
     since = week_of(parts.now()) - timedelta(weeks=WEEKS - 1)
     version = attrgetter("model", "version", "task")
-    readings = sorted(parts.shadows.since(since), key=version)  # stable: each stays in its order
-    return tuple(_compared(*key, list(items)) for key, items in groupby(readings, version))
+    tallies = sorted(parts.shadows.tallies(since), key=version)  # stable: each stays in its order
+    return tuple(_compared(*key, list(items)) for key, items in groupby(tallies, version))
 
 
 def _compared(
-    model: str, version: str, task: str, readings: Sequence[ShadowReading]
+    model: str, version: str, task: str, tallies: Sequence[ShadowTally]
 ) -> ShadowComparison:
-    pairs = [i for i in readings if i.called is not None and i.active_called is not None]
-    votes = [(i.called, i.active_called) for i in pairs]
-    weeks = groupby(pairs, lambda item: week_of(item.read_at) if item.read_at else None)
-    difference, correlation = _scores(pairs)
+    weeks = groupby(tallies, lambda item: week_of(item.day))
+    difference, correlation = _scores(tallies)
+    sums = {
+        name: sum(getattr(item, name) for item in tallies)
+        for name in ("failed", "both", "only_shadow", "only_active", "neither")
+    }
     return ShadowComparison(
         model=model,
         version=version,
         task=task,
-        compared=len(pairs),
-        failed=sum(i.state is ShadowState.FAILED for i in readings),
-        both=votes.count((True, True)),
-        only_shadow=votes.count((True, False)),
-        only_active=votes.count((False, True)),
-        neither=votes.count((False, False)),
+        compared=_alike(tallies) + sums["only_shadow"] + sums["only_active"],
+        **sums,
         score_difference=difference,
         score_correlation=correlation,
-        weeks=tuple(_week(week, list(items)) for week, items in weeks if week is not None),
+        weeks=tuple(found for week, items in weeks if (found := _week(week, list(items))).compared),
     )
 
 
-def _week(week: datetime, pairs: Sequence[ShadowReading]) -> ShadowWeek:
-    agreed = sum(item.called == item.active_called for item in pairs)
-    return ShadowWeek(week=week, compared=len(pairs), agreed=agreed)
+def _week(week: datetime, tallies: Sequence[ShadowTally]) -> ShadowWeek:
+    agreed = _alike(tallies)
+    differ = sum(item.only_shadow + item.only_active for item in tallies)
+    return ShadowWeek(week=week, compared=agreed + differ, agreed=agreed)
 
 
-def _scores(pairs: Sequence[ShadowReading]) -> tuple[float | None, float | None]:
+def _alike(tallies: Sequence[ShadowTally]) -> int:
+    return sum(item.both + item.neither for item in tallies)
+
+
+def _scores(tallies: Sequence[ShadowTally]) -> tuple[float | None, float | None]:
     """Mean difference of the scores, and their correlation."""
-    both = [
-        (item.score, item.active_score)
-        for item in pairs
-        if item.score is not None and item.active_score is not None
-    ]
-    if not both:
+    number = sum(item.scored for item in tallies)
+    if not number:
         return None, None
-    own, active = np.array(both, float).T
-    difference = float((own - active).mean())
+    own, active, own_2, active_2, product = (
+        math.fsum(getattr(item, name) for item in tallies) / number
+        for name in ("score", "active_score", "score_2", "active_score_2", "product")
+    )
+    spread = max(own_2 - own**2, 0.0), max(active_2 - active**2, 0.0)
     # Of what never changes there is none.
-    varies = min(np.ptp(own), np.ptp(active)) > 0
-    if len(both) < _LEAST_FOR_CORRELATION or not varies:
-        return difference, None
-    return difference, float(np.corrcoef(own, active)[0, 1])
+    if number < _LEAST_FOR_CORRELATION or min(spread) < _NO_SPREAD:
+        return own - active, None
+    correlation = (product - own * active) / math.sqrt(spread[0] * spread[1])
+    return own - active, min(max(correlation, -1.0), 1.0)

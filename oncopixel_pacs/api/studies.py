@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, WithJsonSchema
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.study_schemas import StudyAnswer, StudyList, StudySummary
-from oncopixel_pacs.domain import Job, JobState, StudyState
+from oncopixel_pacs.briefs import JobBrief
+from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.store.study_filter import StudyFilter
 
 _DAY = {"type": "string", "format": "date"}
@@ -65,8 +66,8 @@ def list_studies(
     parts: Parts, wanted: Wanted, limit: Limit = 50, cursor: Cursor = None
 ) -> StudyList:
     """Studies with what they wait for and the state of their newest job."""
-    page = parts.catalogue.studies(limit=limit, cursor=cursor, wanted=wanted)
-    latest = parts.ledger.latest_jobs([study.study_instance_uid for study in page.items])
+    page = parts.briefs.studies(limit=limit, cursor=cursor, wanted=wanted)
+    latest = parts.briefs.latest_jobs([study.study_instance_uid for study in page.items])
     return StudyList(
         items=tuple(
             StudySummary.of(study, latest.get(study.study_instance_uid)) for study in page.items
@@ -83,7 +84,7 @@ def list_studies(
 def show_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     """One study: its images as received, and the jobs of its revisions."""
     study = parts.catalogue.study(study_instance_uid)
-    jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS)
+    jobs = parts.briefs.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS)
     return StudyAnswer.with_jobs(study, jobs.items)
 
 
@@ -132,7 +133,7 @@ def send_again(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     return show_study(parts, study_instance_uid)
 
 
-def ended_job(parts: ApiParts, study_instance_uid: str) -> Job:
+def ended_job(parts: ApiParts, study_instance_uid: str) -> JobBrief:
     """Newest job of a study, which has ended.
 
     Raises
@@ -143,7 +144,7 @@ def ended_job(parts: ApiParts, study_instance_uid: str) -> Job:
         409 when it has no job yet, or the job is at work.
     """
     parts.catalogue.study(study_instance_uid)
-    job = parts.ledger.latest_jobs([study_instance_uid]).get(study_instance_uid)
+    job = parts.briefs.latest_jobs([study_instance_uid]).get(study_instance_uid)
     if job is None or not job.state.final:
         raise HTTPException(409, f"Study {study_instance_uid} is still being worked on; wait.")
     return job

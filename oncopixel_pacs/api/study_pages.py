@@ -83,11 +83,11 @@ def show_studies(
     cursor: Cursor = None,
 ) -> HTMLResponse:
     """Studies with their newest job, as searched for."""
-    page = parts.catalogue.studies(limit=_ROWS, cursor=cursor, wanted=wanted)
+    page = parts.briefs.studies(limit=_ROWS, cursor=cursor, wanted=wanted)
     return pages.render(
         "studies.html",
         studies=page.items,
-        latest=parts.ledger.latest_jobs([study.study_instance_uid for study in page.items]),
+        latest=parts.briefs.latest_jobs([study.study_instance_uid for study in page.items]),
         next_cursor=page.next_cursor,
         cursor=cursor,
         asked=fields,
@@ -106,8 +106,8 @@ def show_study(
 ) -> HTMLResponse:
     """One study: its views with findings, every step, its result objects and their deliveries."""
     study = parts.catalogue.study(study_instance_uid)
-    jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS).items
-    job = jobs[0] if jobs else None
+    jobs = parts.briefs.jobs(study_instance_uid=study_instance_uid, limit=MOST_JOBS).items
+    job = parts.ledger.job(jobs[0].id) if jobs else None
     images = job.result.images if job and job.result else ()
     now = parts.now()
     return pages.render(

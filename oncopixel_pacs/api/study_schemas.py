@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.schemas import JobSummary, shape
+from oncopixel_pacs.briefs import JobBrief, StudyBrief
 from oncopixel_pacs.domain import (
     Instance,
-    Job,
     Laterality,
     Study,
     StudyHeader,
@@ -94,7 +94,7 @@ class StudySummary(BaseModel):
     latest_job: JobSummary | None
 
     @classmethod
-    def of(cls, study: Study, latest: Job | None) -> Self:
+    def of(cls, study: StudyBrief, latest: JobBrief | None) -> Self:
         """Summary of a study and its newest job."""
         return cls(**_study_summary(study, latest))
 
@@ -109,12 +109,12 @@ class StudyAnswer(StudySummary):
     """The newest first, at most 200."""
 
     @classmethod
-    def with_jobs(cls, study: Study, jobs: tuple[Job, ...]) -> Self:
+    def with_jobs(cls, study: Study, jobs: tuple[JobBrief, ...]) -> Self:
         """Answer for a study and its jobs, the newest first."""
         return cls(
-            **_study_summary(study, jobs[0] if jobs else None),
+            **_study_summary(StudyBrief.of(study), jobs[0] if jobs else None),
             instances=tuple(InstanceAnswer.of(item) for item in study.instances),
-            jobs=tuple(JobSummary.of(item) for item in jobs),
+            jobs=tuple(JobSummary.line(item) for item in jobs),
         )
 
 
@@ -127,18 +127,18 @@ class StudyList(BaseModel):
     next_cursor: str | None = Field(description="Fetches what follows; null at the end.")
 
 
-def _study_summary(study: Study, latest: Job | None) -> dict[str, Any]:
+def _study_summary(study: StudyBrief, latest: JobBrief | None) -> dict[str, Any]:
     return {
         "study_instance_uid": study.study_instance_uid,
         "state": study.state,
         "revision": study.revision,
-        "image_count": len(study.instances),
-        "views": tuple(item.facts.name for item in study.instances),
+        "image_count": len(study.views),
+        "views": study.views,
         "waiting_for": study.waiting_for,
         "declared_complete": study.declared_complete,
         "conflicts": study.conflicts,
         "first_received_at": study.first_received_at,
         "last_received_at": study.last_received_at,
         "header": HeaderAnswer.of(study.header),
-        "latest_job": None if latest is None else JobSummary.of(latest),
+        "latest_job": None if latest is None else JobSummary.line(latest),
     }

@@ -13,7 +13,8 @@ from oncopixel_pacs.api.dicomweb.addresses import PREFIX
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import FindingAnswer, PictureReply, Probability, overlay_path, shape
-from oncopixel_pacs.domain import ImageResult, Instance, Job, Laterality, Study, View
+from oncopixel_pacs.briefs import JobBrief
+from oncopixel_pacs.domain import ImageResult, Instance, Laterality, Study, View
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.frames import read_object
 from oncopixel_pacs.imaging.grayscale import own_window
@@ -134,13 +135,14 @@ class HungViews(BaseModel):
 def show_views(parts: Parts, study_instance_uid: Key) -> HungViews:
     """Give each view with its picture, how to turn it, and the findings of the newest result."""
     study = parts.catalogue.study(study_instance_uid)
-    jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=20).items
+    jobs = parts.briefs.jobs(study_instance_uid=study_instance_uid).items
     return hung_views(parts, study, jobs)
 
 
-def hung_views(parts: ApiParts, study: Study, jobs: tuple[Job, ...]) -> HungViews:
+def hung_views(parts: ApiParts, study: Study, jobs: tuple[JobBrief, ...]) -> HungViews:
     """Give the views of a study with the findings of the newest of these jobs that has a result."""
-    job = next((item for item in jobs if item.result is not None), None)
+    brief = next((item for item in jobs if item.finding_count is not None), None)
+    job = parts.ledger.job(brief.id) if brief else None
     images = job.result.images if job and job.result else ()
     found = {image.facts.sop_instance_uid: image for image in images}
     shown = sorted(_worth_hanging(study), key=lambda item: hanging_order(item.facts))

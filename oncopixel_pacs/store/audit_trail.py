@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Column, Text, text
+from sqlalchemy import Column, Index, Text, text
 from sqlmodel import Field, SQLModel, col, select
 
 from oncopixel_pacs.audit import AuditEvent, message
@@ -31,6 +31,7 @@ class AuditRow(SQLModel, table=True):
     """One record; triggers of the database refuse to change or delete it."""
 
     __tablename__ = "audit_record"
+    __table_args__ = (Index("ix_audit_record_of_kind", "kind", "id"),)
 
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     at: datetime = Field(sa_column=Column(UtcDateTime(), nullable=False, index=True))

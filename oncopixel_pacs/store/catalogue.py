@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
@@ -25,9 +22,11 @@ from oncopixel_pacs.domain import (
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.arrivals import record, record_more
+from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
 from oncopixel_pacs.store.rows import to_instance, to_job, to_study
-from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter, conditions
+from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 #: Called inside the transaction that makes a job, to hand it to the workflow engine.
@@ -241,26 +240,19 @@ class Catalogue:
         wanted: StudyFilter = EVERY_STUDY,
     ) -> Page[Study]:
         """List the studies that are wanted, the one that received an image last first."""
-        query = (
-            select(StudyRow)
-            .where(*conditions(wanted))
-            .order_by(
-                col(StudyRow.last_received_at).desc(), col(StudyRow.study_instance_uid).desc()
-            )
-        )
-        if cursor is not None:
-            query = query.where(
-                tuple_(col(StudyRow.last_received_at), col(StudyRow.study_instance_uid))
-                < decode_cursor(cursor)
-            )
         with self._database.read() as session:
-            rows = session.exec(query.limit(limit + 1)).all()
-            items = tuple(_with_instances(session, rows[:limit]))
-        following = None
-        if len(rows) > limit:
-            last = items[-1]
-            following = encode_cursor(last.last_received_at, last.study_instance_uid)
-        return Page(items, following)
+            keys = study_keys(session, wanted, cursor, limit + 1)
+            rows = session.exec(
+                select(StudyRow)
+                .where(col(StudyRow.study_instance_uid).in_(keys[:limit]))
+                .order_by(*NEWEST_STUDY)
+            ).all()
+            items = tuple(_with_instances(session, rows))
+        last = items[-1] if len(keys) > limit else None
+        return Page(
+            items,
+            None if last is None else encode_cursor(last.last_received_at, last.study_instance_uid),
+        )
 
     def known_paths(self) -> set[str]:
         """Relative path of every file that has a row."""
@@ -278,7 +270,7 @@ class Catalogue:
             When the database is locked, full or gone.
         """
         with self._database.write() as session:
-            session.exec(select(func.count()).select_from(StudyRow)).one()
+            session.exec(select(StudyRow.study_instance_uid).limit(1)).first()
 
     def counts(self) -> dict[StudyState, int]:
         """Count studies by state."""
@@ -354,25 +346,3 @@ def _with_instances(session: Session, rows: Sequence[StudyRow]) -> Iterator[Stud
         by_study[instance.study_instance_uid].append(instance)
     for row in rows:
         yield to_study(row, by_study[row.study_instance_uid])
-
-
-def encode_cursor(moment: datetime, key: str) -> str:
-    """Opaque cursor for what follows the item with this time and key."""
-    text = json.dumps([moment.isoformat(), key])
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str) -> tuple[datetime, str]:
-    """Time and key of a cursor.
-
-    Raises
-    ------
-    NotFound
-        When the cursor was not made by `encode_cursor`.
-    """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, key = json.loads(base64.urlsafe_b64decode(padded))
-        return datetime.fromisoformat(moment), str(key)
-    except (ValueError, TypeError, binascii.Error) as exc:
-        raise NotFound("The cursor is not one of ours; start again without it.") from exc

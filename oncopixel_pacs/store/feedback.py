@@ -5,18 +5,21 @@ It names no patient, and stays when the study is deleted by policy: it is about 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Column, Index, tuple_
-from sqlmodel import Field, SQLModel, col, select
+from sqlalchemy import Column, Index, text, tuple_
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from oncopixel_pacs.domain import Finding, Job, ModelTask, Page
 from oncopixel_pacs.errors import NotFound
-from oncopixel_pacs.store.catalogue import decode_cursor, encode_cursor
+from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.tables import UtcDateTime
+from oncopixel_pacs.store.tallies import FeedbackTallyRow, add_differences, monday_of, start_of
 
 #: Of a reader's name; a provider may give longer ones.
 _MOST_CHARACTERS = 64
@@ -27,6 +30,11 @@ class Opinion(StrEnum):
 
     ACCEPT = "accept"
     REJECT = "reject"
+
+
+_VERDICTS = {Opinion.ACCEPT: "accepted", Opinion.REJECT: "rejected"}
+#: Kind of the advisory lock of one finding on PostgreSQL.
+_LOCK = 20_250_303
 
 
 class FeedbackRow(SQLModel, table=True):
@@ -72,6 +80,18 @@ class Feedback:
     probability: float
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackTally:
+    """Findings of one model version in one week: accepted or rejected by all, or divided."""
+
+    week: datetime
+    model: str
+    version: str
+    accepted: int
+    rejected: int
+    divided: int
+
+
 class ReaderFeedback:
     """The words of readers in the database.
 
@@ -95,7 +115,7 @@ class ReaderFeedback:
         finding = finding_of(job, tracking_uid)
         assert job.result is not None  # noqa: S101 - it has the finding
         model = next(item for item in job.result.algorithms if item.task is ModelTask.SEGMENT)
-        with self._database.write() as session:
+        with self._database.write() as session, _counted(session, tracking_uid):
             row = session.get(FeedbackRow, _key(tracking_uid, reader)) or FeedbackRow(
                 id=_key(tracking_uid, reader),
                 tracking_uid=tracking_uid,
@@ -115,7 +135,7 @@ class ReaderFeedback:
     def withdraw(self, tracking_uid: str, reader: str) -> None:
         """Forget what a reader said of a finding; again is no harm."""
         key = _key(tracking_uid, reader[:_MOST_CHARACTERS])
-        with self._database.write() as session:
+        with self._database.write() as session, _counted(session, tracking_uid):
             row = session.get(FeedbackRow, key)
             if row is not None:
                 session.delete(row)
@@ -130,11 +150,16 @@ class ReaderFeedback:
         with self._database.read() as session:
             return tuple(map(_to_feedback, session.exec(query)))
 
-    def since(self, moment: datetime) -> tuple[Feedback, ...]:
-        """List what was said from a moment on, the oldest first."""
-        query = select(FeedbackRow).where(col(FeedbackRow.at) >= moment)
+    def tallies(self, since: datetime) -> tuple[FeedbackTally, ...]:
+        """Count findings by week and model version, from a week on, the oldest first."""
+        query = select(FeedbackTallyRow).where(col(FeedbackTallyRow.week) >= monday_of(since))
+        order = (FeedbackTallyRow.week, FeedbackTallyRow.model, FeedbackTallyRow.version)
         with self._database.read() as session:
-            return tuple(map(_to_feedback, session.exec(query.order_by(col(FeedbackRow.at)))))
+            return tuple(
+                FeedbackTally(**{**row.model_dump(), "week": start_of(row.week)})
+                for row in session.exec(query.order_by(*map(col, order)))
+                if row.accepted or row.rejected or row.divided
+            )
 
     def page(self, *, limit: int = 50, cursor: str | None = None) -> Page[Feedback]:
         """List everything, the newest first.
@@ -169,6 +194,31 @@ def finding_of(job: Job, tracking_uid: str) -> Finding:
         if finding.tracking_uid == tracking_uid:
             return finding
     raise NotFound(f"Job {job.id} has no finding {tracking_uid}.")
+
+
+@contextmanager
+def _counted(session: Session, tracking_uid: str) -> Iterator[None]:
+    """Keep the sums right while something changes that was said of one finding."""
+    if session.get_bind().dialect.name == "postgresql":
+        # Of two who speak at once, one must see what the other said.
+        lock = text("SELECT pg_advisory_xact_lock(:kind, hashtext(:uid))")
+        session.connection().execute(lock, {"kind": _LOCK, "uid": tracking_uid})
+    before = _verdicts(session, tracking_uid)
+    yield
+    session.flush()
+    add_differences(session, before, _verdicts(session, tracking_uid))
+
+
+def _verdicts(session: Session, tracking_uid: str) -> list[tuple[str, str, str, str]]:
+    """Say of each week and model version what readers are at one on."""
+    rows = session.exec(select(FeedbackRow).where(FeedbackRow.tracking_uid == tracking_uid)).all()
+    said: dict[tuple[str, str, str], set[str]] = {}
+    for row in rows:
+        said.setdefault((monday_of(row.at), row.model, row.version), set()).add(row.opinion)
+    return [
+        (*key, "divided" if len(words) > 1 else _VERDICTS[Opinion(min(words))])
+        for key, words in said.items()
+    ]
 
 
 def _key(tracking_uid: str, reader: str) -> str:

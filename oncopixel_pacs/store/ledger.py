@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -23,7 +23,8 @@ from oncopixel_pacs.domain import (
     StudyResult,
 )
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.store.catalogue import Enqueue, decode_cursor, encode_cursor
+from oncopixel_pacs.store.catalogue import Enqueue
+from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import (
     OPEN,
@@ -39,6 +40,7 @@ from oncopixel_pacs.store.job_rows import (
     verdict,
     was_queued,
 )
+from oncopixel_pacs.store.newest import NEWEST_JOB, job_keys
 from oncopixel_pacs.store.rows import dump_result, to_delivery, to_object
 from oncopixel_pacs.store.tables import (
     DeliveryRow,
@@ -81,19 +83,13 @@ class Ledger:
         states: Collection[JobState] = (),
     ) -> Page[Job]:
         """List jobs, the newest first."""
-        query = select(JobRow).order_by(col(JobRow.created_at).desc(), col(JobRow.id).desc())
-        if study_instance_uid is not None:
-            query = query.where(JobRow.study_instance_uid == study_instance_uid)
-        if states:
-            query = query.where(col(JobRow.state).in_(states))
-        if cursor is not None:
-            query = query.where(
-                tuple_(col(JobRow.created_at), col(JobRow.id)) < decode_cursor(cursor)
-            )
         with self._database.read() as session:
-            rows = session.exec(query.limit(limit + 1)).all()
-            items = tuple(complete_jobs(session, rows[:limit]))
-        last = items[-1] if len(rows) > limit else None
+            keys = job_keys(session, study_instance_uid, states, cursor, limit + 1)
+            rows = session.exec(
+                select(JobRow).where(col(JobRow.id).in_(keys[:limit])).order_by(*NEWEST_JOB)
+            ).all()
+            items = tuple(complete_jobs(session, rows))
+        last = items[-1] if len(keys) > limit else None
         return Page(items, None if last is None else encode_cursor(last.created_at, last.id))
 
     def latest_jobs(self, study_instance_uids: Sequence[str]) -> dict[str, Job]:
@@ -158,6 +154,7 @@ class Ledger:
             row = job_row(session, job_id)
             row.result = dump_result(result)
             row.probability = result.probability
+            row.finding_count = len(result.findings)
 
     def count_takeover(self, job_id: str) -> int:
         """Count that a host stopped over a job; returns how often since it was queued."""
@@ -380,6 +377,7 @@ class Ledger:
             if anew or not row.written or verdict(row) is not JobState.DONE:
                 # Nothing came of it, or it shall be read again.
                 row.result, row.probability, row.written = None, None, False
+                row.finding_count = None
             row.state = JobState.QUEUED
             row.run += 1
             row.takeovers = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, text
+from sqlalchemy import func, literal_column, text
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select, update
 
@@ -254,7 +254,8 @@ class Outbox:
                 .where(
                     DeliveryRow.destination == destination,
                     col(DeliveryRow.state).in_((*OPEN, DeliveryState.FAILED)),
-                    DeliveryRow.error != "",
+                    # As the index of those with an error has it, which a parameter is not.
+                    col(DeliveryRow.error) != literal_column("''"),
                 )
                 .order_by(col(JobRow.created_at), col(JobObjectRow.position))
                 .limit(1)

@@ -53,6 +53,11 @@ def dump_header(header: StudyHeader) -> dict[str, Any]:
     return values
 
 
+def to_header(values: dict[str, Any]) -> StudyHeader:
+    """Study header of plain JSON values."""
+    return _HEADER.validate_python(values)
+
+
 def study_keys(header: StudyHeader) -> dict[str, Any]:
     """Columns that a study is searched by; names and words are casefolded, as PS3.4 allows."""
     keys = {
@@ -102,7 +107,7 @@ def to_study(row: StudyRow, instances: Iterable[InstanceRow]) -> Study:
         waiting_for=row.waiting_for if row.state == StudyState.RECEIVING else "",
         conflicts=row.conflicts,
         declared_complete=row.completed_at is not None,
-        header=_HEADER.validate_python(row.header),
+        header=to_header(row.header),
     )
 
 
@@ -176,7 +181,7 @@ def to_job(
         sop_instance_uids=tuple(row.sop_instance_uids),
         created_at=row.created_at,
         finished_at=row.finished_at,
-        waiting_for=_waiting_for(JobState(row.state), sent),
+        waiting_for=waiting_for(JobState(row.state), sent),
         error=row.error,
         steps=tuple(
             to_step(item) for item in sorted(steps, key=lambda i: _STEP_ORDER[StepName(i.name)])
@@ -189,7 +194,8 @@ def to_job(
     )
 
 
-def _waiting_for(state: JobState, deliveries: Iterable[Delivery]) -> str:
+def waiting_for(state: JobState, deliveries: Iterable[Delivery]) -> str:
+    """Say in words what a job waits for; empty when it is running or finished."""
     if state is JobState.QUEUED:
         return "a free model process"
     if state is not JobState.DELIVERING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -13,6 +13,7 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    or_,
     select,
     union_all,
 )
@@ -37,6 +38,9 @@ MODALITY_OF_KIND = {
 #: Columns of a study that hold casefolded text.
 _FOLDED = frozenset({"patient_name", "study_description", "referring_physician_name"})
 _ESCAPE = "!"
+#: How many of the newest studies are looked at before all of them are.
+_NEWEST = (200, 2000)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,17 @@ class Criteria:
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
+    def of_study(self) -> Criteria:
+        """What it asks of the study."""
+        return replace(
+            self,
+            series_instance_uids=(),
+            sop_instance_uids=(),
+            sop_class_uids=(),
+            modalities=(),
+        )
+
+    @property
     def asks_for_objects(self) -> bool:
         """Whether it asks for more than attributes of the study."""
         return bool(
@@ -115,6 +130,9 @@ class Search:
 
     def series(self, criteria: Criteria, limit: int, offset: int = 0) -> tuple[str, ...]:
         """Series Instance UIDs of the series that match."""
+        return self._newest(criteria, limit + offset, self._series, limit, offset)
+
+    def _series(self, criteria: Criteria, limit: int, offset: int) -> tuple[str, ...]:
         held = _held(criteria)
         query = (
             select(held.c.series_instance_uid)
@@ -137,6 +155,13 @@ class Search:
         self, criteria: Criteria, limit: int | None = None, offset: int = 0
     ) -> tuple[HeldObject, ...]:
         """Objects that match."""
+        if limit is None:
+            return self._objects(criteria, None, offset)
+        return self._newest(criteria, limit + offset, self._objects, limit, offset)
+
+    def _objects(
+        self, criteria: Criteria, limit: int | None, offset: int
+    ) -> tuple[HeldObject, ...]:
         held = _held(criteria)
         query = (
             select(*held.c)
@@ -151,6 +176,24 @@ class Search:
         )
         rows = self._rows(query.limit(limit).offset(offset))
         return tuple(HeldObject(**row._mapping) for row in rows)
+
+    def _newest(
+        self,
+        criteria: Criteria,
+        needed: int,
+        find: Callable[[Criteria, int, int], tuple[Item, ...]],
+        limit: int,
+        offset: int,
+    ) -> tuple[Item, ...]:
+        """Look among the newest studies first: mostly there are enough to answer."""
+        named = criteria.study_instance_uids, criteria.series_instance_uids
+        if not any((*named, criteria.sop_instance_uids)):
+            for number in _NEWEST:
+                uids = self.studies(criteria.of_study, number)
+                found = find(replace(criteria, study_instance_uids=uids), needed, 0) if uids else ()
+                if len(found) >= needed or len(uids) < number:
+                    return found[offset : offset + limit]
+        return find(criteria, limit, offset)
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
         with self._database.read() as session:
@@ -183,13 +226,7 @@ def _of_study(criteria: Criteria) -> list[ColumnElement[bool]]:
             # 10:15 is the whole minute: what begins with the end of the range is inside.
             found.append(column <= last + "~")
     if criteria.modalities_in_study:
-        held = _held(
-            Criteria(
-                study_instance_uids=criteria.study_instance_uids,
-                modalities=criteria.modalities_in_study,
-            )
-        )
-        found.append(col(StudyRow.study_instance_uid).in_(select(held.c.study_instance_uid)))
+        found.append(_has_modality(criteria.modalities_in_study))
     return found
 
 
@@ -210,11 +247,15 @@ def _held(criteria: Criteria) -> Subquery:
         *_columns(InstanceRow, InstanceRow, col(InstanceRow.modality)),
         literal(False).label("is_result"),
     ).where(*_of_object(criteria, InstanceRow, InstanceRow, col(InstanceRow.modality)))
+    return union_all(received, _results(criteria)).subquery("held")
+
+
+def _results(criteria: Criteria) -> Select[Any]:
     modality = case(
         *((col(ObjectRow.kind) == kind, name) for kind, name in MODALITY_OF_KIND.items()),
         else_="OT",
     )
-    results = (
+    return (
         select(*_columns(JobRow, ObjectRow, modality), literal(True).label("is_result"))
         .select_from(ObjectRow)
         .join(
@@ -224,7 +265,22 @@ def _held(criteria: Criteria) -> Subquery:
         .join(JobRow, col(JobRow.id) == col(JobObjectRow.job_id))
         .where(col(JobRow.id) == _latest_job(), *_of_object(criteria, JobRow, ObjectRow, modality))
     )
-    return union_all(received, results).subquery("held")
+
+
+def _has_modality(modalities: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a study has an image or a result of one of these."""
+    uid = col(StudyRow.study_instance_uid)
+    wanted = Criteria(modalities=modalities)
+    image = (
+        select(literal(1))
+        .select_from(InstanceRow)
+        .where(
+            col(InstanceRow.study_instance_uid) == uid, col(InstanceRow.modality).in_(modalities)
+        )
+        .correlate(StudyRow)
+    )
+    result = _results(wanted).where(col(JobRow.study_instance_uid) == uid).correlate(StudyRow)
+    return or_(image.exists(), result.exists())
 
 
 def _columns(study: Any, row: Any, modality: Any) -> list[Any]:

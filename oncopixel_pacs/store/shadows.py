@@ -10,14 +10,21 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import JSON, Column, Index, and_, exists, or_
-from sqlmodel import Field, SQLModel, col, select
+from sqlmodel import Field, Session, SQLModel, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.tables import JobRow, UtcDateTime
+from oncopixel_pacs.store.tallies import ShadowTallyRow, add, day_of
 
 _RESULT = TypeAdapter(StudyResult)
+_VOTES = {
+    (True, True): "both",
+    (True, False): "only_shadow",
+    (False, True): "only_active",
+    (False, False): "neither",
+}
 
 
 class ShadowState(StrEnum):
@@ -97,6 +104,36 @@ class Answered:
     active: StudyResult
     called: bool | None
     active_called: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowTally:
+    """Answers of one shadow model version on one day, beside those of the active model.
+
+    Attributes
+    ----------
+    both, only_shadow, only_active, neither
+        Studies by who calls them suspicious.
+    scored
+        Studies to which both gave a score. The sums are over these: of each score, of its square,
+        and of the product.
+    """
+
+    day: datetime
+    model: str
+    version: str
+    task: str
+    failed: int
+    both: int
+    only_shadow: int
+    only_active: int
+    neither: int
+    scored: int
+    score: float
+    active_score: float
+    score_2: float
+    active_score_2: float
+    product: float
 
 
 class Shadows:
@@ -179,6 +216,7 @@ class Shadows:
             row = session.get(ShadowRow, (job_id, model_digest))
             if row is not None and row.state == ShadowState.RUNNING:
                 row.state, row.read_at, row.error = ShadowState.FAILED, now, error
+                _count(session, row)
 
     def keep(self, job_id: str, model_digest: str, answered: Answered, now: datetime) -> None:
         """Keep an answer beside that of the active model."""
@@ -193,6 +231,7 @@ class Shadows:
             row.active_findings = len(answered.active.findings)
             row.called, row.active_called = answered.called, answered.active_called
             row.result = _RESULT.dump_python(answered.result, mode="json")
+            _count(session, row)
 
     def of_job(self, job_id: str) -> tuple[ShadowReading, ...]:
         """List what each shadow model said of a job, by name and version."""
@@ -200,12 +239,17 @@ class Shadows:
         order = (ShadowRow.model, ShadowRow.version, ShadowRow.model_digest)
         return self._readings(query.order_by(*map(col, order)))
 
-    def since(self, moment: datetime) -> tuple[ShadowReading, ...]:
-        """List the answers from a moment on, the oldest first."""
-        query = select(*_COLUMNS).where(
-            col(ShadowRow.state) != ShadowState.RUNNING, col(ShadowRow.read_at) >= moment
-        )
-        return self._readings(query.order_by(col(ShadowRow.read_at)))
+    def tallies(self, since: datetime) -> tuple[ShadowTally, ...]:
+        """Sum the answers up by model version and day, from a day on, the oldest first."""
+        query = select(ShadowTallyRow).where(col(ShadowTallyRow.day) >= day_of(since))
+        with self._database.read() as session:
+            rows = session.exec(query.order_by(col(ShadowTallyRow.day))).all()
+            return tuple(
+                ShadowTally(
+                    **{**row.model_dump(), "day": datetime.fromisoformat(f"{row.day}T00:00Z")}
+                )
+                for row in rows
+            )
 
     def result(self, job_id: str, model: str) -> StudyResult | None:
         """Return the whole of what a shadow model said of a job, its newest version."""
@@ -247,6 +291,20 @@ _COLUMNS = tuple(
         "error",
     )
 )
+
+
+def _count(session: Session, row: ShadowRow) -> None:
+    """Add an answer to the sums of its day."""
+    assert row.read_at is not None  # noqa: S101 - it has just been read
+    numbers: dict[str, float] = {"failed": int(row.state == ShadowState.FAILED)}
+    if row.called is not None and row.active_called is not None:
+        numbers[_VOTES[row.called, row.active_called]] = 1
+        if row.score is not None and row.active_score is not None:
+            own, active = row.score, row.active_score
+            numbers |= {"scored": 1, "score": own, "active_score": active}
+            numbers |= {"score_2": own**2, "active_score_2": active**2, "product": own * active}
+    key = {"model": row.model, "version": row.version, "task": row.task}
+    add(session, ShadowTallyRow, {"day": day_of(row.read_at), **key}, numbers)
 
 
 def _unread(model_digest: str, now: datetime, since: datetime) -> SelectOfScalar[str]:

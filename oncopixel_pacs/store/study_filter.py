@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, select, tuple_
-from sqlmodel import col
+from sqlalchemy import ColumnElement, exists, func, literal, select, tuple_
+from sqlmodel import Session, col
 
 from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.store.tables import JobRow, StudyRow
+
+#: Fewer jobs than this are looked for first; of more, every newest study soon has one.
+_FEW = 5000
+_LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +45,42 @@ class StudyFilter:
 EVERY_STUDY = StudyFilter()
 
 
-def conditions(wanted: StudyFilter) -> Iterator[ColumnElement[bool]]:
+def conditions(session: Session, wanted: StudyFilter) -> Iterator[ColumnElement[bool]]:
     """Conditions on rows of studies, all of which must hold."""
     if wanted.state is not None:
         yield col(StudyRow.state) == wanted.state
-    if wanted.patient_id:
-        yield col(StudyRow.patient_id).startswith(wanted.patient_id, autoescape=True)
-    if wanted.accession_number:
-        yield col(StudyRow.accession_number).startswith(wanted.accession_number, autoescape=True)
+    for column, beginning in (
+        (col(StudyRow.patient_id), wanted.patient_id),
+        (col(StudyRow.accession_number), wanted.accession_number),
+    ):
+        if beginning:
+            # Both columns are in the order of bytes, so that an index finds what begins so.
+            yield column >= beginning
+            yield column < beginning + _LAST_CHARACTER
     if wanted.date_from:
         yield col(StudyRow.study_date) >= wanted.date_from
     if wanted.date_to:
         yield col(StudyRow.study_date) <= wanted.date_to
         yield col(StudyRow.study_date) != ""
-    of_job = list(_of_job(wanted))
-    if wanted.job_state not in (None, JobState.DONE):
-        # Few jobs are in any other state: to begin with them spares a walk over every study.
-        yield tuple_(col(StudyRow.study_instance_uid), col(StudyRow.revision)).in_(
+    if of_job := list(_of_job(wanted)):
+        yield _has_job(session, of_job)
+
+
+def _has_job(session: Session, of_job: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Whether the job of the last revision fits."""
+    few = select(literal(1)).select_from(JobRow).where(*of_job).limit(_FEW)
+    count = session.execute(select(func.count()).select_from(few.subquery())).scalar_one()
+    if count < _FEW:
+        # To begin with them spares a walk over every study.
+        return tuple_(col(StudyRow.study_instance_uid), col(StudyRow.revision)).in_(
             select(col(JobRow.study_instance_uid), col(JobRow.revision)).where(*of_job)
         )
-    elif of_job:
-        yield exists().where(
-            col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid),
-            # A revision has one job.
-            col(JobRow.revision) == col(StudyRow.revision),
-            *of_job,
-        )
+    return exists().where(
+        col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid),
+        # A revision has one job.
+        col(JobRow.revision) == col(StudyRow.revision),
+        *of_job,
+    )
 
 
 def _of_job(wanted: StudyFilter) -> Iterator[ColumnElement[bool]]:

@@ -55,12 +55,16 @@ class StudyRow(SQLModel, table=True):
     """
 
     __tablename__ = "study"
+    __table_args__ = (
+        Index("ix_study_newest", "last_received_at", "study_instance_uid", "study_date"),
+        Index("ix_study_of_state", "state", "last_received_at", "study_instance_uid"),
+    )
 
     study_instance_uid: str = Field(primary_key=True, max_length=64)
-    state: str = Field(index=True)
+    state: str
     revision: int = 0
     first_received_at: datetime = _moment(index=True)
-    last_received_at: datetime = _moment(index=True)
+    last_received_at: datetime = _moment()
     unsettled_since: datetime | None = _moment(nullable=True)
     completed_at: datetime | None = _moment(nullable=True)
     waiting_for: str = ""
@@ -119,13 +123,16 @@ class JobRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_job_created", "created_at", "id"),
         Index("ix_job_finished", "finished_at", "state"),
+        Index("ix_job_newest", "state", "created_at", "id", "probability"),
+        Index("ix_job_score", "probability", "study_instance_uid", "revision"),
+        Index("ix_job_revision", "study_instance_uid", "revision", "state", "probability"),
     )
 
     id: str = Field(primary_key=True)
-    study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True)
+    study_instance_uid: str = Field(foreign_key="study.study_instance_uid")
     revision: int
     models_digest: str
-    state: str = Field(index=True)
+    state: str
     run: int = 1
     sop_instance_uids: list[str] = Field(
         default_factory=list, sa_column=Column(JSON, nullable=False)
@@ -134,7 +141,8 @@ class JobRow(SQLModel, table=True):
     finished_at: datetime | None = _moment(nullable=True)
     error: str = ""
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
-    probability: float | None = Field(default=None, index=True)
+    probability: float | None = None
+    finding_count: int | None = None
     written: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     repairs: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     takeovers: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
@@ -191,7 +199,22 @@ class DeliveryRow(SQLModel, table=True):
     """
 
     __tablename__ = "delivery"
-    __table_args__ = (Index("ix_delivery_due", "destination", "state", "next_attempt_at"),)
+    __table_args__ = (
+        Index("ix_delivery_due", "destination", "state", "next_attempt_at"),
+        Index(
+            "ix_delivery_unconfirmed",
+            "unconfirmed_at",
+            sqlite_where=text("unconfirmed_at IS NOT NULL"),
+            postgresql_where=text("unconfirmed_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_delivery_error",
+            "destination",
+            "state",
+            sqlite_where=text("error != ''"),
+            postgresql_where=text("error != ''"),
+        ),
+    )
 
     destination: str = Field(primary_key=True)
     sop_instance_uid: str = Field(primary_key=True, foreign_key="result_object.sop_instance_uid")

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
 from oncopixel_pacs.errors import NotFound
-from oncopixel_pacs.store.catalogue import decode_cursor, encode_cursor
+from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow

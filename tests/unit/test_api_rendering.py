@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from builders import NOON, STUDY_UID, later, make_instance, make_result
+from builders import NOON, STUDY_UID, later, make_result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +24,7 @@ from oncopixel_pacs.api.rendering import (
     tone,
     views,
 )
+from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import DeliveryState, Job, JobState, Reason, StepState, StudyState
 
 
@@ -83,15 +84,19 @@ def test_a_long_uid_is_known_by_its_end() -> None:
 
 
 def test_views_that_repeat_are_counted() -> None:
-    held = [make_instance(number) for number in (1, 2, 5)]
-    assert views(held) == "R CC ×2, L CC"
+    assert views(["R CC", "L CC", "R CC"]) == "R CC ×2, L CC"
 
 
 def test_a_job_without_an_analysed_image_has_no_finding_count() -> None:
     job = Job("id", STUDY_UID, 1, "digest", JobState.DONE, (), NOON)
     read = replace(job, result=make_result())
     unread = replace(job, result=make_result(reason=Reason.NO_VIEW))
-    assert [finding_count(item) for item in (None, job, unread, read)] == ["–", "–", "–", "1"]
+    assert [finding_count(item and JobBrief.of(item)) for item in (None, job, unread, read)] == [
+        "–",
+        "–",
+        "–",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize("states", [JobState, DeliveryState, StepState, StudyState])

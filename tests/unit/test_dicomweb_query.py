@@ -9,7 +9,13 @@ from fastapi import HTTPException
 from pydicom.dataset import Dataset
 from starlette.datastructures import QueryParams
 
-from oncopixel_pacs.api.dicomweb.query import INDEXED_KEYS, MOST_RESULTS, Query, matches, read_query
+from oncopixel_pacs.api.dicomweb.query import (
+    INDEXED_KEYS,
+    USUAL_RESULTS,
+    Query,
+    matches,
+    read_query,
+)
 
 
 def query(text: str, **path: str) -> Query:
@@ -62,7 +68,7 @@ def test_fields_and_pages() -> None:
     assert found.include == ("Manufacturer", "ReferringPhysicianName")
     assert (found.everything, found.limit, found.offset) == (False, 7, 3)
     everything = query("includefield=all&limit=100000")
-    assert (everything.everything, everything.limit) == (True, MOST_RESULTS)
+    assert (everything.everything, everything.limit) == (True, USUAL_RESULTS)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from oncopixel_pacs.store.search import Criteria
 
 #: Results that one answer holds at most.
 MOST_RESULTS = 500
+#: Studies, or what is in all of them, unless more are asked for.
+USUAL_RESULTS = 100
 _TEXTS = {
     "PatientName": "patient_name",
     "PatientID": "patient_id",
@@ -105,7 +107,9 @@ def read_query(parameters: QueryParams, path: Mapping[str, str]) -> Query:
         further=further,
         include=include,
         everything=everything,
-        limit=min(_number(parameters, "limit", MOST_RESULTS), MOST_RESULTS),
+        limit=min(
+            _number(parameters, "limit", MOST_RESULTS if path else USUAL_RESULTS), MOST_RESULTS
+        ),
         offset=_number(parameters, "offset", 0),
         warnings=tuple(warnings),
     )

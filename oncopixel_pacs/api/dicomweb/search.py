@@ -69,7 +69,10 @@ router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
 def _paging(
     limit: Annotated[
-        Count | None, Query(description="How many results at most; 500 at the top.")
+        Count | None,
+        Query(
+            description="How many results at most; 500 at the top, 100 of all studies by default."
+        ),
     ] = None,
     offset: Annotated[Count | None, Query(description="How many results are skipped.")] = None,
     includefield: Annotated[

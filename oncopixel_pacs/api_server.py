@@ -35,6 +35,7 @@ from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.idempotency import IdempotencyKeys
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -153,6 +154,7 @@ def _api_parts(
         send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),
         activity=Activity(store.database),
         drift=store.drift,
+        idempotency=IdempotencyKeys(store.database),
         changes=Changes(store.database),
         echo=partial(ask, settings),
         test_send=partial(send_test, settings, utc_now),

@@ -58,6 +58,7 @@ from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
+from oncopixel_pacs.store.idempotency import IdempotencyKeys
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -138,6 +139,7 @@ def make_parts(
         send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),
         activity=Activity(store.database),
         drift=DriftWatch(History(store.database), lambda: later(100)),
+        idempotency=IdempotencyKeys(store.database),
         changes=Changes(store.database),
         echo=lambda destination: f"{destination.name} answered 0x0000",
         test_send=lambda destination: f"{destination.name} took the test picture",

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -99,7 +100,9 @@ def list_audit(
     return AuditList(items=tuple(map(AuditAnswer.of, page.items)), next_cursor=page.next_cursor)
 
 
-@router.post("/verify", summary="Check the audit trail", responses=documented(409))
+@router.post(
+    "/verify", summary="Check the audit trail", responses=documented(409), dependencies=TAKES_KEY
+)
 def verify_audit(
     parts: Parts,
     head: Annotated[

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -141,7 +142,10 @@ def list_destinations(parts: Parts) -> DestinationList:
 
 
 @router.post(
-    "/{name}/echo", summary="Ask a destination whether it is there", responses=documented(403, 404)
+    "/{name}/echo",
+    summary="Ask a destination whether it is there",
+    responses=documented(403, 404, 409),
+    dependencies=TAKES_KEY,
 )
 def echo_destination(parts: Parts, name: DestinationName) -> EchoAnswer:
     """C-ECHO, Orthanc's system page, or a file that is written: what its type has.
@@ -152,7 +156,10 @@ def echo_destination(parts: Parts, name: DestinationName) -> EchoAnswer:
 
 
 @router.post(
-    "/{name}/test", summary="Send a destination a test picture", responses=documented(403, 404)
+    "/{name}/test",
+    summary="Send a destination a test picture",
+    responses=documented(403, 404, 409),
+    dependencies=TAKES_KEY,
 )
 def try_destination(parts: Parts, name: DestinationName) -> EchoAnswer:
     """Send a Secondary Capture of no patient, as results are sent, and tell what became of it.

@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.overlays import OverlayShelf, analysed_image, tag_of
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
@@ -59,6 +60,7 @@ def show_job(parts: Parts, job_id: Key) -> JobAnswer:
     summary="Queue a job again that ended without success",
     status_code=202,
     responses=documented(403, 404, 409, 503),
+    dependencies=TAKES_KEY,
 )
 def retry_job(parts: Parts, job_id: Key) -> JobAnswer:
     """Queue a job again; results that exist are sent, not computed again.

@@ -27,6 +27,7 @@ from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.idempotency import IdempotencyKeys
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -77,7 +78,8 @@ class ApiParts:
     viewer
         Folder of an installed OHIF; ``None`` when there is none.
     take_upload
-        Takes files in; is given them, an idempotency key, and whether nothing more will come.
+        Takes files in; is given them, the digest of an idempotency key, and whether nothing more
+        will come.
     exposition
         What Prometheus reads, in its text format.
     render_overlay
@@ -96,6 +98,7 @@ class ApiParts:
     feedback: ReaderFeedback
     free_space: FreeSpace
     drift: DriftWatch
+    idempotency: IdempotencyKeys
     uploads: Uploads
     webhooks: Webhooks
     ledger: Ledger

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Parts, RowId
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -116,7 +117,7 @@ def list_peers(parts: Parts) -> PeerList:
     return peers(parts)
 
 
-@router.post("", summary="Allow a sender", responses=documented(400))
+@router.post("", summary="Allow a sender", responses=documented(400, 409), dependencies=TAKES_KEY)
 def allow_peer(request: Request, parts: Parts, peer: PeerRequest) -> PeerAnswer:
     """Allow a sender at once, without a restart; again is no harm. The log keeps a trace.
 
@@ -129,6 +130,7 @@ def allow_peer(request: Request, parts: Parts, peer: PeerRequest) -> PeerAnswer:
     "/rejected/{rejected_id}/allow",
     summary="Allow a caller that was rejected",
     responses=documented(404, 409),
+    dependencies=TAKES_KEY,
 )
 def allow_rejected(
     request: Request, parts: Parts, rejected_id: RowId, port: ReportPort = None

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field, SecretStr
 
 from oncopixel_pacs.access import AccessRole, Area, User
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -123,7 +124,13 @@ def list_users(parts: Parts) -> UserList:
     return _users(parts)
 
 
-@router.post("/users", summary="Add a user", status_code=201, responses=documented(400, 409))
+@router.post(
+    "/users",
+    summary="Add a user",
+    status_code=201,
+    responses=documented(400, 409),
+    dependencies=TAKES_KEY,
+)
 def add_user(parts: Parts, user: NewUser) -> UserAnswer:
     """Add a user, who may sign in at once. The name must be free."""
     hashed = hash_password(user.password.get_secret_value())
@@ -155,7 +162,13 @@ def list_tokens(parts: Parts) -> TokenList:
     return _tokens(parts)
 
 
-@router.post("/tokens", summary="Make a token", status_code=201, responses=documented(400))
+@router.post(
+    "/tokens",
+    summary="Make a token",
+    status_code=201,
+    responses=documented(400, 409),
+    dependencies=TAKES_KEY,
+)
 def make_token(parts: Parts, wanted: NewToken) -> MadeToken:
     """Make a token and tell it, this once."""
     now = parts.now()

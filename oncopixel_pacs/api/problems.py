@@ -47,7 +47,7 @@ _MEANINGS = {
     404: "What the path names is not here.",
     406: "It cannot be given in any form that the client accepts.",
     408: "The body stopped in the middle.",
-    409: "The job or study is in a state that does not allow it.",
+    409: "The state of what is asked for does not allow it, or the same request is under way.",
     413: "The body is larger than what is taken.",
     415: "The body is of a media type that is not taken.",
     422: "A parameter is not allowed.",

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -93,7 +94,8 @@ class SourceList(BaseModel):
     "/studies",
     summary="Fetch a study from an archive",
     status_code=202,
-    responses=documented(400, 403, 404, 503),
+    responses=documented(400, 403, 404, 409, 503),
+    dependencies=TAKES_KEY,
 )
 def pull_study(parts: Parts, wanted: PullRequest) -> PullAnswer:
     """Ask for a study of a configured source; what is held already is not fetched again.

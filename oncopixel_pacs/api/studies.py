@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.study_schemas import StudyAnswer, StudyList, StudySummary
@@ -93,6 +94,7 @@ def show_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     summary="Analyse a study without waiting for more images",
     status_code=202,
     responses=documented(403, 404, 409, 503),
+    dependencies=TAKES_KEY,
 )
 def complete_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     """Declare a study complete; it settles at once. A later image makes a new revision.
@@ -108,6 +110,7 @@ def complete_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     summary="Have the models read a study again",
     status_code=202,
     responses=documented(403, 404, 409, 503),
+    dependencies=TAKES_KEY,
 )
 def read_again(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     """Queue the last revision again, from its images on. The same answer is not sent twice.
@@ -123,6 +126,7 @@ def read_again(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     summary="Send the results of a study again",
     status_code=202,
     responses=documented(403, 404, 409, 503),
+    dependencies=TAKES_KEY,
 )
 def send_again(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     """Send the same bytes to every destination again, also where they were accepted.

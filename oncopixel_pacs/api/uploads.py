@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 from anyio import CapacityLimiter, WouldBlock, to_thread
-from fastapi import APIRouter, Header, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 
+from oncopixel_pacs.api.idempotency import IdempotencyKey, key_of_caller
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.upload_form import Form, received_form
@@ -86,14 +87,6 @@ _BODY: dict[str, Any] = {
         },
     }
 }
-IdempotencyKey = Annotated[
-    str,
-    Header(
-        max_length=255,
-        pattern=r"^[!-~]*$",
-        description="The same key with the same files is answered with the same upload.",
-    ),
-]
 
 
 @router.post(
@@ -167,7 +160,8 @@ async def take_upload(request: Request, key: str = "") -> Upload:
     try:
         await to_thread.run_sync(_require_room, parts)
         async with received_form(request, parts.files.incoming, parts.settings.upload) as form:
-            return await to_thread.run_sync(_take, parts, form, key)
+            mine = key_of_caller(request, key)
+            return await to_thread.run_sync(_take, parts, form, mine)
     finally:
         places.release_on_behalf_of(request)
 

@@ -171,7 +171,7 @@ class ObjectRow(SQLModel, table=True):
     sop_instance_uid: str = Field(primary_key=True, max_length=64)
     kind: str
     sop_class_uid: str
-    series_instance_uid: str
+    series_instance_uid: str = Field(index=True)
     series_description: str
     path: str
     sha256: str
@@ -362,28 +362,6 @@ class PendingReportRow(SQLModel, table=True):
     instances: list[list[str]] = Field(
         default_factory=list, sa_column=Column("instances", JSON, nullable=False)
     )
-
-
-class UploadRow(SQLModel, table=True):
-    """One upload over HTTP: its files by name, and the images that they became."""
-
-    __tablename__ = "upload"
-
-    id: str = Field(primary_key=True, max_length=64)
-    created_at: datetime = _moment(index=True)
-    images: list[dict[str, str]] = Field(
-        default_factory=list, sa_column=Column(JSON, nullable=False)
-    )
-
-
-class IdempotencyKeyRow(SQLModel, table=True):
-    """The upload that a sender's key stands for; `content` digests what was sent with it."""
-
-    __tablename__ = "idempotency_key"
-
-    key: str = Field(primary_key=True, max_length=255)
-    upload_id: str = Field(foreign_key="upload.id", index=True)
-    content: str
 
 
 class HostRow(SQLModel, table=True):

@@ -70,9 +70,7 @@ def add(
     session: Session, table: type[SQLModel], key: Mapping[str, str], numbers: Mapping[str, float]
 ) -> None:
     """Add these numbers to those of a row, which is made when it is missing."""
-    dialect = session.get_bind().dialect.name
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    rows: Any = table.__table__  # type: ignore[attr-defined]
+    insert, rows = _insert_into(session, table)
     first = dict.fromkeys((item.name for item in rows.c if item.name not in key), 0)
     statement = insert(rows).values(**key, **{**first, **numbers})
     session.connection().execute(
@@ -81,6 +79,20 @@ def add(
             set_={name: rows.c[name] + statement.excluded[name] for name in numbers},
         )
     )
+
+
+def insert_new(session: Session, table: type[SQLModel], row: Mapping[str, Any]) -> bool:
+    """Insert a row unless there is one of its key; returns whether it was inserted."""
+    insert, rows = _insert_into(session, table)
+    full = {**table(**row).model_dump(), **row}
+    made = insert(rows).values(**full).on_conflict_do_nothing().returning(*rows.primary_key)
+    return session.connection().execute(made).first() is not None
+
+
+def _insert_into(session: Session, table: type[SQLModel]) -> tuple[Any, Any]:
+    dialect = session.get_bind().dialect.name
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert, table.__table__  # type: ignore[attr-defined]
 
 
 def add_differences(

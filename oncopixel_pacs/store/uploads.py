@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
+from http import HTTPStatus
 
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.tables import IdempotencyKeyRow, InstanceRow, UploadRow
+from oncopixel_pacs.store.idempotency import KEPT, forget_old
+from oncopixel_pacs.store.tables import InstanceRow
+from oncopixel_pacs.store.tallies import insert_new
+from oncopixel_pacs.store.upload_tables import IdempotencyKeyRow, UploadRow
 from oncopixel_pacs.uploads import FileOutcome, Upload, UploadedImage
 
 
@@ -39,11 +44,13 @@ class Uploads:
         with self._database.read() as session:
             return tuple(_to_upload(row) for row in session.exec(newest).all())
 
-    def keep(self, upload: Upload, key: str, content: str) -> Upload:
+    def keep(self, upload: Upload, key: str, content: str, now: datetime) -> Upload:
         """Keep an upload, and the key that stands for it when there is one.
 
         Parameters
         ----------
+        key
+            Digest of the key, with the one who sent it.
         content
             Digest of what was sent.
 
@@ -59,13 +66,19 @@ class Uploads:
                 session.add(row)
             row.images = [asdict(item) for item in upload.images]
             session.flush()
-            if key and session.get(IdempotencyKeyRow, key) is None:
-                session.add(IdempotencyKeyRow(key=key, upload_id=upload.id, content=content))
+            if key:
+                known = {"key": key, "content": content, "expires_at": now + KEPT}
+                known |= {"status": HTTPStatus.ACCEPTED, "upload_id": upload.id}
+                insert_new(session, IdempotencyKeyRow, known)
             return _to_upload(row)
 
-    def known(self, key: str) -> tuple[str, str] | None:
-        """Find the upload id and the digest of what was sent under an idempotency key."""
-        with self._database.read() as session:
+    def known(self, key: str, now: datetime) -> tuple[str, str] | None:
+        """Find the upload id and the digest of what was sent under an idempotency key.
+
+        The id is empty where the key was used for a request that was no upload.
+        """
+        with self._database.write() as session:
+            forget_old(session, now)
             row = session.get(IdempotencyKeyRow, key)
             return None if row is None else (row.upload_id, row.content)
 

@@ -20,9 +20,13 @@ TOKEN = "correct-horse-of-mine"  # noqa: S105
 LEAST_REQUESTS = 400
 
 
-#: Ids that are there, so that it comes past 404.
-KNOWN = f"""
+#: A key stands for one request, and it would send one of its keys with several.
+NO_KEY = """
 [parameters]
+idempotency-key = ""
+"""
+#: Ids that are there, so that it comes past 404.
+KNOWN = f"""{NO_KEY}
 study_instance_uid = "{STUDY_UID}"
 series_instance_uid = "{make_facts(1).series_instance_uid}"
 sop_instance_uid = "{make_facts(1).sop_instance_uid}"
@@ -31,7 +35,7 @@ name = "pacs"
 """
 
 
-@pytest.mark.parametrize("known", ["", KNOWN], ids=["whatever", "what-is-there"])
+@pytest.mark.parametrize("known", [NO_KEY, KNOWN], ids=["whatever", "what-is-there"])
 def test_schemathesis_finds_nothing(store: Store, tmp_path: Path, known: str) -> None:
     finish(store)
     config = tmp_path / "schemathesis.toml"

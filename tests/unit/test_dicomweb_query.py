@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 
 from oncopixel_pacs.api.dicomweb.query import (
     INDEXED_KEYS,
+    MOST_RESULTS,
     USUAL_RESULTS,
     Query,
     matches,
@@ -68,7 +69,12 @@ def test_fields_and_pages() -> None:
     assert found.include == ("Manufacturer", "ReferringPhysicianName")
     assert (found.everything, found.limit, found.offset) == (False, 7, 3)
     everything = query("includefield=all&limit=100000")
-    assert (everything.everything, everything.limit) == (True, USUAL_RESULTS)
+    assert (everything.everything, everything.limit) == (True, MOST_RESULTS)
+
+
+def test_of_all_studies_fewer_are_told_unless_more_are_asked_for() -> None:
+    assert query("PatientID=P-1").limit == USUAL_RESULTS
+    assert query("", StudyInstanceUID="1.2.3").limit == MOST_RESULTS
 
 
 @pytest.mark.parametrize(

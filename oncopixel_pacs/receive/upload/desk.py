@@ -96,7 +96,8 @@ class UploadDesk:
         Parameters
         ----------
         key
-            Idempotency key: the same key with the same files is answered with the same upload.
+            Digest of an idempotency key and its sender: the same with the same files is answered
+            with the same upload.
         complete
             Whether nothing more of its studies will come: they are analysed without waiting,
             unless some of their images came another way.
@@ -111,19 +112,20 @@ class UploadDesk:
         if not files:
             raise UploadRefused(RefusalKind.MALFORMED, "No file was sent; add at least one.")
         content = _digest_of(files)
-        known = self._uploads.known(key) if key else None
+        known = self._uploads.known(key, self._now()) if key else None
         if known is not None:
             if known[1] != content:
                 raise UploadRefused(
                     RefusalKind.UNACCEPTABLE,
-                    "The Idempotency-Key was used for another upload; take a new one.",
+                    "The Idempotency-Key was used for another request; take a new one.",
                 )
             return self._uploads.upload(known[0])
         with self._one_at_a_time:
             images = self._take(files)
         if complete:
             self._end_the_wait(images)
-        upload = self._uploads.keep(Upload(content[:24], self._now(), images), key, content)
+        now = self._now()
+        upload = self._uploads.keep(Upload(content[:24], now, images), key, content, now)
         log.info("upload.taken", upload_id=upload.id, files=len(files), images=len(images))
         return upload
 

@@ -72,6 +72,7 @@ def _indexes() -> None:
         ("ix_job_revision", "job", ["study_instance_uid", "revision", "state", "probability"]),
         ("ix_study_newest", "study", ["last_received_at", "study_instance_uid", "study_date"]),
         ("ix_study_of_state", "study", ["state", "last_received_at", "study_instance_uid"]),
+        ("ix_result_object_series_instance_uid", "result_object", ["series_instance_uid"]),
         ("ix_audit_record_of_kind", "audit_record", ["kind", "id"]),
     ):
         op.create_index(index, table, columns)

@@ -61,6 +61,7 @@ from oncopixel_pacs.api.browser_guards import (
     SecurityHeaders,
 )
 from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
+from oncopixel_pacs.api.entity_tags import EntityTags
 from oncopixel_pacs.api.idempotency import IdempotencyGuard
 from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.overlays import OverlayShelf
@@ -170,6 +171,7 @@ def _let_in(app: FastAPI, parts: ApiParts) -> Gatekeeper:
 def _guard(app: FastAPI, parts: ApiParts) -> None:
     """Put the guards in front; the one added last is met first."""
     settings = parts.settings
+    app.add_middleware(EntityTags)
     app.add_middleware(IdempotencyGuard, keys=parts.idempotency, now=parts.now)
     app.add_middleware(CrossSiteGuard)
     app.add_middleware(AccessGuard, gatekeeper=_let_in(app, parts), metrics=settings.metrics)

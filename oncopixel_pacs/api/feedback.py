@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from oncopixel_pacs.api.access import AskedBy
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -148,7 +149,8 @@ def withdraw(parts: Parts, caller: AskedBy, job_id: Key, tracking_uid: Key) -> S
 @router.get(
     "/studies/{study_instance_uid}/feedback",
     summary="List what readers said of a study",
-    responses=documented(404),
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
 )
 def list_study_feedback(parts: Parts, study_instance_uid: Key) -> StudyFeedback:
     """Tell what each reader said of each finding."""
@@ -164,7 +166,12 @@ def list_feedback(parts: Parts, limit: Limit = 50, cursor: Cursor = None) -> Fee
     )
 
 
-@router.get("/monitoring/agreement", summary="Show how far readers agree", responses=documented())
+@router.get(
+    "/monitoring/agreement",
+    summary="Show how far readers agree",
+    responses=tagged(documented()),
+    dependencies=TAGGED,
+)
 def show_agreement(parts: Parts) -> Agreement:
     """Count what readers accepted and rejected, by week and model version, of half a year."""
     return Agreement(items=agreement(parts))

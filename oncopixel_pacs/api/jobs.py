@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.overlays import OverlayShelf, analysed_image, tag_of
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
@@ -49,7 +50,9 @@ def list_jobs(
     )
 
 
-@router.get("/{job_id}", summary="Show one job", responses=documented(404))
+@router.get(
+    "/{job_id}", summary="Show one job", responses=tagged(documented(404)), dependencies=TAGGED
+)
 def show_job(parts: Parts, job_id: Key) -> JobAnswer:
     """One job: steps with times and attempts, findings, result objects and deliveries."""
     return JobAnswer.of(parts.ledger.job(job_id))

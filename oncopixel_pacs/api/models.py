@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import ModelAnswer, shape
@@ -47,7 +48,7 @@ class ModelList(BaseModel):
     """Shadow models; how they agree is at ``/api/v1/monitoring/shadows``."""
 
 
-@router.get("", summary="List the models", responses=documented())
+@router.get("", summary="List the models", responses=tagged(documented()), dependencies=TAGGED)
 def list_models(parts: Parts) -> ModelList:
     """Models with version, operating point and digests, as they stand in every result."""
     return ModelList(

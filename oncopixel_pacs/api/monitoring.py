@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -59,7 +60,9 @@ class Monitoring(BaseModel):
     """All together first, then each sender."""
 
 
-@router.get("", summary="Show how the models do", responses=documented())
+@router.get(
+    "", summary="Show how the models do", responses=tagged(documented()), dependencies=TAGGED
+)
 def show_monitoring(parts: Parts) -> Monitoring:
     """Distribution and drift of scores and views, of the last 1,400 studies that have a score."""
     return Monitoring(items=monitoring(parts))

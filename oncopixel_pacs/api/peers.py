@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Parts, RowId
 from oncopixel_pacs.api.problems import documented
@@ -111,7 +112,7 @@ class PeerRequest(PeerSettings):
     tls: StrictBool = False
 
 
-@router.get("", summary="List the peers", responses=documented())
+@router.get("", summary="List the peers", responses=tagged(documented()), dependencies=TAGGED)
 def list_peers(parts: Parts) -> PeerList:
     """Senders that are configured or were allowed, and callers that were rejected, latest first."""
     return peers(parts)

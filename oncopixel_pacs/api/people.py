@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field, SecretStr
 
 from oncopixel_pacs.access import AccessRole, Area, User
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
@@ -118,7 +119,7 @@ class NewToken(BaseModel):
     """Until it expires."""
 
 
-@router.get("/users", summary="List the users", responses=documented())
+@router.get("/users", summary="List the users", responses=tagged(documented()), dependencies=TAGGED)
 def list_users(parts: Parts) -> UserList:
     """List who signs in with a password, with roles."""
     return _users(parts)
@@ -156,7 +157,9 @@ def remove_user(parts: Parts, name: InName) -> UserList:
     return _users(parts)
 
 
-@router.get("/tokens", summary="List the tokens", responses=documented())
+@router.get(
+    "/tokens", summary="List the tokens", responses=tagged(documented()), dependencies=TAGGED
+)
 def list_tokens(parts: Parts) -> TokenList:
     """List the tokens of programs, the newest first."""
     return _tokens(parts)

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
@@ -114,13 +115,20 @@ def list_pulls(parts: Parts, limit: Limit = 50, cursor: Cursor = None) -> PullLi
     return PullList(items=items, next_cursor=page.next_cursor)
 
 
-@router.get("/pulls/{pull_id}", summary="Show one pull", responses=documented(404))
+@router.get(
+    "/pulls/{pull_id}",
+    summary="Show one pull",
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
+)
 def show_pull(parts: Parts, pull_id: Key) -> PullAnswer:
     """One pull: state, objects expected and received, what went wrong."""
     return PullAnswer.of(parts.pulls.pull(pull_id))
 
 
-@router.get("/sources", summary="List the sources", responses=documented())
+@router.get(
+    "/sources", summary="List the sources", responses=tagged(documented()), dependencies=TAGGED
+)
 def list_sources(parts: Parts) -> SourceList:
     """List archives from which studies can be pulled. No password is told."""
     return SourceList(items=tuple(SourceAnswer.of(item) for item in parts.settings.sources))

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -69,7 +70,8 @@ class RoutingAnswer(BaseModel):
 @router.get(
     "/{study_instance_uid}/routing",
     summary="Say which models would read a study, and why not the others",
-    responses=documented(404),
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
 )
 def show_routing(parts: Parts, study_instance_uid: Key) -> RoutingAnswer:
     """Every image of a study with the word of every configured model.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter
 from pydantic import BaseModel, SecretStr
 
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -40,7 +41,7 @@ class SettingList(BaseModel):
     items: tuple[Setting, ...]
 
 
-@router.get("", summary="List the settings", responses=documented())
+@router.get("", summary="List the settings", responses=tagged(documented()), dependencies=TAGGED)
 def list_settings(parts: Parts) -> SettingList:
     """List what the file, the environment and the defaults say; secrets are not told."""
     return SettingList(items=tuple(told(parts.settings)))

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.feedback import WEEKS, week_of
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
@@ -140,7 +141,8 @@ class ShadowMonitoring(BaseModel):
 @router.get(
     "/monitoring/shadows",
     summary="Show how shadow models agree with the active ones",
-    responses=documented(),
+    responses=tagged(documented()),
+    dependencies=TAGGED,
 )
 def show_shadows(parts: Parts) -> ShadowMonitoring:
     """Compare each shadow model version with the active model of its task, over half a year."""
@@ -150,7 +152,8 @@ def show_shadows(parts: Parts) -> ShadowMonitoring:
 @router.get(
     "/jobs/{job_id}/shadows",
     summary="List what shadow models said of a job",
-    responses=documented(404),
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
 )
 def list_job_shadows(parts: Parts, job_id: Key) -> JobShadows:
     """List the answers of shadow models, which stand in no result object."""
@@ -161,7 +164,8 @@ def list_job_shadows(parts: Parts, job_id: Key) -> JobShadows:
 @router.get(
     "/jobs/{job_id}/shadows/{model}",
     summary="Show all that a shadow model said of a job",
-    responses=documented(404),
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
 )
 def show_job_shadow(parts: Parts, job_id: Key, model: Key) -> ResultAnswer:
     """Show its scores and findings as of a result; pictures are those of the active models."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
@@ -80,7 +81,8 @@ def list_studies(
 @router.get(
     "/{study_instance_uid}",
     summary="Show one study with its images and jobs",
-    responses=documented(404),
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
 )
 def show_study(parts: Parts, study_instance_uid: Key) -> StudyAnswer:
     """One study: its images as received, and the jobs of its revisions."""

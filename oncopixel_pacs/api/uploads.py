@@ -10,6 +10,7 @@ from anyio import CapacityLimiter, WouldBlock, to_thread
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import IdempotencyKey, key_of_caller
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
@@ -113,7 +114,12 @@ async def upload_images(
     return await to_thread.run_sync(answer_of, parts, upload)
 
 
-@router.get("/uploads/{upload_id}", summary="Show an upload", responses=documented(404))
+@router.get(
+    "/uploads/{upload_id}",
+    summary="Show an upload",
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
+)
 def show_upload(parts: Parts, upload_id: Key) -> UploadAnswer:
     """One upload: state, scores, findings with outlines, pictures and DICOM objects."""
     return answer_of(parts, parts.uploads.upload(upload_id))

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.dicomweb.addresses import PREFIX
+from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import FindingAnswer, PictureReply, Probability, overlay_path, shape
@@ -130,7 +131,8 @@ class HungViews(BaseModel):
 @router.get(
     "/{study_instance_uid}/views",
     summary="Show the views of a study as they hang",
-    responses=documented(404),
+    responses=tagged(documented(404)),
+    dependencies=TAGGED,
 )
 def show_views(parts: Parts, study_instance_uid: Key) -> HungViews:
     """Give each view with its picture, how to turn it, and the findings of the newest result."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
+from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -109,7 +110,12 @@ WebhookName = Annotated[str, Path(max_length=64)]
 _TEST_SECONDS = 10.0
 
 
-@router.post("/{name}/test", summary="Make a test call", responses=documented(404))
+@router.post(
+    "/{name}/test",
+    summary="Make a test call",
+    responses=documented(404, 409),
+    dependencies=TAKES_KEY,
+)
 def try_webhook(parts: Parts, name: WebhookName) -> WebhookTest:
     """Call a receiver once, signed like any call, with the type `test` and nothing of a study."""
     webhook = _configured(parts, name)
@@ -124,7 +130,12 @@ def try_webhook(parts: Parts, name: WebhookName) -> WebhookTest:
     return WebhookTest(ok=True, said=f"{name} answered {status}.")
 
 
-@router.post("/calls/{call_id}/again", summary="Call again", responses=documented(404))
+@router.post(
+    "/calls/{call_id}/again",
+    summary="Call again",
+    responses=documented(404, 409),
+    dependencies=TAKES_KEY,
+)
 def call_again(parts: Parts, call_id: CallKey) -> WebhookCallAnswer:
     """Make a call due at once, also one that was taken or given up; it keeps its id."""
     name = parts.webhooks.call(call_id).webhook

@@ -84,13 +84,15 @@ class IdempotencyGuard:
         if known is not None:
             await _repeated(request, known, content)(scope, receive, send)
             return
-        answer = _Recorder(send)
+        answer = _Recorder()
         try:
-            await self._app(scope, _again(await request.body()), answer.send)
+            await self._app(scope, _again(await request.body()), answer.hold)
         finally:
-            # Also when the client has gone meanwhile.
+            # Also when the client has gone meanwhile; and before it can ask again.
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._keep, key, request.url.path, answer)
+        for message in answer.messages:
+            await send(message)
 
     def _keep(self, key: str, path: str, answer: _Recorder) -> None:
         try:
@@ -107,10 +109,10 @@ class IdempotencyGuard:
 
 
 class _Recorder:
-    """Passes an answer on and remembers it."""
+    """Holds an answer until it is kept."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
         self.status = 0
         self.headers = Headers()
         self.body = b""
@@ -120,13 +122,13 @@ class _Recorder:
         """Whether something was done."""
         return 200 <= self.status < 300
 
-    async def send(self, message: Message) -> None:
-        """Pass one part on."""
+    async def hold(self, message: Message) -> None:
+        """Hold one part."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], Headers(raw=message["headers"])
         elif message["type"] == "http.response.body":
             self.body += message.get("body", b"")
-        await self._send(message)
+        self.messages.append(message)
 
 
 def _has_key(scope: Scope) -> bool:

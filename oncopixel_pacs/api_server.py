@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from typing import TypedDict
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.actions import overlay_png, retry_job
@@ -33,6 +34,7 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.idempotency import IdempotencyKeys
@@ -114,6 +116,24 @@ def start_metrics(settings: Settings, store: Store, closing: ExitStack) -> int:
     return http.start()
 
 
+class _Lists(TypedDict):
+    """What reads many rows in few columns, and what is kept for those who ask."""
+
+    activity: Activity
+    briefs: Briefs
+    changes: Changes
+    idempotency: IdempotencyKeys
+
+
+def _lists(database: Database) -> _Lists:
+    return _Lists(
+        activity=Activity(database),
+        briefs=Briefs(database),
+        changes=Changes(database),
+        idempotency=IdempotencyKeys(database),
+    )
+
+
 def _api_parts(
     settings: Settings,
     store: Store,
@@ -124,10 +144,10 @@ def _api_parts(
     decoder: DecodePool,
 ) -> ApiParts:
     return ApiParts(
+        **_lists(store.database),
         accounts=Accounts(store.database),
         audit=store.audit,
         tokens=ApiTokens(store.database),
-        briefs=Briefs(store.database),
         catalogue=store.catalogue,
         callers=Callers(store.database),
         allowed_peers=AllowedPeers(store.database),
@@ -152,10 +172,7 @@ def _api_parts(
         retry=lambda job_id: retry_job(store.ledger, queue, job_id),
         read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
         send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),
-        activity=Activity(store.database),
         drift=store.drift,
-        idempotency=IdempotencyKeys(store.database),
-        changes=Changes(store.database),
         echo=partial(ask, settings),
         test_send=partial(send_test, settings, utc_now),
         viewer=installed_viewer(settings.data_dir),

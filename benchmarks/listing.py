@@ -27,7 +27,7 @@ from benchmarks.full_database import JOB, STUDY_UID, fill, is_full
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.metrics.meters import Meters
-from oncopixel_pacs.opening import shared_state
+from oncopixel_pacs.metrics.state import StateCollector
 
 # The folder of the tests is on the path since the import above.
 from api_builders import make_parts, serving  # isort: skip
@@ -130,7 +130,12 @@ def measure(store: Store, database: str, repetitions: int, only: str = "") -> li
     """Ask for everything so many times, in turn."""
     meters = Meters()
     parts = make_parts(store, exposition=meters.exposition)
-    meters.registry.register(shared_state(store, parts.settings, parts.algorithms))  # type: ignore[arg-type]
+    names = tuple(item.name for item in parts.settings.destinations)
+    meters.registry.register(
+        StateCollector(
+            store.database, parts.free_space, names, {}, parts.algorithms, parts.drift, parts.now
+        )
+    )
     with serving(parts) as client:
         paths = [path for path in paths_of(parts, client) if path.startswith(only)]
         wall: dict[str, list[float]] = {path: [] for path in paths}

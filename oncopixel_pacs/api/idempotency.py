@@ -105,7 +105,7 @@ class IdempotencyGuard:
             self._keys.finish(key, self._now(), answer.status, media_type, location, body)
         except OutOfResources as exc:
             # It was done and answered; for a while a repeat is told that it is under way.
-            log.error("idempotency.unwritten", error=str(exc))
+            log.error("idempotency.unwritten", error=exc.for_log)
 
 
 class _Recorder:

@@ -36,8 +36,7 @@ from workflow_builder import PretendedModel, Works, folder_destination, running
 from oncopixel_pacs.domain import JobState, StudyHeader
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.logs import configure_logging
-from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.search import Search
+from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.workflow import analysis as analysis_module
 from oncopixel_pacs.workflow import delivery as delivery_module
 
@@ -377,16 +376,17 @@ def test_pages_and_api_that_fail_quote_nothing(
     store: Store, heard: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive(store, header=StudyHeader("CANARY^A", "CANARYID", "CANARY", "CANARY", BORN))
-    for place in (Catalogue, Search):
-        for name in ("studies", "study"):
-            monkeypatch.setattr(place, name, raises(Quoting()), raising=False)
+    monkeypatch.setattr(Ledger, "job", raises(Quoting()))
+    monkeypatch.setattr(Ledger, "jobs", raises(Quoting()))
     parts = make_parts(store, tokens=["letmein-by-token"])
     with serving(parts) as client:
         for path in ("/api/v1/studies?q=CANARY", f"/api/v1/jobs/{JOB}CANARY", "/studies?q=CANARY"):
             for who in ({}, bearer("letmein-by-token"), bearer("CANARY")):
                 client.get(path, headers=who)
         client.post("/api/v1/users/CANARY", headers=bearer("letmein-by-token"))
-        statuses = [client.get("/api/v1/studies", headers=bearer("letmein-by-token")).status_code]
+        statuses = [
+            client.get(f"/api/v1/jobs/{JOB}", headers=bearer("letmein-by-token")).status_code
+        ]
     assert statuses == [500]
     assert "http.failed" in heard.getvalue()
     assert canaries_in(heard.getvalue()) == []

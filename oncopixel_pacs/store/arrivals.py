@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, insert, select, update
@@ -183,19 +184,19 @@ def record_more(connection: Connection, batch: Sequence[tuple[Instance, StudyHea
     Raises
     ------
     IntegrityError
-        When one is held already, or its study is not known.
+        When one is held already.
     """
-    # In one order, so that two processes never wait for each other.
-    instances = sorted(
-        (item for item, _ in batch),
-        key=lambda item: (item.facts.study_instance_uid, item.received_at),
-    )
-    last = {item.facts.study_instance_uid: item.received_at for item in instances}
-    connection.execute(_ADD_INSTANCE, [_instance_values(item) for item in instances])
-    return all(
-        connection.execute(_WAIT_ON, {"uid": uid, "now": now}).rowcount == 1
-        for uid, now in last.items()
-    )
+    last: dict[str, datetime] = {}
+    for item, _ in batch:
+        uid = item.facts.study_instance_uid
+        last[uid] = max(last.get(uid, item.received_at), item.received_at)
+    # The study before its instances, as in `record`, and studies in one order: whoever has the
+    # first has them all, so that two processes never wait for each other.
+    for uid, now in sorted(last.items()):
+        if connection.execute(_WAIT_ON, {"uid": uid, "now": now}).rowcount != 1:
+            return False
+    connection.execute(_ADD_INSTANCE, [_instance_values(item) for item, _ in batch])
+    return True
 
 
 def _known_studies(

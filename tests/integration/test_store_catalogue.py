@@ -26,6 +26,7 @@ from oncopixel_pacs.domain import (
     StudyState,
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
+from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.study_filter import StudyFilter
 
@@ -138,6 +139,31 @@ def test_senders_of_one_study_at_once_lose_nothing(store: Store) -> None:
 
     at_once(*(send(number) for number in range(1, 9)))
     assert len(store.catalogue.study(STUDY_UID).instances) == 8
+
+
+def test_hosts_that_get_the_same_images_in_another_order_do_not_wait_for_each_other(
+    store: Store,
+) -> None:
+    hosts = [Catalogue(store.database) for _ in range(4)]
+
+    def send(host: Catalogue, numbers: list[int]) -> Callable[[], None]:
+        # Each image is later than the one before, as its host has it.
+        batch = [
+            (make_instance(number, received_at=later(at)), HEADER)
+            for at, number in enumerate(numbers)
+        ]
+
+        def work() -> None:
+            assert {type(item) for item in host.add_instances(batch)} == {IntakeOutcome}
+
+        return work
+
+    for first in range(0, 100, 10):
+        for host in hosts:  # from now on the study is known to wait
+            host.add_instance(make_instance(first), HEADER)
+        orders = [[first + 1 + (turn + step) % 8 for step in range(8)] for turn in (0, 2, 4, 6)]
+        at_once(*(send(host, order) for host, order in zip(hosts, orders, strict=True)))
+    assert len(store.catalogue.study(STUDY_UID).instances) == 90
 
 
 def test_conflicts_that_come_at_once_are_all_counted(store: Store) -> None:

@@ -177,7 +177,7 @@ def main() -> int:
     """Measure both databases, print the slowest first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--repetitions", type=int, default=30)
+    parser.add_argument("--repetitions", type=int, default=30, help="at least two")
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--sqlite", help="file of a database to use again")
     parser.add_argument("--postgresql", help="SQLAlchemy URL of a database to use again")

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.errors import NotFound, OncoPixelError, OutOfResources
-from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.briefs import Briefs
 
 SECRET = "DOE^JANE"  # noqa: S105
 
@@ -83,7 +83,7 @@ def test_our_own_errors_keep_their_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(Catalogue, "studies", fail)
+    monkeypatch.setattr(Briefs, "studies", fail)
     with serving(make_parts(store)) as client:
         assert check_problem(client.get("/api/v1/studies"), status)["detail"] == str(error)
 
@@ -94,7 +94,7 @@ def test_an_unexpected_error_says_nothing_and_logs_type_and_place_alone(
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError(SECRET)
 
-    monkeypatch.setattr(Catalogue, "studies", fail)
+    monkeypatch.setattr(Briefs, "studies", fail)
     with capture_logs() as logs, serving(make_parts(store)) as client:
         answer = client.get("/api/v1/studies")
         after = client.get("/api/v1")

@@ -47,6 +47,7 @@ from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.store.workitems import Workitems
 from oncopixel_pacs.viewer import configuration, installed_viewer
 from oncopixel_pacs.workflow.engine import WorkQueue
 
@@ -166,6 +167,7 @@ def _api_parts(
         algorithms=algorithms,
         candidates=read_candidates(settings.active_models),
         quarantine=Quarantine(store.database),
+        workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         models_ready=lambda: None if device is None else device.ready,
         models_alarm=lambda: "" if device is None else device.alarm,

@@ -15,6 +15,7 @@ import structlog
 from oncopixel_pacs import __version__
 from oncopixel_pacs.api_server import start_api, start_metrics
 from oncopixel_pacs.deliver.fhir import post_transaction
+from oncopixel_pacs.deliver.worklist import opened as open_worklist
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_pool import DevicePool
@@ -41,6 +42,7 @@ from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.traces import Traces
 from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.store.workitems import Workitems
 from oncopixel_pacs.syslog import begin_audit
 from oncopixel_pacs.traces.otlp import open_receiver
 from oncopixel_pacs.workflow.analysis import StudySteps
@@ -50,6 +52,9 @@ from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
 from oncopixel_pacs.workflow.exporting import FhirWriter
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.notifying import Notifier, notifying
+from oncopixel_pacs.workflow.performed_step import Station
+from oncopixel_pacs.workflow.performing import TIMEOUT_SECONDS as WORKLIST_TIMEOUT_SECONDS
+from oncopixel_pacs.workflow.performing import TaskPerformer, Work, performing
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, purger
 from oncopixel_pacs.workflow.repeated import Repeated
@@ -261,10 +266,29 @@ class Server:
                 Webhooks(store.database), store.ledger, [export], utc_now, post_transaction, write
             )
             self._keep_doing(notifying(called))
+        if self.settings.worklists:
+            self._keep_doing(performing(self._performer(store)))
         if self.settings.tracing.endpoint:
             teller = self._storyteller(store)
             teller.start()
             self._closing.callback(teller.stop)
+
+    def _performer(self, store: Store) -> TaskPerformer:
+        settings, database = self.settings, store.database
+        work = Work(
+            Workitems(database),
+            store.catalogue,
+            store.ledger,
+            Pulls(database),
+            partial(open_worklist, timeout_seconds=WORKLIST_TIMEOUT_SECONDS, tls=settings.tls),
+            utc_now,
+        )
+        places = {item.name: item for item in settings.destinations}
+        stations = {
+            item.name: Station(item.station_name or settings.ae_title.strip(), places)
+            for item in settings.worklists
+        }
+        return TaskPerformer(work, settings.worklists, stations)
 
     def _storyteller(self, store: Store) -> StorytellerThread:
         traces, settings = Traces(store.database), self.settings.tracing

@@ -47,6 +47,7 @@ from oncopixel_pacs.tracing_settings import TracingSettings as TracingSettings
 from oncopixel_pacs.trusted_settings import TrustedSettings as TrustedSettings
 from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
 from oncopixel_pacs.webhook_settings import WebhookSettings as WebhookSettings
+from oncopixel_pacs.worklist_settings import WorklistSettings, require_known_sources
 
 #: At most a year, so that adding it to a time never overflows.
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
@@ -207,6 +208,7 @@ class Settings(BaseSettings):
     exports: tuple[ExportSettings, ...] = ()
     webhooks: tuple[WebhookSettings, ...] = ()
     """Who is called when a study is finished."""
+    worklists: tuple[WorklistSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     """Models to run; the shipped ones when empty."""
     completion: CompletionSettings = CompletionSettings()
@@ -240,7 +242,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _require_unique("destination", [item.name for item in self.destinations])
-        _require_unique("source", [item.name for item in self.sources])
+        _require_unique("source", sources := [item.name for item in self.sources])
+        _require_unique("worklist", [item.name for item in self.worklists])
+        require_known_sources(self.worklists, sources)
         told = [item.name for item in self.webhooks] + [item.name for item in self.exports]
         _require_unique("webhook or export", told)
         _require_unique("model", [item.name for item in self.models])

@@ -68,6 +68,7 @@ from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.store.workitems import Workitems
 
 JOB = "5d0c6a1f0f7e4a4f9be0d5a1"
 HEADER = StudyHeader("EXAMPLE^JANE", "P-0007", "Screening mammogram", "A-1207", "20250301")
@@ -131,6 +132,7 @@ def make_parts(
         files=store.files,
         settings=settings,
         quarantine=Quarantine(store.database),
+        workitems=Workitems(store.database),
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,
         models_alarm=lambda: "",

@@ -145,6 +145,7 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.free_space.alarm(),
         parts.quarantine.alarm(),
         parts.proofs.alarm(),
+        parts.workitems.alarm(parts.now()),
         parts.models_alarm(),
     ]
     try:

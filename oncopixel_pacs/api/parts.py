@@ -38,6 +38,7 @@ from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.store.workitems import Workitems
 from oncopixel_pacs.uploads import Upload, UploadedFile
 
 
@@ -55,6 +56,8 @@ class ApiParts:
         Results that are held back; while there are any, an alarm stands on every page.
     proofs
         What is accepted and not found; while there is any, an alarm stands on every page.
+    workitems
+        What worklists asked of us; an alarm stands while one cannot be ended there.
     decoder
         Where compressed frames are decoded for DICOMweb.
     candidates
@@ -110,6 +113,7 @@ class ApiParts:
     decoder: FrameDecoder
     settings: Settings
     quarantine: Quarantine
+    workitems: Workitems
     proofs: Proofs
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]

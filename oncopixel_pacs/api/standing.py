@@ -14,6 +14,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.workitems import Workitems
 
 
 class Standing(Protocol):
@@ -46,6 +47,10 @@ class Standing(Protocol):
     @property
     def proofs(self) -> Proofs:
         """What is not confirmed."""
+
+    @property
+    def workitems(self) -> Workitems:
+        """What worklists asked of us."""
 
     @property
     def settings(self) -> Settings:

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 
+from oncopixel_pacs.deliver.dicomweb_client import open_client
 from oncopixel_pacs.deliver.dimse_status import meaning_of
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
-from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
+from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import StowDestination, TlsSettings
-from oncopixel_pacs.tls import requestor_context
 
 #: HTTP statuses after which the same bytes may well be taken later.
 PASSING = frozenset({401, 403, 404, 408, 423, 425, 429, 500, 502, 503, 504, 507})
@@ -34,7 +34,7 @@ def send(
 ) -> Iterator[Outcome]:
     """Store objects by one request each; see `oncopixel_pacs.deliver.send`."""
     del calling_ae_title
-    with _client(destination, timeout_seconds, tls) as client:
+    with open_client(destination, timeout_seconds, tls) as client:
         for number, item in enumerate(objects):
             try:
                 yield _store(client, item, destination)
@@ -54,7 +54,7 @@ def echo(
 ) -> str:
     """Ask for one study; see `oncopixel_pacs.deliver.echo`."""
     del calling_ae_title
-    with _client(destination, timeout_seconds, tls) as client:
+    with open_client(destination, timeout_seconds, tls) as client:
         try:
             answer = client.get("studies", params={"limit": 1}, headers=_JSON)
         except httpx.HTTPError as exc:
@@ -82,7 +82,7 @@ def is_found(
     DeliveryFailed
         When the archive does not answer the question.
     """
-    with _client(destination, timeout_seconds, tls) as client:
+    with open_client(destination, timeout_seconds, tls) as client:
         try:
             answer = client.get(path, params={"SOPInstanceUID": sop_instance_uid}, headers=_JSON)
         except httpx.HTTPError as exc:
@@ -165,31 +165,6 @@ def _json(answer: httpx.Response) -> Any:
         return answer.json()
     except ValueError:
         return None
-
-
-def _client(destination: StowDestination, timeout_seconds: float, tls: TlsSettings) -> httpx.Client:
-    headers = {}
-    if destination.token is not None:
-        headers["Authorization"] = f"Bearer {destination.token.get_secret_value()}"
-    auth = None
-    if destination.user is not None:
-        password = destination.password.get_secret_value() if destination.password else ""
-        auth = httpx.BasicAuth(destination.user, password)
-    try:
-        verify: Any = True if tls.ca_file is None else requestor_context(tls)
-    except ConfigurationError as exc:
-        raise DeliveryFailed(str(exc), permanent=False) from exc
-    if tls.ca_file is not None:
-        verify.check_hostname = True
-    # No redirects: credentials go where the configuration says, and nowhere else.
-    return httpx.Client(
-        base_url=f"{destination.url.rstrip('/')}/",
-        headers=headers,
-        auth=auth,
-        timeout=timeout_seconds,
-        verify=verify,
-        trust_env=False,
-    )
 
 
 def _require_good(answer: httpx.Response, destination: StowDestination) -> None:

@@ -11,8 +11,9 @@ from oncopixel_pacs.domain import DeliveryState
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.tables import CircuitRow, DeliveryRow, PullRow
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow
+from oncopixel_pacs.store.workitem_tables import WorkitemRow
 
-_Table = type[DeliveryRow | CircuitRow | PullRow | WebhookCallRow]
+_Table = type[DeliveryRow | CircuitRow | PullRow | WebhookCallRow | WorkitemRow]
 _Conditions = tuple[ColumnElement[bool], ...]
 #: What waits for a moment, and which of its rows do.
 _WAITS: tuple[tuple[_Table, str, _Conditions], ...] = (
@@ -22,6 +23,7 @@ _WAITS: tuple[tuple[_Table, str, _Conditions], ...] = (
     (PullRow, "next_attempt_at", ()),
     (PullRow, "claimed_until", ()),
     (WebhookCallRow, "next_attempt_at", ()),
+    (WorkitemRow, "next_attempt_at", ()),
 )
 
 

@@ -26,6 +26,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.workitems import Workitems
 
 #: So many jobs are shown; the queue may be longer.
 MOST_JOBS = 12
@@ -88,6 +89,7 @@ class _Here:
     ledger: Ledger
     outbox: Outbox
     quarantine: Quarantine
+    workitems: Workitems
     proofs: Proofs
     settings: Settings
     models_ready: Callable[[], bool | None] = field(default=lambda: None)
@@ -105,6 +107,7 @@ def _local(settings: Settings) -> Iterator[Reading]:
         ledger=store.ledger,
         outbox=Outbox(store.database),
         quarantine=Quarantine(store.database),
+        workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         settings=settings,
     )

@@ -1,0 +1,64 @@
+"""The HTTP client of DICOMweb services, with the credentials and certificates that are ours."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import httpx
+from pydantic import SecretStr
+
+from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
+from oncopixel_pacs.settings import TlsSettings
+from oncopixel_pacs.tls import requestor_context
+
+
+class Service(Protocol):
+    """Settings of a DICOMweb service."""
+
+    @property
+    def url(self) -> str:
+        """Base URL."""
+
+    @property
+    def user(self) -> str | None:
+        """User, with `password`."""
+
+    @property
+    def password(self) -> SecretStr | None:
+        """Its password."""
+
+    @property
+    def token(self) -> SecretStr | None:
+        """Bearer token."""
+
+
+def open_client(service: Service, timeout_seconds: float, tls: TlsSettings) -> httpx.Client:
+    """Make a client; paths are relative to the service's base URL.
+
+    Raises
+    ------
+    DeliveryFailed
+        When the certificates of `tls` cannot be used.
+    """
+    headers = {}
+    if service.token is not None:
+        headers["Authorization"] = f"Bearer {service.token.get_secret_value()}"
+    auth = None
+    if service.user is not None:
+        password = service.password.get_secret_value() if service.password else ""
+        auth = httpx.BasicAuth(service.user, password)
+    try:
+        verify: Any = True if tls.ca_file is None else requestor_context(tls)
+    except ConfigurationError as exc:
+        raise DeliveryFailed(str(exc), permanent=False) from exc
+    if tls.ca_file is not None:
+        verify.check_hostname = True
+    # No redirects: credentials go where the configuration says, and nowhere else.
+    return httpx.Client(
+        base_url=f"{service.url.rstrip('/')}/",
+        headers=headers,
+        auth=auth,
+        timeout=timeout_seconds,
+        verify=verify,
+        trust_env=False,
+    )

@@ -102,6 +102,7 @@ def _web_rows(settings: Settings) -> Iterator[Sequence[str]]:
     yield "Studies service: Store (STOW-RS)", "no", "yes"
     yield "Studies service: Retrieve (WADO-RS)", pulls, "yes"
     yield "Studies service: Search (QIDO-RS)", pulls, "yes"
+    yield "Worklist service (UPS-RS; beta)", yes(bool(settings.worklists)), "no"
 
 
 def _introduction() -> str:

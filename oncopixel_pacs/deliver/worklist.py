@@ -25,8 +25,8 @@ STATE, TRANSACTION, INSTANCE = "00741000", "00081195", "00080018"
 _WORKITEM_CODE, _CODE_VALUE, _CODE_SCHEME = "00404018", "00080100", "00080102"
 _READINESS, _INPUT, _STUDY = "00404041", "00404021", "0020000D"
 _JSON = "application/dicom+json"
-#: Tries that may go better later; what else is refused stays refused.
-_PASSING = frozenset({401, 403, 408, 423, 425, 429, 500, 502, 503, 504, 507})
+#: Of 400 to 499, refusals that may pass: a login, a lock, a limit.
+_PASSING = frozenset({401, 403, 408, 423, 425, 429})
 _PAGE, _MOST_PAGES = 100, 20
 _MOST_BYTES = 16 << 20
 #: PS3.5 9.1.
@@ -103,7 +103,8 @@ class Worklist:
         except httpx.HTTPError as exc:
             raise self._failed(f"it gave no answer ({type(exc).__name__})", False) from exc
         if not 200 <= status < 300:
-            raise self._failed(f"it answered HTTP {status}", status not in _PASSING, status)
+            permanent = 400 <= status < 500 and status not in _PASSING
+            raise self._failed(f"it answered HTTP {status}", permanent, status)
         if method != "GET" or status == httpx.codes.NO_CONTENT:
             return []
         try:

@@ -53,6 +53,10 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 300.0
 #: Should a host die at a workitem, another goes on with it after this.
 LEASE = timedelta(seconds=8 * TIMEOUT_SECONDS)
 _TICK_SECONDS = 1.0
+#: A refusal may be a proxy's, or of a service that is being set up: only the last one counts.
+_TRIES = 5
+#: What PS3.18 11.6.3 and 11.7.3 have for one who is not the owner; 410 where it is gone.
+_NOT_OURS = frozenset({"400", "409", "410"})
 #: What is left alone may become one for us, such as when its input gets ready.
 _LOOK_AGAIN = timedelta(seconds=60)
 _MOST_READ = 100
@@ -175,7 +179,7 @@ class TaskPerformer:
                 workitem_uid=item.workitem_uid,
                 error=exc.for_log,
             )
-            if exc.permanent:
+            if exc.permanent and item.attempts >= _TRIES:
                 claiming = item.state is WorkitemState.CLAIMING
                 state = WorkitemState.LEFT if claiming else WorkitemState.STUCK
                 return self._ended(item, state, str(exc))
@@ -191,7 +195,7 @@ class TaskPerformer:
             try:
                 connection.change_state(item.workitem_uid, item.transaction_uid, IN_PROGRESS)
             except DeliveryFailed as exc:
-                if not exc.permanent:
+                if exc.status not in _NOT_OURS:
                     raise
             else:
                 return self._claimed(item)
@@ -308,7 +312,7 @@ def _is_ours(connection: Worklist, item: Workitem) -> bool:
     try:
         connection.update(item.workitem_uid, item.transaction_uid, claimed())
     except DeliveryFailed as exc:
-        if not exc.permanent:
+        if exc.status not in _NOT_OURS:
             raise
         return False
     return True

@@ -119,3 +119,12 @@ def test_it_tells_no_secret_and_no_address_of_a_peer() -> None:
 def test_its_chapters_are_numbered_in_order() -> None:
     numbers = re.findall(r"^## (\d)", written(), flags=re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_the_worklist_service_is_said_to_be_used_where_it_is(configured: bool) -> None:
+    worklist = {"name": "ris", "url": "https://ris.example/ups", "token": "abc"}
+    text = written(worklists=(worklist,) if configured else ())
+    said = {cells[0]: cells[1] for cells in rows(text, "Table 1-2")}
+    assert said["Worklist service (UPS-RS; beta)"] == ("yes" if configured else "no")
+    assert "abc" not in text

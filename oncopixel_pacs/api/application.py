@@ -51,6 +51,7 @@ from oncopixel_pacs.api import (
     views,
     webhook_pages,
     webhooks,
+    workitems,
 )
 from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
 from oncopixel_pacs.api.audit_guard import AuditGuard
@@ -83,6 +84,7 @@ _SITE = (
     overview,
     uploads,
     pulls,
+    workitems,
     jobs,
     models,
     monitoring,

@@ -7,11 +7,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import and_, func, or_, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+from oncopixel_pacs.domain import Page
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.workitem_tables import WorkitemRow
 from oncopixel_pacs.workitems import Workitem, WorkitemState
@@ -126,13 +128,19 @@ class Workitems:
             row.next_attempt_at = now.next_attempt_at
             return True
 
-    def workitems(self, limit: int = 50) -> tuple[Workitem, ...]:
+    def workitems(self, *, limit: int = 50, cursor: str | None = None) -> Page[Workitem]:
         """List what was taken up, the newest first."""
         query = select(WorkitemRow).order_by(
             col(WorkitemRow.created_at).desc(), col(WorkitemRow.id).desc()
         )
+        if cursor is not None:
+            place = tuple_(col(WorkitemRow.created_at), col(WorkitemRow.id))
+            query = query.where(place < decode_cursor(cursor))
         with self._database.read() as session:
-            return tuple(_to_workitem(row) for row in session.exec(query.limit(limit)).all())
+            rows = session.exec(query.limit(limit + 1)).all()
+            items = tuple(_to_workitem(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return Page(items, encode_cursor(items[-1].created_at, items[-1].id) if more else None)
 
     def alarm(self, now: datetime) -> str:
         """Say that workitems cannot be ended at their worklist; empty while all can.

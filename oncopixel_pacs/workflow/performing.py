@@ -319,13 +319,13 @@ def _is_ours(connection: Worklist, item: Workitem) -> bool:
 
 
 def _tell(item: Workitem) -> None:
-    how = log.error if item.state is WorkitemState.STUCK else log.info
-    how(
-        f"workitem.{item.state.value}",
-        worklist=item.worklist,
-        workitem_uid=item.workitem_uid,
-        study_instance_uid=item.study_instance_uid,
-    )
+    named = {"worklist": item.worklist, "workitem_uid": item.workitem_uid}
+    if item.state is WorkitemState.STUCK:
+        # Its error is the worklist's answer; that of others may be a job's, which may quote.
+        log.error("workitem.stuck", **named, error=item.error)
+        return
+    study = item.study_instance_uid
+    log.info("workitem.moved", **named, study_instance_uid=study, state=item.state.value)
 
 
 def performing(performer: TaskPerformer) -> Repeated:

@@ -117,6 +117,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "POST /api/v1/studies",
         "GET /api/v1/pulls",
         "GET /api/v1/pulls/{pull_id}",
+        "GET /api/v1/workitems",
         "GET /api/v1/sources",
         "GET /api/v1/jobs",
         "GET /api/v1/jobs/{job_id}",

@@ -136,11 +136,15 @@ class Performing:
         return self.perform()
 
     def known(self) -> dict[str, WorkitemState]:
-        return {item.workitem_uid: item.state for item in self.workitems.workitems()}
+        return {item.workitem_uid: item.state for item in self.workitems.workitems().items}
+
+    def named(self, uid: str) -> list[Workitem]:
+        items = self.workitems.workitems(limit=200).items
+        return [item for item in items if item.workitem_uid == uid]
 
     @property
     def only(self) -> Workitem:
-        (item,) = self.workitems.workitems()
+        (item,) = self.workitems.workitems().items
         return item
 
 
@@ -470,10 +474,18 @@ def test_killed_at_any_step_it_is_done_once_by_another(
         except Killed:
             pass
         performing.hook = None
-        claims = [item for item in performing.workitems.workitems() if item.workitem_uid == uid]
+        claims = [
+            item
+            for item in performing.workitems.workitems(limit=200).items
+            if item.workitem_uid == uid
+        ]
         performing.after(LEASE.total_seconds() + 1)
         assert stub.state(uid) == ("COMPLETED" if study == STUDY_UID else "CANCELED"), step
-        (item,) = [item for item in performing.workitems.workitems() if item.workitem_uid == uid]
+        (item,) = [
+            item
+            for item in performing.workitems.workitems(limit=200).items
+            if item.workitem_uid == uid
+        ]
         assert item.state.final and item.state is not WorkitemState.LEFT
         assert stub.locks[uid] == item.transaction_uid
         assert all(claim.transaction_uid == item.transaction_uid for claim in claims)
@@ -593,6 +605,34 @@ def test_an_answer_that_is_no_worklist_does_no_harm(performing: Performing, body
     assert "CANARY" not in str(lines)
     performing.after(30)
     assert performing.known() == {ITEM: WorkitemState.CLAIMED}
+
+
+# --- API ----------------------------------------------------------------------------------------
+
+
+def test_a_program_sees_how_far_each_workitem_is(performing: Performing) -> None:
+    finish(performing.store)
+    performing.options = {"wait_seconds": 60}
+    performing.stub.schedule("2.25.1", STUDY_UID)
+    performing.perform()
+    performing.clock.advance(1)
+    performing.stub.schedule("2.25.2", "2.25.404")
+    performing.perform()
+    performing.after(120)
+    with serving(make_parts(performing.store)) as client:
+        first = client.get("/api/v1/workitems", params={"limit": 1}).json()
+        cursor = {"cursor": first["next_cursor"]}
+        rest = client.get("/api/v1/workitems", params=cursor).json()
+    (canceled,), (completed,) = first["items"], rest["items"]
+    assert (canceled["workitem_uid"], canceled["state"], canceled["error"]) == (
+        "2.25.2",
+        "canceled",
+        "The study did not arrive here.",
+    )
+    assert (completed["study_instance_uid"], completed["state"]) == (STUDY_UID, "completed")
+    assert completed["ended_at"] is not None and rest["next_cursor"] is None
+    # Who knows it may end our work.
+    assert performing.stub.locks["2.25.1"] not in str(rest)
 
 
 # --- settings -----------------------------------------------------------------------------------

@@ -76,6 +76,11 @@ def configure_logging(
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("oncopixel_pacs", "training", "sample_dicom"):
         logging.getLogger(name).setLevel(level.upper())
+    _speak_for_python()
+
+
+def _speak_for_python() -> None:
+    """Tell what Python itself would print."""
     warnings.showwarning = _tell_warning
     threading.excepthook = _tell_end_of_thread
     sys.excepthook = _tell_end_of_process

@@ -78,7 +78,31 @@ def fhir_transaction(job: Job, study: Study, patient_system: str) -> Resource:
         _entry({**item, "derivedFrom": [{"reference": imaging["fullUrl"]}]}, uid)
         for uid, item in _observations(job, job.result, subject)
     ]
-    report = {
+    report = _diagnostic_report(
+        job,
+        job.result,
+        study,
+        subject,
+        imaging["fullUrl"],
+        [item["fullUrl"] for item in observations],
+    )
+    closing = _entry(report, derive_uid("fhir report", job.id))
+    return {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [imaging, *observations, closing],
+    }
+
+
+def _diagnostic_report(
+    job: Job,
+    result: StudyResult,
+    study: Study,
+    subject: Resource,
+    imaging: str,
+    observations: list[str],
+) -> Resource:
+    return {
         "resourceType": "DiagnosticReport",
         "status": "preliminary",
         "category": [
@@ -88,18 +112,11 @@ def fhir_transaction(job: Job, study: Study, patient_system: str) -> Resource:
         "subject": subject,
         **_when(study),
         "issued": (job.finished_at or job.created_at).astimezone(UTC).isoformat(),
-        "imagingStudy": [{"reference": imaging["fullUrl"]}],
-        "result": [{"reference": item["fullUrl"]} for item in observations],
-        "conclusion": _conclusion(job, job.result),
-        "conclusionCode": [_coded(outcome(job.result))],
-    }
-    if not observations:
-        del report["result"]
-    closing = _entry(report, derive_uid("fhir report", job.id))
-    return {
-        "resourceType": "Bundle",
-        "type": "transaction",
-        "entry": [imaging, *observations, closing],
+        "imagingStudy": [{"reference": imaging}],
+        # An empty list is no valid JSON of FHIR.
+        **({"result": [{"reference": item} for item in observations]} if observations else {}),
+        "conclusion": _conclusion(job, result),
+        "conclusionCode": [_coded(outcome(result))],
     }
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from oncopixel_pacs.spans import Arrival, EndedJob
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.due_rows import take_due
 from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
 from oncopixel_pacs.store.tables import InstanceRow
 from oncopixel_pacs.store.trace_tables import TraceReaderRow, TraceRow
@@ -69,13 +70,8 @@ class Traces:
             .order_by(col(TraceRow.due_at))
             .limit(1)
         )
-        with self._database.read() as session:
-            if session.exec(due).first() is None:
-                return None
-        with self._database.write() as session:
-            row = session.exec(due.with_for_update(skip_locked=True)).first()
-            if row is None:
-                return None
+
+        def take(session: Session, row: TraceRow) -> EndedJob:
             row.due_at = until
             before = session.exec(
                 select(TraceRow.finished_at)
@@ -87,6 +83,8 @@ class Traces:
                 .order_by(col(TraceRow.finished_at).desc())
             ).first()
             return EndedJob(row.job_id, row.finished_at, before, row.told)
+
+        return take_due(self._database, due, take)
 
     def record(self, item: EndedJob, *, told: bool, due_at: datetime | None) -> None:
         """Keep whether a trace was told, and when to look at it again."""

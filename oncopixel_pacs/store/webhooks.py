@@ -17,6 +17,7 @@ from oncopixel_pacs.domain import Page
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.due_rows import take_due
 from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow
 from oncopixel_pacs.webhooks import CallState, WebhookCall
@@ -83,16 +84,13 @@ class Webhooks:
             .order_by(col(WebhookCallRow.next_attempt_at))
             .limit(1)
         )
-        with self._database.read() as session:
-            if session.exec(due).first() is None:
-                return None
-        with self._database.write() as session:
-            row = session.exec(due.with_for_update(skip_locked=True)).first()
-            if row is None:
-                return None
+
+        def take(_: Session, row: WebhookCallRow) -> WebhookCall:
             row.attempts += 1
             row.next_attempt_at = until
             return _to_call(row)
+
+        return take_due(self._database, due, take)
 
     def record(self, call: WebhookCall) -> None:
         """Keep what came of an attempt."""

@@ -9,12 +9,13 @@ from uuid import uuid4
 
 from sqlalchemy import and_, func, or_, tuple_
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.due_rows import take_due
 from oncopixel_pacs.store.workitem_tables import WorkitemRow
 from oncopixel_pacs.workitems import Workitem, WorkitemState
 
@@ -105,16 +106,13 @@ class Workitems:
             .order_by(col(WorkitemRow.next_attempt_at))
             .limit(1)
         )
-        with self._database.read() as session:
-            if session.exec(due).first() is None:
-                return None
-        with self._database.write() as session:
-            row = session.exec(due.with_for_update(skip_locked=True)).first()
-            if row is None:
-                return None
+
+        def take(_: Session, row: WorkitemRow) -> Workitem:
             row.attempts += 1
             row.next_attempt_at = until
             return _to_workitem(row)
+
+        return take_due(self._database, due, take)
 
     def record(self, taken: Workitem, now: Workitem) -> bool:
         """Keep what came of it; false where another took it up meanwhile, and has the word."""

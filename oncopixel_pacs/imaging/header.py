@@ -39,8 +39,8 @@ _ORDER_TEXTS = (
     "StudyDescription",
 )
 
-# What `_read` looks at. A unit says the same of hundreds of images: it is read once.
-_SAID_BY_MANY = (
+#: What `_read` looks at. A unit says the same of hundreds of images: it is read once.
+SAID_BY_MANY = (
     "SpecificCharacterSet",
     "Modality",
     "PresentationIntentType",
@@ -85,7 +85,7 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
         element is there is enough.
     """
     meta = getattr(dataset, "file_meta", None)
-    said = raw_elements(dataset, _SAID_BY_MANY)
+    said = raw_elements(dataset, SAID_BY_MANY)
     with warnings.catch_warnings():
         # Their texts quote values, and values of a header are nobody's business in a log.
         warnings.simplefilter("ignore")
@@ -105,7 +105,7 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
 
 
 class _SameWords:
-    """A header, equal to every other whose elements of `_SAID_BY_MANY` hold the same bytes."""
+    """A header, equal to every other whose elements of `SAID_BY_MANY` hold the same bytes."""
 
     __slots__ = ("_said", "dataset")
 

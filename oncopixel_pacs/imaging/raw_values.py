@@ -19,9 +19,9 @@ from pydicom.tag import BaseTag, Tag
 _TEXTS = frozenset({"AE", "AS", "CS", "DA", "LO", "LT", "SH", "ST", "TM", "UI", "UT"})
 #: ASCII that is the same in every character set of DICOM: no backslash, which separates values
 #: or is a currency sign, no tilde, and no escape sequence.
-_PLAIN = re.compile(rb"[ -\[\]-}]*[ \0]*")
+PLAIN = re.compile(rb"[ -\[\]-}]*[ \0]*")
 #: Longer ones are rarely the same in two images, and would take memory.
-_MOST_RAW_BYTES = 8192
+MOST_RAW_BYTES = 8192
 _DIGITS = re.compile(rb" *[0-9]{1,9}[ \0]*")
 
 RawElements: TypeAlias = tuple[object, ...]
@@ -46,7 +46,7 @@ def raw_elements(dataset: Dataset, keywords: tuple[str, ...]) -> RawElements | N
             return None
         size += len(element.value)
         held += (element.VR, element.value, element.is_implicit_VR, element.is_little_endian)
-    return tuple(held) if size <= _MOST_RAW_BYTES else None
+    return tuple(held) if size <= MOST_RAW_BYTES else None
 
 
 def is_absent(dataset: Dataset, keyword: str) -> bool:
@@ -68,7 +68,7 @@ def plain_text(dataset: Dataset, keyword: str) -> str | None:
     if element is None:
         return ""
     value = _raw_value(element, vr)
-    if value is None or vr not in _TEXTS or _PLAIN.fullmatch(value) is None:
+    if value is None or vr not in _TEXTS or PLAIN.fullmatch(value) is None:
         return None
     return value.decode("ascii").rstrip(" \0")
 
@@ -78,7 +78,7 @@ def plain_texts(dataset: Dataset, keyword: str) -> list[str] | None:
     tag, vr = _tag_and_vr(keyword)
     element: Any = dataset.get_item(tag, keep_deferred=True)
     value = _raw_value(element, vr)
-    if not value or vr not in ("CS", "DS") or not all(map(_PLAIN.fullmatch, value.split(b"\\"))):
+    if not value or vr not in ("CS", "DS") or not all(map(PLAIN.fullmatch, value.split(b"\\"))):
         return None
     return [text.rstrip(" \0") for text in value.decode("ascii").split("\\")]
 

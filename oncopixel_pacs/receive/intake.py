@@ -23,6 +23,7 @@ from oncopixel_pacs.errors import (
     OutOfResources,
 )
 from oncopixel_pacs.imaging.header import read_image_facts, read_study_header
+from oncopixel_pacs.imaging.plain_header import PlainHeaders
 from oncopixel_pacs.receive import commitment
 from oncopixel_pacs.receive.header import (
     PARSE_ERRORS,
@@ -71,6 +72,7 @@ class Intake:
         self._files = files
         self._catalogue = catalogue
         self._now = now
+        self._headers = PlainHeaders()
         self._group = GroupCommit(self._commit)
         quieten_libraries()
 
@@ -114,11 +116,11 @@ class Intake:
             Disk or database cannot take it now.
         """
         with _disk_errors():
-            header = read_received_header(received, transfer_syntax)
-            _require_same(header, "SOPClassUID", sop_class_uid)
-            _require_same(header, "SOPInstanceUID", sop_instance_uid)
+            facts, study = self._described(received, transfer_syntax)
+            _require_same("SOPClassUID", facts.sop_class_uid, sop_class_uid)
+            _require_same("SOPInstanceUID", facts.sop_instance_uid, sop_instance_uid)
             origin = Origin(calling_ae_title, called_ae_title)
-            return self._keep(received, header, origin, association_at)
+            return self._keep(received, facts, study, origin, association_at)
 
     def accept_file(self, path: Path, calling_ae_title: str = "") -> IntakeOutcome:
         """Take in a copy of a Part 10 file (PS3.10) that lies somewhere on disk.
@@ -158,7 +160,7 @@ class Intake:
             Disk or database cannot take it now.
         """
         with _disk_errors(), _opened(temp) as (received, header):
-            return self._keep(received, header, Origin(source))
+            return self._keep(received, *_describe(header), Origin(source))
 
     def adopt_orphans(self) -> int:
         """Record files that were kept but have no row: the process died between the two.
@@ -209,20 +211,30 @@ class Intake:
                     uid = header.uid("SOPInstanceUID")
                     if relative_path("instances", uid, received.sha256) != orphan:
                         raise CannotUnderstand("Its bytes are not those its name was made from.")
-                    outcome = self._keep(received, header, Origin())
+                    outcome = self._keep(received, *_describe(header), Origin())
             finally:
                 temp.unlink(missing_ok=True)
         log.info("intake.orphan_adopted", path=orphan, outcome=outcome.value)
         return True
 
+    def _described(
+        self, received: Received, transfer_syntax: str
+    ) -> tuple[ImageFacts, StudyHeader]:
+        content = received.beginning
+        described = self._headers.read(content, transfer_syntax)
+        if described is None:
+            described = _describe(read_received_header(received, transfer_syntax))
+            self._headers.remember(content, transfer_syntax, described[0])
+        return described
+
     def _keep(
         self,
         received: Received,
-        header: Header,
+        facts: ImageFacts,
+        study: StudyHeader,
         origin: Origin,
         association_at: datetime | None = None,
     ) -> IntakeOutcome:
-        facts, study = _describe(header)
         uid, digest = facts.sop_instance_uid, received.sha256
         path = self._files.place(received.path, received.descriptor, uid, digest)
         instance = Instance(
@@ -303,8 +315,8 @@ def _describe(header: Header) -> tuple[ImageFacts, StudyHeader]:
     return replace(facts, has_pixel_data=header.has_pixel_data), study
 
 
-def _require_same(header: Header, keyword: str, affected: str) -> None:
-    if header.uid(keyword) != affected:
+def _require_same(keyword: str, held: str, affected: str) -> None:
+    if held != affected:
         raise DatasetMismatch(f"{keyword} of data set and command differ.")
 
 

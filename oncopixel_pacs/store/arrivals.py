@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, Dialect, bindparam, case, func, insert, select, update
 
 from oncopixel_pacs.domain import Instance, IntakeOutcome, StudyHeader, StudyState
-from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys
+from oncopixel_pacs.store.driver_statement import DriverStatement
+from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys, write_facts
 from oncopixel_pacs.store.tables import ConflictRow, DeletionRow, InstanceRow, StudyRow
 
 _STUDY: Any = StudyRow.__table__  # type: ignore[attr-defined]
@@ -173,30 +174,38 @@ def record(
     return outcomes
 
 
-def record_more(connection: Connection, batch: Sequence[tuple[Instance, StudyHeader]]) -> bool:
-    """Write the rows of new instances of studies that are waiting, without asking first.
+class MoreArrivals:
+    """New instances of studies that are waiting already: most of what ever comes."""
 
-    Returns
-    -------
-    bool
-        Whether that is what they were; otherwise the transaction is to be undone.
+    def __init__(self, dialect: Dialect) -> None:
+        self._wait_on = DriverStatement(_WAIT_ON, dialect)
+        self._add = DriverStatement(_ADD_INSTANCE, dialect, as_text=("facts",))
 
-    Raises
-    ------
-    IntegrityError
-        When one is held already.
-    """
-    last: dict[str, datetime] = {}
-    for item, _ in batch:
-        uid = item.facts.study_instance_uid
-        last[uid] = max(last.get(uid, item.received_at), item.received_at)
-    # The study before its instances, as in `record`, and studies in one order: whoever has the
-    # first has them all, so that two processes never wait for each other.
-    for uid, now in sorted(last.items()):
-        if connection.execute(_WAIT_ON, {"uid": uid, "now": now}).rowcount != 1:
-            return False
-    connection.execute(_ADD_INSTANCE, [_instance_values(item) for item, _ in batch])
-    return True
+    def record(self, connection: Connection, batch: Sequence[tuple[Instance, StudyHeader]]) -> bool:
+        """Write their rows without asking first.
+
+        Returns
+        -------
+        bool
+            Whether that is what they were; otherwise the transaction is to be undone.
+
+        Raises
+        ------
+        IntegrityError
+            When one is held already.
+        """
+        last: dict[str, datetime] = {}
+        for item, _ in batch:
+            uid = item.facts.study_instance_uid
+            last[uid] = max(last.get(uid, item.received_at), item.received_at)
+        # The study before its instances, as in `record`, and studies in one order: whoever has
+        # the first has them all, so that two processes never wait for each other.
+        for uid, now in sorted(last.items()):
+            if self._wait_on.execute(connection, [{"uid": uid, "now": now}]) != 1:
+                return False
+        rows = [{**_columns(item), "facts": write_facts(item.facts)} for item, _ in batch]
+        self._add.execute(connection, rows)
+        return True
 
 
 def _known_studies(
@@ -232,9 +241,14 @@ def _new_study(instance: Instance, header: StudyHeader) -> dict[str, Any]:
 
 
 def _instance_values(instance: Instance) -> dict[str, Any]:
+    return {**_columns(instance), "facts": dump_facts(instance.facts)}
+
+
+def _columns(instance: Instance) -> dict[str, Any]:
+    facts = instance.facts
     return {
-        "sop_instance_uid": instance.facts.sop_instance_uid,
-        "study_instance_uid": instance.facts.study_instance_uid,
+        "sop_instance_uid": facts.sop_instance_uid,
+        "study_instance_uid": facts.study_instance_uid,
         "path": instance.path,
         "sha256": instance.sha256,
         "size_bytes": instance.size_bytes,
@@ -243,8 +257,7 @@ def _instance_values(instance: Instance) -> dict[str, Any]:
         "called_ae_title": instance.called_ae_title,
         "association_at": instance.association_at,
         "revision": None,
-        "series_instance_uid": instance.facts.series_instance_uid,
-        "sop_class_uid": instance.facts.sop_class_uid,
-        "modality": instance.facts.modality,
-        "facts": dump_facts(instance.facts),
+        "series_instance_uid": facts.series_instance_uid,
+        "sop_class_uid": facts.sop_class_uid,
+        "modality": facts.modality,
     }

@@ -21,7 +21,7 @@ from oncopixel_pacs.domain import (
     StudyState,
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
-from oncopixel_pacs.store.arrivals import record, record_more
+from oncopixel_pacs.store.arrivals import MoreArrivals, record
 from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
@@ -58,6 +58,7 @@ class Catalogue:
         self._database = database
         # A guess, and no more: another process may have settled them, or deleted them.
         self._waiting: set[str] = set()
+        self._more = MoreArrivals(database.engine.dialect)
 
     def add_instance(self, instance: Instance, header: StudyHeader) -> IntakeOutcome:
         """Record one received instance; its study waits again for what else may come.
@@ -119,7 +120,7 @@ class Catalogue:
             return False
         try:
             with self._database.write_rows() as connection:
-                if not (taken := record_more(connection, batch)):
+                if not (taken := self._more.record(connection, batch)):
                     connection.rollback()
                 return taken
         except OutOfResources as exc:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from oncopixel_pacs.domain import (
     Delivery,
@@ -45,6 +47,14 @@ def dump_facts(facts: ImageFacts) -> dict[str, Any]:
     """Facts as plain JSON values."""
     values: dict[str, Any] = _FACTS.dump_python(facts, mode="json")
     return values
+
+
+def write_facts(facts: ImageFacts) -> str:
+    """Facts as JSON text; what it says is what `dump_facts` gives."""
+    try:
+        return _FACTS.dump_json(facts).decode()
+    except PydanticSerializationError:  # half a character, from a text in the wrong character set
+        return json.dumps(dump_facts(facts))
 
 
 def dump_header(header: StudyHeader) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class Watched(Dataset):
 def test_headers_are_alike_by_everything_that_is_read_of_them() -> None:
     watched = Watched()
     header_module._read(watched)
-    compared = {tag_for_keyword(keyword) for keyword in header_module._SAID_BY_MANY}
+    compared = {tag_for_keyword(keyword) for keyword in header_module.SAID_BY_MANY}
     assert watched.asked <= compared
 
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu_share import GpuShare
 from benchmarks.served import VIEWS, finished, moment, send, serving, study_of
+from oncopixel_pacs.child_process import share_cores
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.preprocess import prepare
@@ -178,6 +179,7 @@ def bare(studies: Sequence[Study]) -> Bare:
 
 @cache
 def _models() -> LoadedModels:
+    share_cores()  # as the server does
     from oncopixel_pacs.infer.loaded_models import load_models  # takes seconds, and only beside
 
     return load_models(shipped_models(), InferenceSettings())

@@ -1,4 +1,4 @@
-"""What child processes of the server share: whom they belong to, and how many cores there are."""
+"""What processes of the server share: whom they belong to, and how they use the cores."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ def belong_to(parent_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:  # the parent died before the call
             os._exit(1)
+
+
+#: Threads of OpenMP sleep while they wait for one another. As it comes, GNU's library lets them
+#: spin; where anything else wants a core, networks then take several times as long.
+SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def share_cores() -> None:
+    """Let threads of networks leave the cores to others while they wait.
+
+    To be called before torch is loaded. What the environment says already holds (OpenMP 5.2,
+    section 21.7).
+    """
+    for name, value in SHARED_CORES.items():
+        os.environ.setdefault(name, value)
 
 
 def usable_cores() -> int:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
 
+from oncopixel_pacs.child_process import share_cores
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
@@ -23,6 +24,8 @@ from tests.golden_collection import COLLECTION
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
 
+# Before any module loads torch: several tests share the cores with child processes of theirs.
+share_cores()
 # Before any other module takes the functions that build results.
 COLLECTION.install()
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from oncopixel_pacs.child_process import share_cores
 from oncopixel_pacs.errors import OncoPixelError
 from training.datasets import Split
 from training.recipe import recipe_names
@@ -222,6 +223,7 @@ def compare(
 
 def main() -> None:
     """Run the command line; a known fault is one sentence and exit code 1."""
+    share_cores()
     try:
         app()
     except OncoPixelError as exc:

@@ -21,9 +21,11 @@ def main() -> None:
         return
     import typer
 
+    from oncopixel_pacs.child_process import share_cores
     from oncopixel_pacs.cli.commands import app as commands
     from oncopixel_pacs.errors import OncoPixelError
 
+    share_cores()
     try:
         commands()
     except OncoPixelError as exc:

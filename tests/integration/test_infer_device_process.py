@@ -125,6 +125,18 @@ def test_child_and_one_process_give_the_same_result(
     assert replace(there, timings_seconds={}) == replace(here, timings_seconds={})
 
 
+def test_threads_of_the_models_leave_the_cores_to_others_while_they_wait(
+    models: tuple[ModelSettings, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "TRUE")
+    with DeviceProcess(models, CPU) as process:
+        process.wait_until_ready()
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in capfd.readouterr().err
+
+
 def test_calls_from_many_threads_take_turns(device: DeviceProcess, study: AnalysisRequest) -> None:
     requests = [replace(study, revision=number) for number in range(6)]
     with ThreadPoolExecutor(6) as threads:

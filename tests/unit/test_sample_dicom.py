@@ -1,8 +1,6 @@
 """Sample studies: the same women every time, a lesion that only the tissue shows."""
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +10,13 @@ from scipy import ndimage
 
 from oncopixel_pacs.domain import Laterality, View
 from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.report.external_validation import find_validator
 from sample_dicom.phantom import MAX_VALUE, lesion_side, make_phantom
 from sample_dicom.study import make_study, write_studies
 from sample_dicom.tiny import FOLDER, tiny_study, write_tiny_study
 
 SMALL = {"rows": 256, "columns": 208}
-BESIDE_PYTHON = str(Path(sys.executable).parent)
-DCIODVFY, DCENTVFY = (
-    shutil.which(tool, path=BESIDE_PYTHON) or shutil.which(tool)
-    for tool in ("dciodvfy", "dcentvfy")
-)
+DCIODVFY, DCENTVFY = (find_validator(tool) for tool in ("dciodvfy", "dcentvfy"))
 
 
 def test_the_same_seed_is_the_same_study_to_the_bit() -> None:

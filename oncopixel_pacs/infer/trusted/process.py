@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import oncopixel_pacs
+from oncopixel_pacs.child_process import SHARED_CORES
 from oncopixel_pacs.errors import AnalysisFailed, ModelRefused
 from oncopixel_pacs.infer.child_limits import how_it_ended, resident_bytes
 from oncopixel_pacs.infer.trusted.confinement import NotConfinable, require_confinable
@@ -255,7 +256,8 @@ class TrustedProcess:
 def _environment(scratch: Path) -> dict[str, str]:
     """Give what libraries ask for, and nothing of ours."""
     named = dict.fromkeys(("LOGNAME", "USER"), "bundle")
-    return named | dict.fromkeys(("HOME", "TMPDIR"), str(scratch)) | {"LANG": "C.UTF-8"}
+    named |= dict.fromkeys(("HOME", "TMPDIR"), str(scratch)) | {"LANG": "C.UTF-8"}
+    return named | SHARED_CORES
 
 
 @contextlib.contextmanager

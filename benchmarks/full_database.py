@@ -33,6 +33,7 @@ EVERY = {
     "study": 1,
     "instance": 1,
     "job": 1,
+    "reading": 1,
     "step": 1,
     "result_object": 1,
     "job_object": 1,
@@ -70,9 +71,11 @@ def fill(store: Store, jobs: int, seed: int = 1) -> None:
             name: [dict(row) for row in connection.execute(sa.select(tables[name])).mappings()]
             for name in EVERY
         }
-        for begin in range(1, jobs, BATCH):
-            numbers = range(begin, min(begin + BATCH, jobs))
-            copies = [copier.copies(model, number) for number in numbers]
+    for begin in range(1, jobs, BATCH):
+        numbers = range(begin, min(begin + BATCH, jobs))
+        copies = [copier.copies(model, number) for number in numbers]
+        # One transaction each: what is counted along the way is counted in one row.
+        with store.database.engine.begin() as connection:
             for name in EVERY:
                 rows = [row for copy in copies for row in copy.get(name, ())]
                 connection.execute(sa.insert(tables[name]), rows)
@@ -127,7 +130,8 @@ class _Copier:
         drawn = dict(self._drawn(number, NOON + shift))
         found: dict[str, list[dict[str, Any]]] = {}
         for name, rows in model.items():
-            if number % EVERY[name]:
+            unread = name == "reading" and drawn["job"]["probability"] is None
+            if number % EVERY[name] or unread:
                 continue
             found[name] = [
                 {
@@ -159,9 +163,11 @@ class _Copier:
                 "study_date": f"{at:%Y%m%d}",
             },
         )
-        yield "instance", {"calling_ae_title": draw.choice(SENDERS)}
+        sender = draw.choice(SENDERS)
+        yield "instance", {"calling_ae_title": sender}
         read = state not in (JobState.NOT_ANALYSED, JobState.QUEUED)
         yield "job", {"state": state, "probability": score if read else None}
+        yield "reading", {"sender": sender, "probability": score}
         yield "delivery", {"state": sent}
         active = called if draw.random() < 0.95 else not called
         yield "shadow_result", {"called": called, "active_called": active, "active_score": score}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, String, cast, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, literal, select, union_all
 from sqlmodel import col
 
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.tables import JobRow, StudyRow
+from oncopixel_pacs.store.tables import JobRow, StudyRow, UtcDateTime
 
 _UNFINISHED = [state for state in JobState if not state.final]
 
@@ -78,24 +77,30 @@ class Activity:
     def over(self, span: Span, now: datetime) -> tuple[Bucket, ...]:
         """Count studies by their first image and jobs by their end, the oldest bucket first."""
         starts = span.starts(now)
-        length = _BUCKETS[span][2]
-        with self._database.read() as session:
-            received = _counted(
-                (at, n)
-                for at, n in session.execute(
-                    _by_time(col(StudyRow.first_received_at), starts[0], length)
+        # A range of an index for each bucket: nothing is sorted, and no time is written out.
+        bucket = union_all(
+            *(
+                select(
+                    literal(start, UtcDateTime()).label("start"),
+                    literal(start + span.bucket, UtcDateTime()).label("end"),
                 )
+                for start in starts
             )
-            ended = session.execute(
-                _by_time(col(JobRow.finished_at), starts[0], length, col(JobRow.state))
-            ).all()
-        done = _counted((at, n) for at, state, n in ended if state == JobState.DONE)
-        troubled = _counted((at, n) for at, state, n in ended if state != JobState.DONE)
-        names = [(start, _text(start)[:length]) for start in starts]
-        return tuple(
-            Bucket(start, received.get(name, 0), done.get(name, 0), troubled.get(name, 0))
-            for start, name in names
-        )
+        ).cte("bucket")
+
+        def number(moment: Any, *wanted: ColumnElement[bool]) -> ScalarSelect[int]:
+            within = moment >= bucket.c.start, moment < bucket.c.end
+            return select(func.count()).where(*within, *wanted).scalar_subquery()
+
+        finished, done = col(JobRow.finished_at), col(JobRow.state) == JobState.DONE
+        query = select(
+            bucket.c.start,
+            number(col(StudyRow.first_received_at)),
+            number(finished, done),
+            number(finished, ~done),
+        ).order_by(bucket.c.start)
+        with self._database.read() as session:
+            return tuple(Bucket(*row) for row in session.execute(query))
 
     def waiting(self) -> Waiting:
         """Count the unfinished jobs."""
@@ -114,19 +119,6 @@ class Activity:
         with self._database.read() as session:
             found: datetime | None = session.execute(query).scalar_one()
         return found
-
-
-def _by_time(moment: Any, since: datetime, length: int, *further: Any) -> Select[Any]:
-    # Both databases write a time without zone as YYYY-MM-DD HH:MM:SS.
-    name = func.substr(cast(moment, String), 1, length)
-    return select(name, *further, func.count()).where(moment >= since).group_by(name, *further)
-
-
-def _counted(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name, number in rows:
-        counts[name] = counts.get(name, 0) + number
-    return counts
 
 
 def _text(moment: datetime) -> str:

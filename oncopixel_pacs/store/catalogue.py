@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
@@ -26,6 +25,7 @@ from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
 from oncopixel_pacs.store.rows import to_instance, to_job, to_study
+from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
@@ -276,8 +276,8 @@ class Catalogue:
     def counts(self) -> dict[StudyState, int]:
         """Count studies by state."""
         with self._database.read() as session:
-            rows = session.exec(select(StudyRow.state, func.count()).group_by(StudyRow.state)).all()
-        return {StudyState(state): number for state, number in rows}
+            found = state_counts(session, "study")
+        return {StudyState(state): number for (_, state), number in found.items()}
 
 
 def _unknown(study_instance_uid: str) -> NotFound:

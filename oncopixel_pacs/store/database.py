@@ -24,6 +24,8 @@ BUSY_TIMEOUT_MS = 10_000
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Number of the advisory lock that migrations hold on PostgreSQL; any number, once chosen.
 _MIGRATION_LOCK = 20_250_301
+#: How long a process waits for another that migrates the same file, however slow its disk is.
+_MIGRATION_WAIT_MS = 60_000
 #: A host that is paused or cut off in the middle of a transaction holds its locks, and nobody
 #: takes its work over, until the server ends it. No transaction of ours waits for anything long.
 _SESSION = {
@@ -212,8 +214,11 @@ def _migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         # All or nothing, and one process at a time: SQLite's driver would commit each table.
         if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={_MIGRATION_WAIT_MS}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    # The connection that waited so long is not used again.
+    engine.dispose()

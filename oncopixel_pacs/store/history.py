@@ -9,9 +9,8 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.tables import InstanceRow, JobRow, StudyRow
-
-_AT_A_TIME = 500
+from oncopixel_pacs.store.readings import SEPARATOR, ReadingRow
+from oncopixel_pacs.store.tables import StudyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +49,27 @@ class History:
         most
             The latest so many.
         """
-        scored = col(JobRow.probability).is_not(None)
-        newest = col(JobRow.created_at).desc()
-        latest = select(col(JobRow.models_digest)).where(scored).order_by(newest).limit(1)
+        newest = col(ReadingRow.created_at).desc()
+        latest = select(col(ReadingRow.models_digest)).order_by(newest).limit(1)
         query = (
-            select(col(JobRow.study_instance_uid), col(JobRow.created_at), col(JobRow.probability))
-            .join(StudyRow, col(StudyRow.study_instance_uid) == col(JobRow.study_instance_uid))
+            select(
+                col(ReadingRow.study_instance_uid),
+                col(ReadingRow.created_at),
+                col(ReadingRow.probability),
+                col(ReadingRow.sender),
+                col(ReadingRow.views),
+            )
+            .join(StudyRow, col(StudyRow.study_instance_uid) == col(ReadingRow.study_instance_uid))
             .where(
-                scored,
-                col(JobRow.models_digest) == latest.scalar_subquery(),
-                col(JobRow.revision) == col(StudyRow.revision),
+                col(ReadingRow.models_digest) == latest.scalar_subquery(),
+                col(ReadingRow.revision) == col(StudyRow.revision),
             )
             .order_by(newest)
             .limit(most)
         )
         with self._database.read() as session:
             rows = session.execute(query).all()
-            senders: dict[str, str] = {}
-            views: dict[str, list[str]] = {}
-            uids = [row[0] for row in rows]
-            for begin in range(0, len(uids), _AT_A_TIME):
-                images = session.execute(
-                    select(
-                        col(InstanceRow.study_instance_uid),
-                        col(InstanceRow.calling_ae_title),
-                        col(InstanceRow.facts)["laterality"].as_string(),
-                        col(InstanceRow.facts)["view"].as_string(),
-                    ).where(
-                        col(InstanceRow.study_instance_uid).in_(uids[begin : begin + _AT_A_TIME])
-                    )
-                )
-                for uid, sender, side, view in images:
-                    senders[uid] = max(senders.get(uid, ""), sender)
-                    views.setdefault(uid, []).append(f"{side or '?'} {view or '?'}")
         return tuple(
-            ReadStudy(uid, at, probability, senders.get(uid, ""), tuple(sorted(views.get(uid, ()))))
-            for uid, at, probability in reversed(rows)
+            ReadStudy(uid, at, probability, sender, tuple(views.split(SEPARATOR)) if views else ())
+            for uid, at, probability, sender, views in reversed(rows)
         )

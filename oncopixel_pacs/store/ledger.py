@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -41,7 +40,9 @@ from oncopixel_pacs.store.job_rows import (
     was_queued,
 )
 from oncopixel_pacs.store.newest import NEWEST_JOB, job_keys
-from oncopixel_pacs.store.rows import dump_result, to_delivery, to_object
+from oncopixel_pacs.store.readings import forget_result, keep_result
+from oncopixel_pacs.store.rows import to_delivery, to_object
+from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.tables import (
     DeliveryRow,
     JobObjectRow,
@@ -151,10 +152,7 @@ class Ledger:
     def save_result(self, job_id: str, result: StudyResult) -> None:
         """Keep what the models said."""
         with self._database.write() as session:
-            row = job_row(session, job_id)
-            row.result = dump_result(result)
-            row.probability = result.probability
-            row.finding_count = len(result.findings)
+            keep_result(session, job_row(session, job_id), result)
 
     def count_takeover(self, job_id: str) -> int:
         """Count that a host stopped over a job; returns how often since it was queued."""
@@ -376,8 +374,7 @@ class Ledger:
                 )
             if anew or not row.written or verdict(row) is not JobState.DONE:
                 # Nothing came of it, or it shall be read again.
-                row.result, row.probability, row.written = None, None, False
-                row.finding_count = None
+                forget_result(session, row)
             row.state = JobState.QUEUED
             row.run += 1
             row.takeovers = 0
@@ -394,5 +391,5 @@ class Ledger:
     def counts(self) -> dict[JobState, int]:
         """Count jobs by state."""
         with self._database.read() as session:
-            rows = session.exec(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
-        return {JobState(state): number for state, number in rows}
+            found = state_counts(session, "job")
+        return {JobState(state): number for (_, state), number in found.items()}

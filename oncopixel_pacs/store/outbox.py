@@ -19,6 +19,7 @@ from oncopixel_pacs.domain import Delivery, DeliveryState, Job, JobState
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import OPEN
 from oncopixel_pacs.store.rows import to_delivery, to_job
+from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.tables import CircuitRow, DeliveryRow, JobObjectRow, JobRow
 
 #: Called inside a transaction: hand a job's delivery to the engine, by id, run and destination.
@@ -265,13 +266,9 @@ class Outbox:
     def counts(self) -> dict[str, dict[DeliveryState, int]]:
         """Count deliveries by destination and state."""
         with self._database.read() as session:
-            rows = session.exec(
-                select(DeliveryRow.destination, DeliveryRow.state, func.count()).group_by(
-                    DeliveryRow.destination, DeliveryRow.state
-                )
-            ).all()
+            found = state_counts(session, "delivery")
         counts: dict[str, dict[DeliveryState, int]] = {}
-        for destination, state, number in rows:
+        for (destination, state), number in found.items():
             counts.setdefault(destination, {})[DeliveryState(state)] = number
         return counts
 

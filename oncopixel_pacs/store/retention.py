@@ -19,6 +19,7 @@ from oncopixel_pacs.domain import DeliveryState, JobState, StudyState
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.readings import ReadingRow
 from oncopixel_pacs.store.set_aside import SetAside
 from oncopixel_pacs.store.shadows import ShadowRow
 from oncopixel_pacs.store.tables import (
@@ -259,6 +260,7 @@ def _delete_rows(session: Session, uid: str, jobs: Sequence[str], results: Seque
         (QuarantineRow, col(QuarantineRow.job_id).in_(jobs)),
         (StepRow, col(StepRow.job_id).in_(jobs)),
         (ShadowRow, col(ShadowRow.job_id).in_(jobs)),
+        (ReadingRow, col(ReadingRow.job_id).in_(jobs)),
         (JobObjectRow, col(JobObjectRow.job_id).in_(jobs)),
         (ObjectRow, col(ObjectRow.sop_instance_uid).in_(results)),
         (JobRow, col(JobRow.id).in_(jobs)),

@@ -201,6 +201,7 @@ class DeliveryRow(SQLModel, table=True):
     __tablename__ = "delivery"
     __table_args__ = (
         Index("ix_delivery_due", "destination", "state", "next_attempt_at"),
+        Index("ix_delivery_object", "sop_instance_uid"),
         Index(
             "ix_delivery_unconfirmed",
             "unconfirmed_at",

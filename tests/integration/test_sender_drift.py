@@ -18,6 +18,7 @@ from oncopixel_pacs.opening import Store, open_store, shared_state
 from oncopixel_pacs.sender_drift import HOLDS, DriftWatch
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.history import History
+from oncopixel_pacs.store.readings import ReadingRow
 from oncopixel_pacs.store.tables import InstanceRow, JobRow, StudyRow
 
 FIRST, LATEST = 400, 400
@@ -51,7 +52,6 @@ def read_studies(store: Store, sender: str, shift: float) -> None:
                     size_bytes=1,
                     received_at=at,
                     calling_ae_title=sender,
-                    facts={"laterality": "R", "view": "CC"},
                 )
             )
             session.add(
@@ -63,6 +63,19 @@ def read_studies(store: Store, sender: str, shift: float) -> None:
                     state=JobState.DONE,
                     created_at=at,
                     probability=float(score),
+                )
+            )
+            session.flush()
+            session.add(
+                ReadingRow(
+                    job_id=f"{sender}-{number}",
+                    study_instance_uid=uid,
+                    revision=1,
+                    models_digest="d" * 64,
+                    created_at=at,
+                    probability=float(score),
+                    sender=sender,
+                    views="R CC",
                 )
             )
 

@@ -2,74 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.infer.bundle import load_unprobed
-from oncopixel_pacs.settings import ModelSettings
 from training.assessment import FoldSettings, read_rows, table
-from training.bundle_metadata import channels, check_metadata, describe, threshold
+from training.bundle_files import (
+    Bundle,
+    begin_bundle,
+    prove_golden,
+    write_golden,
+    write_json,
+    write_weights,
+)
+from training.bundle_metadata import (
+    INTENDED_USE,
+    channels,
+    check_metadata,
+    describe,
+    inference,
+    threshold,
+)
 from training.class_scores import Row
 from training.data_module import Items, bags_of
 from training.datasets.readers import read_examples
-from training.export import INTENDED_USE
 from training.inputs import Preparer
 from training.learning import Options, fitted_network
 from training.network_names import Built, describe_network
 from training.protocol import split_by_patient
 from training.recipe import Recipe
-from training.run_record import digest_file
-
-GOLDEN_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A written bundle and what pins it.
-
-    Attributes
-    ----------
-    sha256
-        Of ``models/model.pt``.
-    """
-
-    name: str
-    task: ModelTask
-    folder: Path
-    sha256: str
-    threshold: float
-
-    def settings(self) -> ModelSettings:
-        """Give the settings that make the server load it."""
-        return ModelSettings(
-            name=self.name,
-            task=self.task,
-            bundle=self.folder,
-            sha256=self.sha256,
-            threshold=self.threshold,
-        )
-
-    def pin(self, bundle: str) -> str:
-        """Write the ``[[models]]`` table of ``oncopixel.toml``."""
-        return (
-            "[[models]]\n"
-            f'name = "{self.name}"\n'
-            f'task = "{self.task}"\n'
-            f'bundle = "{bundle}"\n'
-            f'sha256 = "{self.sha256}"\n'
-            f"threshold = {self.threshold}\n"
-        )
 
 
 def export_recipe(
@@ -121,38 +88,6 @@ def export_recipe(
     return bundles
 
 
-def prove_golden(bundle: Bundle) -> float:
-    """Ask the server's strict loader for the golden answer.
-
-    Returns
-    -------
-    float
-        Largest absolute difference of a logit.
-
-    Raises
-    ------
-    ConfigurationError
-        When it is not below `GOLDEN_TOLERANCE`, or a golden file is not the pinned one.
-    ModelRefused
-        When the server refuses the bundle.
-    """
-    metadata = json.loads((bundle.folder / "configs" / "metadata.json").read_text("utf-8"))
-    path = bundle.folder / "golden" / "golden.safetensors"
-    if digest_file(path) != metadata["golden"]["sha256"]:
-        raise ConfigurationError(f"{path} is not the file that metadata.json pins; export again.")
-    golden = load_file(path)
-    network = load_unprobed(bundle.settings(), torch.device("cpu"))
-    with torch.inference_mode():
-        answer = network(golden["image"])
-    difference = float((answer - golden["logits"]).abs().max())
-    if not difference < GOLDEN_TOLERANCE:
-        raise ConfigurationError(
-            f"The bundle {bundle.folder} answers its golden input with a difference of "
-            f"{difference:g}; export it on this machine again."
-        )
-    return difference
-
-
 def _golden_image(recipe: Recipe, options: Options, fold: int) -> Tensor:
     """Prepare the first test image, ``(1, channels, height, width)`` or a bag of them."""
     examples = read_examples(recipe.data.sets, options.data, recipe.data.phantoms)
@@ -186,24 +121,13 @@ def _write(
         raise ConfigurationError(
             f"{built.target} answers {tuple(logits.shape)}; check its classes."
         )
-    if folder.exists():
-        shutil.rmtree(folder)
-    for part in ("configs", "models", "docs", "golden"):
-        (folder / part).mkdir(parents=True)
-    weights = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
-    torch.save(weights, folder / "models" / "model.pt")
-    save_file(weights, folder / "models" / "model.safetensors")
-    golden = folder / "golden" / "golden.safetensors"
-    save_file({"image": image.clone(), "logits": logits.clone().contiguous()}, golden)
-    metadata = describe(
-        recipe, answers, settings, rows, {"file": "golden/golden.safetensors",
-                                          "sha256": digest_file(golden),
-                                          "tolerance": GOLDEN_TOLERANCE},
-    )  # fmt: skip
+    begin_bundle(folder)
+    sha256 = write_weights(network.state_dict(), folder)
+    golden = write_golden(image, logits, folder)
+    metadata = describe(recipe, answers, settings, rows, golden)
     check_metadata(metadata)
-    _json(folder / "configs" / "metadata.json", metadata)
-    _json(folder / "configs" / "inference.json", inference(built))
-    sha256 = digest_file(folder / "models" / "model.pt")
+    write_json(folder / "configs" / "metadata.json", metadata)
+    write_json(folder / "configs" / "inference.json", inference(built.path, built.arguments))
     (folder / "docs" / "README.md").write_text(_card(recipe, rows, sha256, metadata), "utf-8")
     terms = licence.read_text(encoding="utf-8") if licence else "Weights: research use only.\n"
     (folder / "docs" / "license.txt").write_text(
@@ -219,21 +143,6 @@ def _described(recipe: Recipe, answers: str) -> Built:
     if recipe.kind != "multitask":
         return built
     return Built(built.target, {**built.arguments, "answers": answers})
-
-
-def inference(built: Built) -> dict[str, Any]:
-    """Content of ``configs/inference.json``: literals only."""
-    return {
-        "bundle_root": ".",
-        "device": "cpu",
-        "network_def": {"_target_": built.path, **_literal(built.arguments)},
-        "inferer": {"_target_": "monai.inferers.SimpleInferer"},
-    }
-
-
-def _literal(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    literal: dict[str, Any] = json.loads(json.dumps(arguments))
-    return literal
 
 
 def _trace(network: torch.nn.Module, image: Tensor, path: Path) -> None:
@@ -276,7 +185,3 @@ are the commonest answer, and trees on hand-made features trained on the same pa
 
 def _target(metadata: dict[str, Any], recipe: Recipe) -> str:
     return f"{describe_network(recipe).path} for {metadata['oncopixel']['task']}"
-
-
-def _json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,8 @@ docs.monai.io/en/stable/mb_specification.html; the keys beyond it are ours and a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import monai
@@ -18,11 +19,14 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.imaging.preprocess import Preprocessing
 from training.assessment import FoldSettings
 from training.class_scores import Row
-from training.export import INTENDED_USE
 from training.inputs import picture_input
 from training.picture_codes import picture_meaning
 from training.recipe import Recipe
 
+INTENDED_USE = (
+    "Research use only. Not a medical device, not for diagnosis, not for any decision about a "
+    "patient."
+)
 SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
     "meta_schema_20240725.json"
@@ -98,21 +102,9 @@ def describe(
     """
     segments = answers == "segment"
     return {
-        "schema": SCHEMA,
-        "version": recipe.version,
-        "changelog": {recipe.version: "trained and exported"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": np.__version__,
-        "required_packages_version": {},
-        "name": recipe.name,
-        "task": recipe.description,
-        "description": recipe.description,
-        "authors": "OncoPixel",
-        "copyright": "See docs/license.txt",
+        **origin(recipe.name, recipe.version, recipe.description),
         "data_source": ", ".join(recipe.data.sets),
         "data_licence": recipe.data_licence,
-        "intended_use": INTENDED_USE,
         "network_data_format": {
             "inputs": {"image": _input(recipe)},
             "outputs": {"pred": _output(recipe, segments)},
@@ -130,6 +122,44 @@ def describe(
         "golden": golden,
         "oncopixel": _table(recipe, answers),
     }  # fmt: skip
+
+
+def origin(name: str, version: str, description: str) -> dict[str, Any]:
+    """State what is alike in every bundle: who made it, and with which software."""
+    return {
+        "schema": SCHEMA,
+        "version": version,
+        "changelog": {version: "trained and exported"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
+        "required_packages_version": {},
+        "name": name,
+        "task": description,
+        "description": description,
+        "authors": "OncoPixel",
+        "copyright": "See docs/license.txt",
+        "intended_use": INTENDED_USE,
+    }
+
+
+def inference(target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of ``configs/inference.json``: literals only.
+
+    Parameters
+    ----------
+    target
+        Path of the class of the network.
+    arguments
+        Literal keyword arguments of it.
+    """
+    literal: dict[str, Any] = json.loads(json.dumps(arguments))
+    return {
+        "bundle_root": ".",
+        "device": "cpu",
+        "network_def": {"_target_": target, **literal},
+        "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+    }
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:

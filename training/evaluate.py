@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,11 +13,13 @@ import numpy as np
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.infer.calibration import Calibrator
 from training.datasets import Split
 from training.datasets.phantoms import SOURCE as PHANTOMS
 from training.figures import (
     Figure,
     ImageOutcome,
+    calibration_figures,
     classifier_figures,
     classifier_outcome,
     marks_of,
@@ -27,7 +29,11 @@ from training.figures import (
 from training.fit import load_fitted
 from training.gather import gather
 from training.metrics import DRAWS, Estimate, auc, bootstrap, froc_curve
-from training.operating_point import classifier_threshold, segmenter_threshold
+from training.operating_point import (
+    classifier_threshold,
+    learn_calibration,
+    segmenter_threshold,
+)
 from training.plots import line_plot
 from training.predict import Classified, Network, Segmented, classify, segment
 from training.prepared import Sample
@@ -45,13 +51,23 @@ class Report:
     Attributes
     ----------
     threshold
-        Operating point, chosen on validation images.
+        Operating point, on the network's own score.
+    calibrator
+        From the network's own score to a probability; nothing for a segmenter.
+    chosen_on
+        Whose images chose both: ``tune`` patients, or ``val`` where a task sets none apart.
+    chosen_images, chosen_malignant
+        How many real images the calibration rests on.
     """
 
     task: str
     threshold: float
     figures: tuple[Figure, ...]
     outcomes: tuple[ImageOutcome, ...]
+    calibrator: Calibrator = Calibrator("none")
+    chosen_on: str = Split.VAL.value
+    chosen_images: int = 0
+    chosen_malignant: int = 0
 
 
 def evaluate(
@@ -65,9 +81,10 @@ def evaluate(
     workers: int = 1,
     draws: int = DRAWS,
 ) -> Report:
-    """Choose the operating point on ``val`` and score the network.
+    """Choose the operating point and the calibration, and score the network.
 
-    Real sets are scored on `split`; phantoms always on seeds used for nothing else.
+    Both are chosen by the ``tune`` patients that the task sets apart, or on ``val`` where it sets
+    none apart. Real sets are scored on `split`; phantoms always on seeds used for nothing else.
 
     Parameters
     ----------
@@ -83,13 +100,16 @@ def evaluate(
     """
     network = load_fitted(task, checkpoint)
     folder = cache or out / "cache"
-    val = gather(task.data, data, folder, (Split.VAL,), workers=workers)
+    chooser = Split.TUNE if task.data.tuning else Split.VAL
+    known = gather(task.data, data, folder, tuple({Split.VAL, chooser}), workers=workers)
+    val = [s for s in known if s.split is (Split.VAL if s.source == PHANTOMS else chooser)]
     other = gather(task.data, data, folder, tuple({split, Split.TEST}), workers=workers)
     test = [s for s in other if s.split is (Split.TEST if s.source == PHANTOMS else split)]
     if task.task is ModelTask.SEGMENT:
         report = _evaluate_segmenter(task, network, val, test, out, draws)
     else:
         report = _evaluate_classifier(task, network, val, test, draws)
+    report = replace(report, chosen_on=chooser.value)
     write_report(report, out)
     return report
 
@@ -140,9 +160,10 @@ def _evaluate_classifier(
     test: Sequence[Sample],
     draws: int,
 ) -> Report:
-    threshold = classifier_threshold(
-        _by_source(classify(network, [s for s in val if s.malignant is not None]))
-    )
+    chosen_on = classify(network, [s for s in val if s.malignant is not None])
+    threshold = classifier_threshold(_by_source(chosen_on))
+    real = [item for item in chosen_on if item.sample.source != PHANTOMS]
+    calibrator = learn_calibration(real)
     scored = classify(network, [sample for sample in test if sample.malignant is not None])
     groups = _by_subset(scored)
     film = [item for item in scored if item.sample.source != PHANTOMS]
@@ -150,12 +171,23 @@ def _evaluate_classifier(
     figures = [
         figure
         for subset, items in {**groups, **pooled}.items()
-        for figure in classifier_figures(items, subset, threshold, draws)
+        for figure in (
+            *classifier_figures(items, subset, threshold, draws),
+            *calibration_figures(items, subset, calibrator, draws),
+        )
     ]
     outcomes = [
         classifier_outcome(item, subset) for subset, items in groups.items() for item in items
     ]
-    return Report(task.name, threshold, tuple(figures), tuple(outcomes))
+    return Report(
+        task.name,
+        threshold,
+        tuple(figures),
+        tuple(outcomes),
+        calibrator,
+        chosen_images=len(real),
+        chosen_malignant=sum(item.sample.malignant is True for item in real),
+    )
 
 
 def write_report(report: Report, out: Path) -> None:
@@ -164,6 +196,10 @@ def write_report(report: Report, out: Path) -> None:
     content = {
         "task": report.task,
         "threshold": report.threshold,
+        "calibration": report.calibrator.as_dict(),
+        "chosen_on": report.chosen_on,
+        "chosen_images": report.chosen_images,
+        "chosen_malignant": report.chosen_malignant,
         "figures": [asdict(figure) for figure in report.figures],
     }
     (out / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -196,7 +232,16 @@ def read_report(folder: Path) -> Report:
     )
     with (folder / "images.csv").open(newline="", encoding="utf-8") as stream:
         outcomes = tuple(_outcome(row) for row in csv.DictReader(stream))
-    return Report(content["task"], content["threshold"], figures, outcomes)
+    return Report(
+        content["task"],
+        content["threshold"],
+        figures,
+        outcomes,
+        Calibrator(**content["calibration"]),
+        content["chosen_on"],
+        content["chosen_images"],
+        content["chosen_malignant"],
+    )
 
 
 def compare(one: Report, other: Report, *, draws: int = DRAWS) -> list[Figure]:

@@ -6,69 +6,53 @@ and holds no expression: nothing of it has to be executed to build the network.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import monai
 import numpy as np
 import torch
+from torch import Tensor
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from training.bundle_files import (
+    Bundle,
+    begin_bundle,
+    prove_golden,
+    write_golden,
+    write_json,
+    write_weights,
+)
+from training.bundle_metadata import check_metadata, inference, origin
 from training.card import model_card
+from training.datasets import Split
+from training.datasets.phantoms import phantom_records
 from training.evaluate import Report
-from training.fit import load_fitted, load_weights
+from training.fit import load_fitted
+from training.prepared import prepare_record
 from training.task import Task
 
-INTENDED_USE = (
-    "Research use only. Not a medical device, not for diagnosis, not for any decision about a "
-    "patient."
-)
 DATA_SOURCE = (
     "mini-MIAS; a part of DDSM; a part of CDD-CESM (low-energy images); generated phantoms"
 )
+DATA_LICENCE = (
+    "mini-MIAS: research purposes only. DDSM: none stated with the copy used. CDD-CESM: TCIA Data "
+    "Usage Policy, companion repository CC BY-NC 4.0. Phantoms: none."
+)
 LICENCE = Path(__file__).parent / "weights_licence.txt"
+_CLASSES = {
+    ModelTask.SEGMENT: ("lesion",),
+    ModelTask.CLASSIFY: ("not malignant", "malignancy"),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A written bundle and what pins it.
-
-    Attributes
-    ----------
-    sha256
-        Of ``models/model.pt``.
-    """
-
-    task: Task
-    folder: Path
-    sha256: str
-    threshold: float
-
-    def pin(self, bundle: str) -> str:
-        """Write the ``[[models]]`` table that makes the server run this bundle.
-
-        Parameters
-        ----------
-        bundle
-            Folder of the bundle, relative to the configuration file.
-        """
-        return (
-            "[[models]]\n"
-            f'name = "{self.task.name}"\n'
-            f'task = "{self.task.task}"\n'
-            f'bundle = "{bundle}"\n'
-            f'sha256 = "{self.sha256}"\n'
-            f"threshold = {self.threshold}\n"
-        )
-
-
-def export(task: Task, checkpoint: Path, report: Report, folder: Path) -> Exported:
+def export(task: Task, checkpoint: Path, report: Report, folder: Path) -> Bundle:
     """Write the bundle of a trained and evaluated network.
+
+    The bundle is loaded again by the server's strict loader, and its answer to the golden input
+    compared, before it is handed over.
 
     Parameters
     ----------
@@ -77,77 +61,108 @@ def export(task: Task, checkpoint: Path, report: Report, folder: Path) -> Export
     checkpoint
         Lightning checkpoint that `fit.fit` wrote.
     report
-        Its evaluation: the operating point and the figures of the model card.
+        Its evaluation: operating point, calibration and the figures of the model card.
     folder
         Bundle folder; what lies there is replaced.
 
     Raises
     ------
     ConfigurationError
-        When there is no checkpoint.
+        When there is no checkpoint, or the bundle does not answer as it should.
     """
-    weights = {key: value.contiguous() for key, value in load_weights(checkpoint).items()}
-    load_fitted(task, checkpoint)  # a checkpoint of another task fails here, not at the server
-    if folder.exists():
-        shutil.rmtree(folder)
-    for part in ("configs", "models", "docs"):
-        (folder / part).mkdir(parents=True)
-    torch.save(weights, folder / "models" / "model.pt")
-    sha256 = hashlib.sha256((folder / "models" / "model.pt").read_bytes()).hexdigest()
+    network = load_fitted(task, checkpoint)
+    image, shown = _golden_image(task)
+    with torch.inference_mode():
+        logits: Tensor = network(image)
+    begin_bundle(folder)
+    weights = network.state_dict()
+    sha256 = write_weights(weights, folder)
+    golden = {**write_golden(image, logits, folder), "phantom": shown}
+    content = metadata(task, report, golden)
+    check_metadata(content)
+    write_json(folder / "configs" / "metadata.json", content)
+    write_json(
+        folder / "configs" / "inference.json",
+        inference(task.network.path, task.network.arguments),
+    )
     parameters = sum(value.numel() for value in weights.values())
-    _write_json(folder / "configs" / "metadata.json", metadata(task))
-    _write_json(folder / "configs" / "inference.json", inference(task))
     (folder / "docs" / "README.md").write_text(
         model_card(task, report, sha256, parameters), encoding="utf-8"
     )
     shutil.copy(LICENCE, folder / "docs" / "license.txt")
-    return Exported(task, folder, sha256, report.threshold)
+    bundle = Bundle(task.name, task.task, folder, sha256, report.threshold)
+    prove_golden(bundle)
+    return bundle
 
 
-def inference(task: Task) -> dict[str, Any]:
-    """Content of ``configs/inference.json``: literals only."""
-    return {
-        "device": "cpu",
-        "network_def": {
-            "_target_": task.network.path,
-            **task.network.arguments,
-        },
-        "inferer": {"_target_": "monai.inferers.SimpleInferer"},
-    }
-
-
-def metadata(task: Task) -> dict[str, Any]:
+def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, Any]:
     """Content of ``configs/metadata.json``."""
     height, width = task.phases[-1].size
-    preprocessing = Preprocessing()
+    ours = Preprocessing()
     return {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/"
-        "0.8.1/meta_schema_20240725.json",
-        "version": task.version,
-        "changelog": {task.version: "trained and exported"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": np.__version__,
-        "required_packages_version": {},
-        "name": task.name,
-        "task": task.description,
-        "description": task.description,
-        "authors": "OncoPixel",
-        "copyright": "See docs/license.txt",
+        **origin(task.name, task.version, task.description),
         "data_source": DATA_SOURCE,
-        "intended_use": INTENDED_USE,
+        "data_licence": DATA_LICENCE,
         "network_data_format": {
             "inputs": {"image": _input(height, width)},
             "outputs": {"pred": _output(task.task, height, width)},
         },
+        "preprocessing": {
+            "kind": "breast",
+            "pixel_size_mm": ours.pixel_size_mm,
+            "sha256": ours.digest(),
+            "views": 1,
+        },
+        "classes": list(_CLASSES[task.task]),
+        "calibration": dict(report.calibrator.as_dict()),
+        "operating_points": _operating_points(report),
+        "measured": _measured(report),
+        "golden": golden,
         "oncopixel": {
             "task": task.task.value,
             "activation": "sigmoid",
-            "preprocessing_sha256": preprocessing.digest(),
-            "pixel_size_mm": preprocessing.pixel_size_mm,
+            "preprocessing_sha256": ours.digest(),
+            "pixel_size_mm": ours.pixel_size_mm,
             "manufacturer": "OncoPixel",
         },
     }
+
+
+def _golden_image(task: Task) -> tuple[Tensor, dict[str, Any]]:
+    """Prepare the first phantom that is only ever scored, and say which one it is."""
+    seed = task.data.phantom_test.first
+    record = phantom_records([seed], Split.TEST)[0]
+    image = torch.from_numpy(prepare_record(record, Preprocessing()).image[None, None])
+    return image, {
+        "seed": seed,
+        "laterality": record.laterality.value,
+        "view": record.view.value,
+        "diseased": record.diseased,
+    }
+
+
+def _operating_points(report: Report) -> dict[str, float]:
+    """Give the threshold on the network's own score, and what that is after calibration."""
+    cut = report.threshold
+    if report.calibrator.kind == "none":
+        return {"default": cut}
+    pair = report.calibrator(np.array([[1.0 - cut, cut]]))
+    return {"default": cut, "calibrated": round(float(pair[0, 1]), 4)}
+
+
+def _measured(report: Report) -> Sequence[dict[str, Any]]:
+    return [
+        {
+            "subset": figure.subset,
+            "figure": figure.name,
+            "value": figure.estimate.value,
+            "low": figure.estimate.low,
+            "high": figure.estimate.high,
+            "images": figure.estimate.images,
+        }
+        for figure in report.figures
+        if np.isfinite(figure.estimate.value)
+    ]
 
 
 def _input(height: int, width: int) -> dict[str, Any]:
@@ -174,9 +189,5 @@ def _output(task: ModelTask, height: int, width: int) -> dict[str, Any]:
         "dtype": "float32",
         "value_range": [0, 1],
         "is_patch_data": False,
-        "channel_def": {"0": "lesion" if segments else "malignancy"},
+        "channel_def": {"0": _CLASSES[task][-1]},
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

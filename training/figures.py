@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.infer.calibration import Calibrator
 from oncopixel_pacs.infer.findings import MIN_AREA_MM2
 from training.batches import lesions_of
+from training.calibration import brier_score, calibration_error
 from training.candidates import blobness, components, judge, peaks
 from training.metrics import (
     Estimate,
     Floats,
     Marks,
     auc_with_interval,
+    bootstrap,
     dice,
     mean_with_interval,
     sensitivity_with_interval,
@@ -26,6 +29,7 @@ from training.predict import Classified, Segmented
 from training.prepared import Sample
 
 PIXEL_SIZE_MM = Preprocessing().pixel_size_mm
+_Measure = Callable[[Floats, NDArray[np.intp]], float]
 _BRIGHTEST_SHARE = 0.02
 _RATES = (0.5, 1.0, 2.0, 4.0)
 
@@ -265,3 +269,32 @@ def classifier_figures(
             )
         )
     return figures
+
+
+def calibration_figures(
+    scored: Sequence[Classified], subset: str, calibrator: Calibrator, draws: int
+) -> list[Figure]:
+    """Brier score and calibration error of the calibrated probability; beside it the network's own.
+
+    Parameters
+    ----------
+    scored
+        Images with a known label, all of one subset.
+    """
+    patients = [item.sample.patient for item in scored]
+    labels = np.array([item.sample.malignant is True for item in scored], dtype=np.intp)
+    own = np.array([[1.0 - item.probability, item.probability] for item in scored])
+    calibrated = calibrator(own)
+
+    def estimate(measure: _Measure, probability: Floats) -> Estimate:
+        return bootstrap(lambda i: measure(probability[i], labels[i]), patients, draws=draws)
+
+    return [
+        Figure(
+            f"{subset}, calibration", name, estimate(measure, calibrated), estimate(measure, own)
+        )
+        for name, measure in (
+            ("Brier score", brier_score),
+            ("expected calibration error", calibration_error),
+        )
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 import warnings
 from collections import Counter
@@ -18,10 +19,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from monai.utils.misc import set_determinism
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
 from oncopixel_pacs.errors import ConfigurationError
+from training.averaging import WarmWeightAveraging
 from training.batches import training_batches, validation_batches
 from training.datasets import Split
 from training.gather import gather
@@ -42,6 +44,7 @@ _HARMLESS = (
     ".*smaller than the logging interval.*",
     ".*isinstance.treespec, LeafSpec.*",
     ".*Checkpoint directory .* exists.*",
+    ".*Experiment logs directory .* exists.*",
 )
 
 
@@ -71,7 +74,7 @@ def fit(
     workers: int = 0,
     progress: bool = True,
 ) -> Fitted:
-    """Train a task.
+    """Train a task, or take up a run that was interrupted, after the last phase that was done.
 
     Only ``train`` images change weights; ``val`` images give the curve ``val_loss`` and nothing
     is selected by it. Everything random follows the seed of the task.
@@ -105,14 +108,24 @@ def fit(
             load_published(network)
         if start_from is not None:
             start_with(network, load_weights(start_from))
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if torch.cuda.is_available():
+            # Not on a CPU: there PyTorch 2.13 writes beyond its buffers in the backward pass of
+            # convolutions of one channel laid out so.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         start = time.monotonic()
         for number, phase in enumerate(task.phases, start=1):
+            done = out / f"phase-{number}.ckpt"
+            if done.is_file():
+                network.load_state_dict(load_weights(done), strict=True)
+                continue
+            # By phase, so that a run taken up again draws what it would have drawn.
+            set_determinism(task.seed + number)
             trainer = _trainer(task, phase, number, out, progress)
             _run_phase(task, phase, number, trainer, network, samples, workers)
+            _keep(trainer, done)
         seconds = time.monotonic() - start
         checkpoint = out / "final.ckpt"
-        trainer.save_checkpoint(checkpoint, weights_only=True)
+        shutil.copyfile(done, checkpoint)
     _write_run(task, samples, seconds, out)
     plot_loss(out)
     return Fitted(checkpoint, seconds)
@@ -158,8 +171,14 @@ def load_fitted(task: Task, checkpoint: Path) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def _keep(trainer: pl.Trainer, path: Path) -> None:
+    partial = path.with_suffix(".part")
+    trainer.save_checkpoint(partial, weights_only=True)
+    partial.replace(path)
+
+
 def _trainer(task: Task, phase: Phase, number: int, out: Path, progress: bool) -> pl.Trainer:
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=phase.ema_decay)]
+    callbacks: list[Callback] = [WarmWeightAveraging(phase.ema_decay)]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=20))
     return pl.Trainer(

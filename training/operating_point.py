@@ -1,4 +1,4 @@
-"""Choosing thresholds, on validation images alone."""
+"""Choosing thresholds and calibration, on images that changed no weight."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from oncopixel_pacs.infer.calibration import Calibrator
 from training.batches import lesions_of
+from training.calibration import calibrate
 from training.figures import centres_inside, predicted_mask
 from training.metrics import dice
 from training.predict import Classified, Segmented
@@ -62,6 +64,17 @@ def classifier_threshold(scored: Mapping[str, Sequence[Classified]]) -> float:
     ]
     best = [cut for cut, index in zip(grid, indices, strict=True) if index >= max(indices) - 1e-9]
     return best[len(best) // 2]
+
+
+def learn_calibration(scored: Sequence[Classified]) -> Calibrator:
+    """Platt scaling of real images, all sets together.
+
+    What comes out is a probability among women as in those images, of whom far more are ill than
+    where women are screened.
+    """
+    probability = np.array([item.probability for item in scored], dtype=np.float64)
+    labels = np.array([item.sample.malignant is True for item in scored], dtype=np.intp)
+    return calibrate(np.stack([1.0 - probability, probability], axis=1), labels)
 
 
 def _phantom_safety(phantoms: Sequence[Segmented], threshold: float) -> float:

@@ -47,6 +47,15 @@ class Seeds(_Part):
     count: int = Field(ge=1)
 
 
+class Tuning(_Part):
+    """Patients of ``train`` that change no weights: operating point and calibration are theirs."""
+
+    folds: int = Field(ge=2)
+    """Equal parts, by patient, of every set; each has its share of women with a malignancy."""
+    fold: int = Field(default=0, ge=0)
+    """Which of them is set apart."""
+
+
 class DataConfig(_Part):
     """Which images train the model, and how often each set is drawn."""
 
@@ -58,6 +67,8 @@ class DataConfig(_Part):
     """Phantom studies that choose the threshold; every other one has a lesion."""
     phantom_test: Seeds
     """Phantom studies that are only ever scored; every other one has a lesion."""
+    tuning: Tuning | None = None
+    """Absent: every patient of ``train`` changes weights, and ``val`` has to choose."""
 
 
 class Phase(_Part):

@@ -38,6 +38,11 @@ class Calibrator:
         found: NDArray[np.float64] = softmax(self.slope * np.log(clipped), axis=1)
         return found
 
+    def binary(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Calibrate ``(n,)`` probabilities of the positive one of two classes; order is kept."""
+        calibrated: NDArray[np.float64] = self(np.stack([1.0 - probability, probability], axis=1))
+        return calibrated[:, 1]
+
     def as_dict(self) -> Mapping[str, str | float]:
         """Literal content, for a report or a bundle."""
         return asdict(self)

@@ -6,12 +6,29 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from oncopixel_pacs.domain import Concept, ModelTask, Subject
 from oncopixel_pacs.imaging.picture_input import AsShown, PictureInput
 from oncopixel_pacs.infer.calibration import Calibrator
 from oncopixel_pacs.requirements import Requirements
 
 Activation = Literal["sigmoid", "softmax"]
+
+
+class CalibrationTable(BaseModel):
+    """Table ``calibration`` of ``metadata.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["none", "platt", "temperature"] = "none"
+    slope: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    shift: float = Field(default=0.0, ge=-1000, le=1000, allow_inf_nan=False)
+
+    def as_calibrator(self) -> Calibrator:
+        """Give what it describes."""
+        return Calibrator(self.kind, self.slope, self.shift)
+
+
 CHANNELS: dict[Activation, int] = {"sigmoid": 1, "softmax": 2}
 """Output channels of a model of mammograms that go with each activation."""
 PRIVATE_SCHEME = "99ONCOPIXEL"

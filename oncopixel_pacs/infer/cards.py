@@ -23,10 +23,11 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
         }
     }
 
-and ``network_data_format`` must state one input ``image`` of one channel and two whole-number
-spatial sizes, and one output whose ``num_channels`` agrees with the activation. What a model of
-other pictures states instead is in `picture_card`, and how a bundle with code of its own is read in
-`trusted.stranger_card`.
+``calibration``, beside the table, is applied to the probability of a classifier and to its
+operating point, which is configured for the network's own score. ``network_data_format`` must state
+one input ``image`` of one channel and two whole-number spatial sizes, and one output whose
+``num_channels`` agrees with the activation. What a model of other pictures states instead is in
+`picture_card`, and how a bundle with code of its own is read in `trusted.stranger_card`.
 """
 
 from __future__ import annotations
@@ -36,16 +37,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.imaging.preprocess import Preprocessing
-from oncopixel_pacs.infer.card import CHANNELS, Activation, Card
+from oncopixel_pacs.infer.card import CHANNELS, Activation, CalibrationTable, Card
 from oncopixel_pacs.infer.picture_card import is_picture_card, read_picture_card
 from oncopixel_pacs.infer.trusted.manifest import require_unchanged
 from oncopixel_pacs.infer.trusted.stranger_card import read_stranger_card
@@ -101,7 +103,16 @@ class _DataFormat(BaseModel):
 class _Metadata(BaseModel):
     version: str = Field(min_length=1, max_length=64)
     network_data_format: _DataFormat
+    calibration: CalibrationTable = CalibrationTable()
     oncopixel: _Table
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.calibration.kind == "temperature":
+            raise ValueError("a model of mammograms has two classes: calibration is none or platt")
+        if self.calibration.kind != "none" and self.oncopixel.task is ModelTask.SEGMENT:
+            raise ValueError("a segmenter has no calibration")
+        return self
 
 
 def read_card(model: ModelSettings) -> Card:
@@ -148,6 +159,7 @@ def read_card(model: ModelSettings) -> Card:
         manufacturer=table.manufacturer,
         input_shape=metadata.network_data_format.inputs.image.spatial_shape,
         requirements=Requirements(**dict(table.eligibility)),
+        calibrator=metadata.calibration.as_calibrator(),
     )
 
 
@@ -253,10 +265,21 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
         task=card.task,
         weights_sha256=sha256,
         preprocessing_sha256=card.preprocessing_sha256,
-        threshold=model.threshold,
+        threshold=_reported_threshold(model, card),
         manufacturer=card.manufacturer,
         rule_sha256=_rule_digest(model.rule.as_rule()),
     )
+
+
+def _reported_threshold(model: ModelSettings, card: Card) -> float:
+    """Operating point on the scale of the scores that are reported.
+
+    It is configured for the network's own score, whatever calibration a bundle has. Models of
+    pictures compare that score themselves.
+    """
+    if card.reader is not None or card.calibrator.kind == "none":
+        return model.threshold
+    return round(float(card.calibrator.binary(np.array([model.threshold]))[0]), 6)
 
 
 def _require_our_preprocessing(model: ModelSettings, card: Card) -> None:

@@ -60,7 +60,7 @@ class LoadedModel:
         -------
         ndarray
             Probability of malignancy, float32 in ``[0, 1]``: ``(n,)`` from a classifier,
-            ``(n, height, width)`` from a segmenter.
+            calibrated as its bundle says, ``(n, height, width)`` from a segmenter.
 
         Raises
         ------
@@ -74,7 +74,9 @@ class LoadedModel:
         sigmoid = self.card.activation == "sigmoid"
         scores = logits.sigmoid()[:, 0] if sigmoid else logits.softmax(dim=1)[:, 1]
         result: NDArray[np.float32] = scores.numpy()
-        return result
+        if self.card.calibrator.kind == "none":
+            return result
+        return self.card.calibrator.binary(result.astype(np.float64)).astype(np.float32)
 
     def class_probabilities(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Ask a model of pictures.

@@ -31,8 +31,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Concept, ModelTask
 from oncopixel_pacs.imaging.picture_input import PictureInput
-from oncopixel_pacs.infer.calibration import Calibrator
-from oncopixel_pacs.infer.card import Activation, Card, PictureClass, picture_class
+from oncopixel_pacs.infer.card import (
+    Activation,
+    CalibrationTable,
+    Card,
+    PictureClass,
+    picture_class,
+)
 from oncopixel_pacs.requirements import Requirements
 
 _Side = Annotated[int, Field(ge=16, le=1024)]
@@ -61,12 +66,6 @@ class _Eligibility(_Strict):
     sop_class_uids: tuple[Uid, ...] = ()
     manufacturers: tuple[_Words, ...] = ()
     burned_in_annotation: bool = False
-
-
-class _Calibration(_Strict):
-    kind: Literal["none", "platt", "temperature"] = "none"
-    slope: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
-    shift: float = Field(default=0.0, ge=-1000, le=1000, allow_inf_nan=False)
 
 
 class _Table(_Strict):
@@ -109,7 +108,7 @@ class _DataFormat(BaseModel):
 class _Metadata(BaseModel):
     version: str = Field(min_length=1, max_length=64)
     network_data_format: _DataFormat
-    calibration: _Calibration = _Calibration()
+    calibration: CalibrationTable = CalibrationTable()
     oncopixel: _Table
 
     @model_validator(mode="after")
@@ -146,7 +145,6 @@ def read_picture_card(content: bytes) -> Card:
     table = metadata.oncopixel
     image = metadata.network_data_format.inputs.image
     height, width = image.spatial_shape
-    calibration = metadata.calibration
     return Card(
         version=metadata.version,
         task=table.task,
@@ -158,6 +156,6 @@ def read_picture_card(content: bytes) -> Card:
         requirements=Requirements(**dict(table.eligibility)),
         reader=PictureInput(image.num_channels, height, width),
         classes=tuple(item.as_class() for item in table.classes),
-        calibrator=Calibrator(calibration.kind, calibration.slope, calibration.shift),
+        calibrator=metadata.calibration.as_calibrator(),
         site=Concept(*table.site),
     )

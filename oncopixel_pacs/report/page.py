@@ -38,7 +38,6 @@ _HUNG = (
 )
 _MOST_FINDINGS, _MOST_REASONS, _MOST_MODELS = 9, 3, 4
 _OF_PICTURES = "AI report"
-_OWN = "the models' own and not calibrated"
 _GREY, _RED, _BLACK = (110, 110, 110), (170, 20, 20), (0, 0, 0)
 Draw = Callable[[ImageResult], NDArray[np.uint8]]
 
@@ -232,8 +231,7 @@ class _Page(FPDF):
         self.write_line(f"Model cards: {card}", 8, colour=_GREY, link=card_url)
         self.write_line(
             f"{MODEL_NAME} {provenance.software_version} on {provenance.device}. Probabilities "
-            f"are {'as the bundles calibrate them' if self._title == _OF_PICTURES else _OWN}. "
-            "Not reviewed by a person.",
+            "are as the models' bundles calibrate them. Not reviewed by a person.",
             8,
             colour=_GREY,
         )

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.imaging.preprocess import Preprocessing
 from oncopixel_pacs.infer.bundle import load_network
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.settings import ModelSettings
+from training.bundle_files import Bundle, prove_golden
+from training.bundle_metadata import check_metadata
 from training.cli import app
 from training.evaluate import compare, read_report
-from training.fit import load_fitted
+from training.fit import fit, load_fitted, load_weights
 from training.task import Task, load_task
 
 TINY = {
@@ -144,6 +148,45 @@ def test_the_bundle_holds_literals_a_plain_state_dict_a_card_and_a_licence(
     assert "not for diagnosis" in card and "Film to digital" in card
     assert "phantoms test" in card
     assert (model.bundle / "docs" / "license.txt").stat().st_size > 0
+
+
+def test_the_bundle_has_everything_that_a_reader_of_it_needs(
+    trained: tuple[Task, Path, ModelSettings],
+) -> None:
+    task, _, model = trained
+    metadata = json.loads((model.bundle / "configs" / "metadata.json").read_text("utf-8"))
+    check_metadata(metadata)
+    weights = torch.load(model.bundle / "models" / "model.pt", weights_only=True)
+    twin = load_file(model.bundle / "models" / "model.safetensors")
+
+    assert weights.keys() == twin.keys()
+    assert all(torch.equal(weights[key], twin[key]) for key in weights)
+    assert metadata["operating_points"]["default"] == model.threshold
+    assert metadata["preprocessing"]["sha256"] == Preprocessing().digest()
+    assert "research" in metadata["data_licence"] and metadata["measured"]
+    golden = Bundle(model.name, model.task, model.bundle, model.sha256, model.threshold)
+    assert prove_golden(golden) < metadata["golden"]["tolerance"] == 1e-4
+    assert metadata["golden"]["phantom"]["seed"] == task.data.phantom_test.first
+
+
+def test_a_run_killed_between_phases_ends_with_the_weights_that_it_would_have_had(
+    trained: tuple[Task, Path, ModelSettings], cache: Path, tmp_path: Path
+) -> None:
+    task, whole, _ = trained
+    if len(task.phases) == 1:
+        pytest.skip("one phase alone")
+    # What a kill leaves: the phases that were done, and the log of the one under way.
+    shutil.copy(whole / "phase-1.ckpt", tmp_path / "phase-1.ckpt")
+    shutil.copytree(whole / "logs", tmp_path / "logs")
+
+    fit(task, None, tmp_path, cache=cache, progress=False)
+
+    resumed, straight = (
+        load_fitted(task, out / "final.ckpt").state_dict() for out in (tmp_path, whole)
+    )
+    assert all(torch.equal(resumed[key], straight[key]) for key in straight)
+    first = load_weights(whole / "phase-1.ckpt")
+    assert any(not torch.equal(first[key], straight[key]) for key in straight)
 
 
 def test_a_changed_byte_in_the_weights_is_refused(

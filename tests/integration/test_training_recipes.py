@@ -24,7 +24,7 @@ from oncopixel_pacs.infer.bundle import load_network
 from oncopixel_pacs.infer.cards import read_card
 from oncopixel_pacs.infer.loaded_models import load_models
 from oncopixel_pacs.settings import InferenceSettings
-from training.bundle_export import Bundle, prove_golden
+from training.bundle_files import Bundle, prove_golden
 from training.cli import app
 from training.learning import Options, fit_recipe, fitted_network
 from training.network_names import describe_network

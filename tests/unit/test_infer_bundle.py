@@ -20,6 +20,7 @@ from bundle_builder import (
     tiny_metadata,
     write_bundle,
 )
+from scipy.special import expit
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused
@@ -286,6 +287,37 @@ def test_the_second_channel_of_softmax_is_the_probability(tmp_path: Path) -> Non
     assert classifier is not None
     scores = classifier.probabilities(np.ones((1, 1, 64, 32), dtype=np.float32))
     assert scores == pytest.approx([0.8])
+
+
+def test_a_classifier_is_calibrated_as_its_bundle_says_with_its_operating_point(
+    tmp_path: Path,
+) -> None:
+    weights = weights_of(TINY_DENSENET)
+    weights["class_layers.out.weight"].zero_()
+    weights["class_layers.out.bias"].fill_(2.0)
+    metadata = tiny_metadata(ModelTask.CLASSIFY)
+    calibration = {"kind": "platt", "slope": 0.5, "shift": -2.0}
+    own, calibrated = (
+        write_bundle(
+            tmp_path / name,
+            ModelTask.CLASSIFY,
+            metadata=metadata | extra,
+            weights=weights,
+            threshold=0.5,
+        )
+        for name, extra in (("own", {}), ("calibrated", {"calibration": calibration}))
+    )
+    image = np.ones((1, 1, 64, 32), dtype=np.float32)
+    found = {}
+    for model in (own, calibrated):
+        (loaded,) = load_models([model], InferenceSettings(device="cpu")).models
+        found[model.bundle.name] = (
+            float(loaded.probabilities(image)[0]),
+            loaded.algorithm.threshold,
+        )
+
+    assert found["own"] == (pytest.approx(expit(2.0)), 0.5)
+    assert found["calibrated"] == pytest.approx((expit(0.5 * 2.0 - 2.0), expit(-2.0)), abs=1e-6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

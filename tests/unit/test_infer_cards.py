@@ -115,6 +115,9 @@ def changed(path: str, value: object) -> dict[str, Any]:
         (changed("network_data_format.inputs.image.spatial_shape", ["*", "*"]), "spatial_shape"),
         (changed("network_data_format.outputs.pred.num_channels", 2), "2 output channels, but"),
         (changed("network_data_format.outputs", {}), "outputs"),
+        (changed("calibration", {"kind": "platt"}), "a segmenter has no calibration"),
+        (changed("calibration", {"kind": "temperature"}), "calibration is none or platt"),
+        (changed("calibration", {"slope": -1.0}), "calibration.slope"),
     ],
 )
 def test_incomplete_or_contradictory_metadata_is_refused(

@@ -21,7 +21,7 @@ from oncopixel_pacs.infer.bundle_config import NETWORKS
 from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS as ALLOWED
 from oncopixel_pacs.infer.networks import OWN_NETWORKS, AttentionMIL, VisionTransformer
 from oncopixel_pacs.settings import ModelSettings
-from training.bundle_export import inference
+from training.bundle_metadata import inference
 from training.network_names import NAMED, describe_network
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.run_record import digest_file
@@ -251,7 +251,7 @@ def test_a_bundle_of_every_transformer_is_served(tmp_path: Path) -> None:
             (tmp_path / name / part).mkdir(parents=True)
         weights = tmp_path / name / "models" / "model.pt"
         torch.save(network.state_dict(), weights)
-        config = json.dumps(inference(built))
+        config = json.dumps(inference(built.path, built.arguments))
         (tmp_path / name / "configs" / "inference.json").write_text(config)
         model = ModelSettings(
             name=name,

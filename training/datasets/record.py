@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 
 
 class Split(StrEnum):
-    """Part of a data set, always by patient."""
+    """Part of a data set, always by patient.
+
+    Weights are changed by ``train`` alone; ``tune`` are patients taken out of it, by whom
+    operating points and calibration are chosen; ``val`` and ``test`` are only scored.
+    """
 
     TRAIN = "train"
+    TUNE = "tune"
     VAL = "val"
     TEST = "test"
 

@@ -59,6 +59,15 @@ CacheFolder = Annotated[
         "--cache", help="Folder for prepared images; share it between runs. Default: OUT/cache."
     ),
 ]
+SetApart = Annotated[
+    int,
+    typer.Option(
+        "--set-apart",
+        min=0,
+        help="Leave one patient in so many out of training, to choose operating point and "
+        "calibration by (TOML tasks). Default: as the task says.",
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that load images.")]
 
 
@@ -69,6 +78,7 @@ def fit(
     data: DataFolder = None,
     cache: CacheFolder = None,
     workers: Workers = 1,
+    set_apart: SetApart = 0,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -103,7 +113,8 @@ def fit(
     if smoke or logger:
         raise typer.BadParameter(f"{task} has neither --smoke nor --logger.")
 
-    fitted = run(load_task(task), data, out, cache=cache, start_from=start_from, workers=workers)
+    chosen = load_task(task).with_set_apart(set_apart)
+    fitted = run(chosen, data, out, cache=cache, start_from=start_from, workers=workers)
     console.print(f"Trained for {fitted.seconds:.0f} s; weights in {fitted.checkpoint}.")
     console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
 
@@ -115,9 +126,16 @@ def evaluate(
     data: DataFolder = None,
     cache: CacheFolder = None,
     workers: Workers = 1,
-    split: Annotated[
-        Split, typer.Option(help="Part of the real sets to score; the threshold is val's.")
-    ] = Split.VAL,
+    set_apart: SetApart = 0,
+    choice_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--choice-of",
+            help="Evaluated run of the task with patients set apart, whose operating point and "
+            "calibration are taken.",
+        ),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Part of the real sets to score.")] = Split.VAL,
     draws: Annotated[
         int, typer.Option(min=10, help="Bootstrap draws of patients behind each interval.")
     ] = 2000,
@@ -131,16 +149,19 @@ def evaluate(
         return
 
     report = run(
-        load_task(task),
+        load_task(task).with_set_apart(set_apart),
         out / "final.ckpt",
         data,
         out,
         cache=cache,
         split=split,
+        choice_of=choice_of,
         workers=max(workers, 1),
         draws=draws,
     )
-    table = Table("set", "figure", "model", "baseline", title=f"Operating point {report.threshold}")
+    table = Table(
+        "set", "figure", "model", "baseline", title=f"Operating point {report.choice.threshold}"
+    )
     for figure in report.figures:
         table.add_row(figure.subset, figure.name, str(figure.estimate), str(figure.baseline or ""))
     console.print(table)

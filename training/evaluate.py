@@ -45,8 +45,8 @@ Scored = TypeVar("Scored", Classified, Segmented)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What was measured of one trained network.
+class Choice:
+    """Operating point and calibration of a network, and by whom they were chosen.
 
     Attributes
     ----------
@@ -54,20 +54,28 @@ class Report:
         Operating point, on the network's own score.
     calibrator
         From the network's own score to a probability; nothing for a segmenter.
-    chosen_on
-        Whose images chose both: ``tune`` patients, or ``val`` where a task sets none apart.
-    chosen_images, chosen_malignant
+    made_on
+        ``tune``: training patients set apart. ``out-of-fold``: the same, of another training of
+        the same task. ``val``: where a task sets no patients apart.
+    images, malignant
         How many real images the calibration rests on.
     """
 
-    task: str
     threshold: float
+    calibrator: Calibrator = Calibrator("none")
+    made_on: str = Split.VAL.value
+    images: int = 0
+    malignant: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured of one trained network, at which operating point."""
+
+    task: str
+    choice: Choice
     figures: tuple[Figure, ...]
     outcomes: tuple[ImageOutcome, ...]
-    calibrator: Calibrator = Calibrator("none")
-    chosen_on: str = Split.VAL.value
-    chosen_images: int = 0
-    chosen_malignant: int = 0
 
 
 def evaluate(
@@ -78,6 +86,7 @@ def evaluate(
     *,
     cache: Path | None = None,
     split: Split = Split.VAL,
+    choice_of: Path | None = None,
     workers: int = 1,
     draws: int = DRAWS,
 ) -> Report:
@@ -90,6 +99,9 @@ def evaluate(
     ----------
     out
         Folder for ``report.json``, ``images.csv`` and, for a segmenter, ``froc.svg``.
+    choice_of
+        Evaluated run of the same task with patients set apart, whose choice is taken over: the
+        scores that it was made by are out of fold for this network too.
 
     Raises
     ------
@@ -100,43 +112,68 @@ def evaluate(
     """
     network = load_fitted(task, checkpoint)
     folder = cache or out / "cache"
-    chooser = Split.TUNE if task.data.tuning else Split.VAL
-    known = gather(task.data, data, folder, tuple({Split.VAL, chooser}), workers=workers)
-    val = [s for s in known if s.split is (Split.VAL if s.source == PHANTOMS else chooser)]
+    if choice_of is None:
+        chooser = Split.TUNE if task.data.tuning else Split.VAL
+        known = gather(task.data, data, folder, tuple({Split.VAL, chooser}), workers=workers)
+        val = [s for s in known if s.split is (Split.VAL if s.source == PHANTOMS else chooser)]
+        choice = replace(_choose(task, network, val), made_on=chooser.value)
+    else:
+        choice = _taken_over(task, choice_of)
     other = gather(task.data, data, folder, tuple({split, Split.TEST}), workers=workers)
     test = [s for s in other if s.split is (Split.TEST if s.source == PHANTOMS else split)]
     if task.task is ModelTask.SEGMENT:
-        report = _evaluate_segmenter(task, network, val, test, out, draws)
+        report = _evaluate_segmenter(task, network, choice, test, out, draws)
     else:
-        report = _evaluate_classifier(task, network, val, test, draws)
-    report = replace(report, chosen_on=chooser.value)
+        report = _evaluate_classifier(task, network, choice, test, draws)
     write_report(report, out)
     return report
+
+
+def _choose(task: Task, network: Network, samples: Sequence[Sample]) -> Choice:
+    if task.task is ModelTask.SEGMENT:
+        found = _by_source(segment(network, [s for s in samples if s.lesions is not None]))
+        real = {name: items for name, items in found.items() if name != PHANTOMS}
+        return Choice(
+            segmenter_threshold(found.get(PHANTOMS, []), real),
+            images=sum(len(items) for items in real.values()),
+        )
+    scored = classify(network, [s for s in samples if s.malignant is not None])
+    films = [item for item in scored if item.sample.source != PHANTOMS]
+    return Choice(
+        classifier_threshold(_by_source(scored)),
+        learn_calibration(films),
+        images=len(films),
+        malignant=sum(item.sample.malignant is True for item in films),
+    )
+
+
+def _taken_over(task: Task, run: Path) -> Choice:
+    other = read_report(run)
+    if (other.task, other.choice.made_on) != (task.name, Split.TUNE.value):
+        raise ConfigurationError(
+            f"{run} is no evaluated run of {task.name} with patients set apart; train one with "
+            "fit --set-apart and evaluate it the same way."
+        )
+    return replace(other.choice, made_on="out-of-fold")
 
 
 def _evaluate_segmenter(
     task: Task,
     network: Network,
-    val: Sequence[Sample],
+    choice: Choice,
     test: Sequence[Sample],
     out: Path,
     draws: int,
 ) -> Report:
-    known = [sample for sample in val if sample.lesions is not None]
-    chosen_on = _by_source(segment(network, known))
-    threshold = segmenter_threshold(
-        chosen_on.get(PHANTOMS, []),
-        {name: items for name, items in chosen_on.items() if name != PHANTOMS},
-    )
     found = segment(network, [sample for sample in test if sample.lesions is not None])
     groups = _by_subset(found)
     figures = [
         figure
         for subset, items in groups.items()
-        for figure in segmenter_figures(items, subset, threshold, draws)
+        for figure in segmenter_figures(items, subset, choice.threshold, draws)
     ]
     outcomes = [
-        segmenter_outcome(item, subset, threshold)
+        segmenter_outcome(item, subset, choice.threshold)
         for subset, items in groups.items()
         for item in items
     ]
@@ -150,20 +187,16 @@ def _evaluate_segmenter(
         x_label="false marks per image",
         y_label="lesion sensitivity",
     )
-    return Report(task.name, threshold, tuple(figures), tuple(outcomes))
+    return Report(task.name, choice, tuple(figures), tuple(outcomes))
 
 
 def _evaluate_classifier(
     task: Task,
     network: Network,
-    val: Sequence[Sample],
+    choice: Choice,
     test: Sequence[Sample],
     draws: int,
 ) -> Report:
-    chosen_on = classify(network, [s for s in val if s.malignant is not None])
-    threshold = classifier_threshold(_by_source(chosen_on))
-    real = [item for item in chosen_on if item.sample.source != PHANTOMS]
-    calibrator = learn_calibration(real)
     scored = classify(network, [sample for sample in test if sample.malignant is not None])
     groups = _by_subset(scored)
     film = [item for item in scored if item.sample.source != PHANTOMS]
@@ -172,22 +205,14 @@ def _evaluate_classifier(
         figure
         for subset, items in {**groups, **pooled}.items()
         for figure in (
-            *classifier_figures(items, subset, threshold, draws),
-            *calibration_figures(items, subset, calibrator, draws),
+            *classifier_figures(items, subset, choice.threshold, draws),
+            *calibration_figures(items, subset, choice.calibrator, draws),
         )
     ]
     outcomes = [
         classifier_outcome(item, subset) for subset, items in groups.items() for item in items
     ]
-    return Report(
-        task.name,
-        threshold,
-        tuple(figures),
-        tuple(outcomes),
-        calibrator,
-        chosen_images=len(real),
-        chosen_malignant=sum(item.sample.malignant is True for item in real),
-    )
+    return Report(task.name, choice, tuple(figures), tuple(outcomes))
 
 
 def write_report(report: Report, out: Path) -> None:
@@ -195,11 +220,7 @@ def write_report(report: Report, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "task": report.task,
-        "threshold": report.threshold,
-        "calibration": report.calibrator.as_dict(),
-        "chosen_on": report.chosen_on,
-        "chosen_images": report.chosen_images,
-        "chosen_malignant": report.chosen_malignant,
+        "choice": asdict(report.choice),
         "figures": [asdict(figure) for figure in report.figures],
     }
     (out / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -232,16 +253,8 @@ def read_report(folder: Path) -> Report:
     )
     with (folder / "images.csv").open(newline="", encoding="utf-8") as stream:
         outcomes = tuple(_outcome(row) for row in csv.DictReader(stream))
-    return Report(
-        content["task"],
-        content["threshold"],
-        figures,
-        outcomes,
-        Calibrator(**content["calibration"]),
-        content["chosen_on"],
-        content["chosen_images"],
-        content["chosen_malignant"],
-    )
+    chosen = {**content["choice"], "calibrator": Calibrator(**content["choice"]["calibrator"])}
+    return Report(content["task"], Choice(**chosen), figures, outcomes)
 
 
 def compare(one: Report, other: Report, *, draws: int = DRAWS) -> list[Figure]:

@@ -90,7 +90,7 @@ def export(task: Task, checkpoint: Path, report: Report, folder: Path) -> Bundle
         model_card(task, report, sha256, parameters), encoding="utf-8"
     )
     shutil.copy(LICENCE, folder / "docs" / "license.txt")
-    bundle = Bundle(task.name, task.task, folder, sha256, report.threshold)
+    bundle = Bundle(task.name, task.task, folder, sha256, report.choice.threshold)
     prove_golden(bundle)
     return bundle
 
@@ -114,7 +114,7 @@ def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, An
             "views": 1,
         },
         "classes": list(_CLASSES[task.task]),
-        "calibration": dict(report.calibrator.as_dict()),
+        "calibration": dict(report.choice.calibrator.as_dict()),
         "operating_points": _operating_points(report),
         "measured": _measured(report),
         "golden": golden,
@@ -143,10 +143,10 @@ def _golden_image(task: Task) -> tuple[Tensor, dict[str, Any]]:
 
 def _operating_points(report: Report) -> dict[str, float]:
     """Give the threshold on the network's own score, and what that is after calibration."""
-    cut = report.threshold
-    if report.calibrator.kind == "none":
+    cut = report.choice.threshold
+    if report.choice.calibrator.kind == "none":
         return {"default": cut}
-    pair = report.calibrator(np.array([[1.0 - cut, cut]]))
+    pair = report.choice.calibrator(np.array([[1.0 - cut, cut]]))
     return {"default": cut, "calibrated": round(float(pair[0, 1]), 4)}
 
 

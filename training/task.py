@@ -115,6 +115,21 @@ class Task(_Part):
     data: DataConfig
     phases: tuple[Phase, ...] = Field(min_length=1)
 
+    def with_set_apart(self, folds: int) -> Task:
+        """Set one in `folds` of the training patients apart; with 0 the task stays as it is.
+
+        Raises
+        ------
+        ConfigurationError
+            With one fold, which would leave nobody to train on.
+        """
+        if folds == 0:
+            return self
+        if folds == 1:
+            raise ConfigurationError("--set-apart needs at least 2; 5 leaves a fifth out.")
+        data = self.data.model_copy(update={"tuning": Tuning(folds=folds)})
+        return self.model_copy(update={"data": data})
+
 
 def task_names() -> list[str]:
     """Names of the tasks that come with the product."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,16 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from oncopixel_pacs.domain import ModelTask
-from oncopixel_pacs.errors import ModelRefused
+from oncopixel_pacs.errors import ConfigurationError, ModelRefused
 from oncopixel_pacs.imaging.preprocess import Preprocessing
 from oncopixel_pacs.infer.bundle import load_network
+from oncopixel_pacs.infer.calibration import Calibrator
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.settings import ModelSettings
 from training.bundle_files import Bundle, prove_golden
 from training.bundle_metadata import check_metadata
 from training.cli import app
-from training.evaluate import compare, read_report
+from training.evaluate import Choice, compare, evaluate, read_report, write_report
 from training.fit import fit, load_fitted, load_weights
 from training.task import Task, load_task
 
@@ -187,6 +189,27 @@ def test_a_run_killed_between_phases_ends_with_the_weights_that_it_would_have_ha
     assert all(torch.equal(resumed[key], straight[key]) for key in straight)
     first = load_weights(whole / "phase-1.ckpt")
     assert any(not torch.equal(first[key], straight[key]) for key in straight)
+
+
+def test_a_choice_made_on_patients_set_apart_is_taken_over_by_another_training(
+    trained: tuple[Task, Path, ModelSettings], cache: Path, tmp_path: Path
+) -> None:
+    task, out, _ = trained
+    options = {"cache": cache, "draws": 10}
+    with pytest.raises(ConfigurationError, match="with patients set apart; train one with fit"):
+        evaluate(task, out / "final.ckpt", None, tmp_path, choice_of=out, **options)
+    apart = task.with_set_apart(5)
+    by_them = replace(
+        read_report(out), choice=Choice(0.321, Calibrator("platt", 2.0, -1.0), "tune")
+    )
+    write_report(by_them, tmp_path / "apart")
+
+    report = evaluate(
+        apart, out / "final.ckpt", None, tmp_path, choice_of=tmp_path / "apart", **options
+    )
+
+    assert report.choice == replace(by_them.choice, made_on="out-of-fold")
+    assert read_report(tmp_path) == report
 
 
 def test_a_changed_byte_in_the_weights_is_refused(

@@ -95,7 +95,7 @@ def _split(row: Row, table: Path) -> Split | None:
     if not row.get("split"):
         return None
     try:
-        return Split(row["split"])
+        return Split.of_table(row["split"])
     except ValueError:
         raise DataSetFault(f"{table}: split is {row['split']!r}; use train, val or test.") from None
 

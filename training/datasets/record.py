@@ -21,6 +21,20 @@ class Split(StrEnum):
     VAL = "val"
     TEST = "test"
 
+    @classmethod
+    def of_table(cls, text: str) -> Split:
+        """Read a part as tables state it; ``tune`` is the tasks' to choose.
+
+        Raises
+        ------
+        ValueError
+            When it is none of ``train``, ``val`` and ``test``.
+        """
+        split = cls(text)
+        if split is cls.TUNE:
+            raise ValueError(f"{text!r} is no part of a table")
+        return split
+
 
 class Record(Protocol):
     """One image with what is known of it.

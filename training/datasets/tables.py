@@ -59,7 +59,7 @@ def read_splits(path: Path) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for row in read_table(path, ("patient", "split")):
         try:
-            split = Split(row["split"])
+            split = Split.of_table(row["split"])
         except ValueError:
             raise DataSetFault(
                 f"{path}: patient {row['patient']} is in part {row['split']!r}; "

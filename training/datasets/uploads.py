@@ -51,7 +51,7 @@ def _picture(table: Path, row: Row) -> Example:
         raise DataSetFault(f"{table}: {row['file']} needs a patient_id and a label.")
     mask = table.parent / row["mask"] if row.get("mask") else None
     try:
-        split = Split(row["split"]) if row.get("split") else None
+        split = Split.of_table(row["split"]) if row.get("split") else None
     except ValueError:
         raise DataSetFault(f"{table}: split is {row['split']!r}; use train, val or test.") from None
     read = dicom_picture if path.suffix.lower() in _DICOM else grey_picture

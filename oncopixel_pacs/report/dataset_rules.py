@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -22,10 +23,18 @@ _COPIED = frozenset(
 def walk(dataset: Dataset, *, skip: frozenset[str] = frozenset()) -> Iterator[Dataset]:
     """Give the data set and every item in it, depth first, without sequences in `skip`."""
     yield dataset
-    for element in dataset:
-        if element.VR == "SQ" and element.keyword not in skip:
+    for element in _elements(dataset, "SQ"):
+        if element.keyword not in skip:
             for item in element.value:
                 yield from walk(item, skip=skip)
+
+
+def _elements(dataset: Dataset, vr: str) -> list[DataElement]:
+    """List the elements of a value representation by their tags; the others stay unparsed."""
+    # None where the file did not say it (Implicit VR).
+    possible = (item for item in dataset.values() if item.VR in (vr, None))
+    parsed = (dataset[tag] for tag in sorted(item.tag for item in possible))
+    return [element for element in parsed if vr == element.VR]
 
 
 def file_problems(dataset: Dataset, source: Dataset, syntax: UID) -> Iterator[str]:
@@ -69,9 +78,7 @@ def code_problems(dataset: Dataset) -> Iterator[str]:
 def uid_problems(dataset: Dataset, foreign: frozenset[str]) -> Iterator[str]:
     """UIDs are well formed, those of the sources aside, which are theirs to keep."""
     for item in walk(dataset, skip=_COPIED):
-        for element in item:
-            if element.VR != "UI":
-                continue
+        for element in _elements(item, "UI"):
             values = [element.value] if element.VM <= 1 else element.value
             for uid in map(str, values):
                 if uid not in foreign and (len(uid) > 64 or not _UID.fullmatch(uid)):

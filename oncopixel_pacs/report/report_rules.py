@@ -45,7 +45,7 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
 
 def outcome_of(dataset: Dataset) -> str:
     """Code value of what came of the study (CID 6047), empty when it is not said."""
-    summaries = [item for item in walk(dataset, skip=HEADER) if named(item, codes.CAD_SUMMARY)]
+    summaries = [item for item in content(dataset) if named(item, codes.CAD_SUMMARY)]
     return str(summaries[0].ConceptCodeSequence[0].CodeValue) if len(summaries) == 1 else ""
 
 
@@ -151,7 +151,14 @@ def shape_problems(item: Dataset, source: Dataset | None) -> Iterator[str]:
 
 def groups(dataset: Dataset) -> list[Dataset]:
     """List the measurement groups of a report."""
-    return [item for item in walk(dataset, skip=HEADER) if named(item, codes.MEASUREMENT_GROUP)]
+    return [item for item in content(dataset) if named(item, codes.MEASUREMENT_GROUP)]
+
+
+def content(item: Dataset) -> Iterator[Dataset]:
+    """Give a content item, or a document as its root, and all below it, depth first."""
+    yield item
+    for part in children(item):
+        yield from content(part)
 
 
 def named(item: Dataset, name: Code) -> bool:

@@ -80,9 +80,11 @@ class Geometry:
         top, left, height, width = self.crop
         rows = self._nearest(height, self.scale[0], self.content_shape[0])
         columns = self._nearest(width, self.scale[1], self.content_shape[1])
-        inside = labels[np.ix_(rows, columns)]
+        if self.mirrored:
+            columns = columns[::-1]
         out = np.zeros(self.stored_shape, dtype=np.uint8)
-        out[top : top + height, left : left + width] = inside[:, ::-1] if self.mirrored else inside
+        # Columns first, while there are few rows; then whole rows are copied.
+        out[top : top + height, left : left + width] = labels[:, columns][rows]
         return out
 
     def values_to_stored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 # torch comes first and alone: a CPU build, or the CUDA build that your index serves.
 TORCH ?= torch==2.13.0
 DEMO_FLAGS ?=
+GOLDEN := tests/end_to_end/test_golden_checklist.py
+# One test process for each core, so that torch needs but one thread in each.
+BESIDE ?= --numprocesses logical --maxprocesses 8
 
-.PHONY: demo test check lint types layers docs licences image-locks release clean help
+.PHONY: demo test coverage check lint types layers docs licences image-locks release clean help
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -15,8 +18,16 @@ help: ## Show what can be made
 demo: $(VENV)/ready ## The whole loop on this machine, with a synthetic study
 	@$(BIN)/oncopixel demo $(DEMO_FLAGS)
 
-test: $(VENV)/ready-dev ## Every test
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+# The golden checklist looks at what the other tests built, so it has a turn of its own.
+test: $(VENV)/ready-dev ## Every test; TESTS="tests/unit" or TESTS="-k word" runs some of them
+	@export GOLDEN_COLLECTION=$$(mktemp -d) OMP_NUM_THREADS=1; \
+	trap 'rm -rf "$$GOLDEN_COLLECTION"' EXIT; \
+	$(BIN)/python -m pytest $(BESIDE) --dist loadfile --no-loadscope-reorder -m "not golden" \
+		$(PYTEST_FLAGS) $(TESTS) \
+	$(if $(TESTS),,&& $(BIN)/python -m pytest $(BESIDE) --dist worksteal -m golden $(GOLDEN))
+
+coverage: $(VENV)/ready-dev ## Every test, and which lines and branches of the product they run
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
 
 check: lint types layers ## Style, types and import rules
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +14,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
+from store_template import open_prepared
 
 from oncopixel_pacs.child_process import share_cores
 from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.database import Database, open_database
+from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
-from tests.golden_collection import COLLECTION
+from tests.golden_collection import COLLECTION, VARIABLE
 
 # A busy machine is no defect: examples have no deadline, and are the same each time in CI.
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
@@ -30,14 +33,28 @@ share_cores()
 COLLECTION.install()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the golden checklist last, over what all the others built."""
-    items.sort(key=lambda item: item.get_closest_marker("golden") is not None)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of what the tests build, unless an earlier command or process made it."""
+    if VARIABLE not in os.environ:
+        folder = tempfile.mkdtemp(prefix="golden-")
+        os.environ[VARIABLE] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.add_cleanup(lambda: os.environ.pop(VARIABLE, None))
 
 
-def pytest_sessionfinish() -> None:
-    """Forget what was built."""
-    COLLECTION.close()
+@pytest.hookimpl(trylast=True)  # after marks have chosen
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the golden checklist last, over what all the others built.
+
+    Beside tests in other processes there is no last: it then needs a command of its own, which
+    `make test` has.
+    """
+    golden = [item for item in items if item.get_closest_marker("golden")]
+    others = [item for item in items if not item.get_closest_marker("golden")]
+    beside_others = hasattr(config, "workerinput") and golden and others
+    if beside_others:
+        config.hook.pytest_deselected(items=golden)
+    items[:] = others if beside_others else others + golden
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +102,7 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]
 
 def opened(url: str, data_dir: Path) -> Iterator[Store]:
     """Open a store, and close it afterwards."""
-    database = open_database(url)
+    database = open_prepared(url)
     try:
         yield Store(database, FileStore(data_dir), Catalogue(database), Ledger(database))
     finally:

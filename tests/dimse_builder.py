@@ -14,10 +14,12 @@ from ssl import SSLContext
 from typing import Any
 
 import numpy as np
+from free_ports import free_port as free_port
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation as MG
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom.association import Association
+from store_template import open_prepared
 
 from oncopixel_pacs.deliver.association import Requestor
 from oncopixel_pacs.receive.intake import Intake
@@ -26,7 +28,7 @@ from oncopixel_pacs.receive.scp import Records, StorageScp, open_records
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.database import Database, open_database
+from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -131,7 +133,7 @@ def reception(
     """Run an acceptor on a free port; it believes that its disk is as free as `free_bytes` says."""
     settings = Settings(**{"data_dir": data_dir, "dimse_port": 0, **options})
     files = FileStore(settings.data_dir)
-    database = open_database(settings.resolved_database_url)
+    database = open_prepared(settings.resolved_database_url)
     catalogue = Catalogue(database)
     records = open_records(database, settings.executor)
     intake = Intake(files, catalogue, utc_now)
@@ -194,13 +196,6 @@ def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("it did not come about in time")
         ticker.wait(0.02)
-
-
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

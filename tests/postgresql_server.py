@@ -6,7 +6,6 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+from free_ports import free_port
 
 _UNPRIVILEGED = "postgres"
 
@@ -91,10 +91,7 @@ def postgresql_server(binaries: Path) -> Iterator[PostgresqlServer]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = PostgresqlServer(binaries, folder, port)
+        server = PostgresqlServer(binaries, folder, free_port())
         server.start()
         try:
             yield server

@@ -16,17 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from free_ports import free_port as free_port
 
 Found = TypeVar("Found")
 
 #: dcmtk's: pynetdicom puts a program of the same name beside this interpreter.
 STORESCU = shutil.which("storescu", path="/usr/local/bin:/usr/bin:/bin") or "storescu"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(

@@ -1,4 +1,7 @@
-"""The golden checklist over everything that the tests of this session built."""
+"""The golden checklist over everything that the tests of this run built.
+
+What they built is dealt out to shards, so that these tests, too, can run side by side.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ pytestmark = [
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
 ]
 WITHOUT_TEMPLATES = {name: check for name, check in CHECKLIST.items() if check is not templates}
+SHARDS = 6
 
 
 def findings(folder: Path) -> Case:
@@ -51,13 +55,44 @@ def not_analysed(folder: Path) -> Case:
 FORMS_OF_TRUTH = [findings, nothing_found, partly_analysed, not_analysed]
 
 
-@pytest.fixture(params=FORMS_OF_TRUTH, ids=lambda form: form.__name__)
-def reference(request: pytest.FixtureRequest, tmp_path: Path) -> ResultSet:
+# Sources may be as odd as they like; of the results, validators say more than the library.
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_everything_that_the_tests_built(shard: int) -> None:
+    assert COLLECTION.sets, "nothing was built in this run"
+    problems = list(_problems(COLLECTION.sets[shard::SHARDS]))
+    assert problems == [], "\n".join(problems)
+
+
+def test_what_is_built_twice_is_the_same() -> None:
+    assert COLLECTION.sets, "nothing was built in this run"
+    assert COLLECTION.unequal == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())
+@pytest.mark.parametrize("half", [0, 1])
+def test_every_kind_of_content_that_the_tests_built_follows_its_template(
+    half: int, tmp_path: Path
+) -> None:
+    """PixelMed takes seconds for a document, so the fewest that hold every kind of item."""
+    chosen = _covering(item for results in COLLECTION.sets for item in results.objects)
+    assert len(chosen) > 1, "no documents were built in this run"
+    paths = [shutil.copy(path, tmp_path / f"{n}.dcm") for n, path in enumerate(chosen[half::2])]
+    assert list(templates(ResultSet("half", paths, ()))) == []
+
+
+@pytest.fixture(scope="module", params=FORMS_OF_TRUTH, ids=lambda form: form.__name__)
+def reference(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ResultSet:
     """Every kind in every form, of clean sources."""
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    study: Case = request.param(tmp_path / "in")
-    objects = study.save_objects(tmp_path / "out", EVERYTHING, FORMS)
+    sources, once, twice = (tmp_path_factory.mktemp(name) for name in ("in", "once", "twice"))
+    study: Case = request.param(sources)
+    with COLLECTION.ignoring():  # the shards must not grow while they are looked at
+        objects = study.save_objects(once, EVERYTHING, FORMS)
+        again = study.save_objects(twice, EVERYTHING, FORMS)
+    assert [path.read_bytes() for path in objects] == [path.read_bytes() for path in again]
     return ResultSet(request.param.__name__, objects, list(study.paths.values()))
 
 
@@ -68,26 +103,6 @@ def test_the_reference_set(reference: ResultSet, point: str) -> None:
 
 def test_clean_sources_give_results_without_any_warning(reference: ResultSet) -> None:
     assert validate_with_tools(reference.objects, reference.sources).warnings == ()
-
-
-# Sources may be as odd as they like; of the results, validators say more than the library.
-@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-def test_everything_that_the_tests_built(record_property: pytest.RecordProperty) -> None:
-    problems = [f"built twice, not the same: {line}" for line in COLLECTION.unequal]
-    problems += list(_problems(COLLECTION.sets))
-    record_property("objects", sum(len(item.objects) for item in COLLECTION.sets))
-    assert COLLECTION.sets, "nothing was built in this session"
-    assert problems == [], "\n".join(problems)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())
-def test_every_kind_of_content_that_the_tests_built_follows_its_template(tmp_path: Path) -> None:
-    """PixelMed takes seconds for a document, so the fewest that hold every kind of item."""
-    chosen = _covering(item for results in COLLECTION.sets for item in results.objects)
-    paths = [shutil.copy(path, tmp_path / f"{n}.dcm") for n, path in enumerate(chosen)]
-    assert paths, "no document was built in this session"
-    assert list(templates(ResultSet("all", paths, ()))) == []
 
 
 def _problems(sets: list[ResultSet]) -> Iterator[str]:

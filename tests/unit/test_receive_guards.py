@@ -108,7 +108,9 @@ def test_what_we_override_has_the_signature_we_know(function: Any) -> None:
     assert f"({names})" == SIGNATURES[function]
 
 
-@pytest.mark.parametrize(("function", "names"), NAMES, ids=lambda item: str(item)[:40])
+@pytest.mark.parametrize(
+    ("function", "names"), NAMES, ids=lambda item: item.__qualname__ if callable(item) else item[0]
+)
 def test_the_library_still_uses_the_names_we_set(function: Any, names: tuple[str, ...]) -> None:
     code = function.__code__
     assert set(names) <= {*code.co_names, *code.co_consts, *code.co_varnames}

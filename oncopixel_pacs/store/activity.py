@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, literal, select, union_all
+from sqlalchemy import ScalarSelect, Select, bindparam, case, func, select, union_all
 from sqlmodel import col
 
 from oncopixel_pacs.domain import JobState
@@ -77,30 +78,11 @@ class Activity:
     def over(self, span: Span, now: datetime) -> tuple[Bucket, ...]:
         """Count studies by their first image and jobs by their end, the oldest bucket first."""
         starts = span.starts(now)
-        # A range of an index for each bucket: nothing is sorted, and no time is written out.
-        bucket = union_all(
-            *(
-                select(
-                    literal(start, UtcDateTime()).label("start"),
-                    literal(start + span.bucket, UtcDateTime()).label("end"),
-                )
-                for start in starts
-            )
-        ).cte("bucket")
-
-        def number(moment: Any, *wanted: ColumnElement[bool]) -> ScalarSelect[int]:
-            within = moment >= bucket.c.start, moment < bucket.c.end
-            return select(func.count()).where(*within, *wanted).scalar_subquery()
-
-        finished, done = col(JobRow.finished_at), col(JobRow.state) == JobState.DONE
-        query = select(
-            bucket.c.start,
-            number(col(StudyRow.first_received_at)),
-            number(finished, done),
-            number(finished, ~done),
-        ).order_by(bucket.c.start)
+        moments = {
+            f"start{n}": start for n, start in enumerate((*starts, starts[-1] + span.bucket))
+        }
         with self._database.read() as session:
-            return tuple(Bucket(*row) for row in session.execute(query))
+            return tuple(Bucket(*row) for row in session.execute(_COUNTS[span], moments))
 
     def waiting(self) -> Waiting:
         """Count the unfinished jobs."""
@@ -119,6 +101,35 @@ class Activity:
         with self._database.read() as session:
             found: datetime | None = session.execute(query).scalar_one()
         return found
+
+
+def _counts(span: Span) -> Select[Any]:
+    """Statement that counts by bucket, from ``start0`` on.
+
+    It asks an index for the range of each: nothing is sorted, and no time is written out.
+    """
+    moments = [bindparam(f"start{n}", type_=UtcDateTime()) for n in range(span.buckets + 1)]
+    bucket = union_all(
+        *(select(start.label("start"), end.label("end")) for start, end in pairwise(moments))
+    ).cte("bucket")
+
+    def number(what: Any, moment: Any) -> ScalarSelect[int]:
+        # By the moment alone: an index of states, asked for one, would give nearly every job.
+        within = moment >= bucket.c.start, moment < bucket.c.end
+        return select(func.count(what)).where(*within).scalar_subquery()
+
+    received, finished = col(StudyRow.first_received_at), col(JobRow.finished_at)
+    done = col(JobRow.state) == JobState.DONE
+    return select(
+        bucket.c.start,
+        number(received, received),
+        number(case((done, 1)), finished),
+        number(case((~done, 1)), finished),
+    ).order_by(bucket.c.start)
+
+
+#: Built once: to put one together takes longer than to have it answered.
+_COUNTS = {span: _counts(span) for span in Span}
 
 
 def _text(moment: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, exists, func, literal, select
 from sqlmodel import Session, col
 
 from oncopixel_pacs.domain import JobState, StudyState
@@ -46,7 +46,7 @@ EVERY_STUDY = StudyFilter()
 
 
 def conditions(session: Session, wanted: StudyFilter) -> Iterator[ColumnElement[bool]]:
-    """Conditions on rows of studies, all of which must hold."""
+    """Conditions on rows of studies, all of which must hold; they may join each with its job."""
     if wanted.state is not None:
         yield col(StudyRow.state) == wanted.state
     for column, beginning in (
@@ -63,24 +63,24 @@ def conditions(session: Session, wanted: StudyFilter) -> Iterator[ColumnElement[
         yield col(StudyRow.study_date) <= wanted.date_to
         yield col(StudyRow.study_date) != ""
     if of_job := list(_of_job(wanted)):
-        yield _has_job(session, of_job)
+        yield from _has_job(session, of_job)
 
 
-def _has_job(session: Session, of_job: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
-    """Whether the job of the last revision fits."""
+def _has_job(
+    session: Session, of_job: Sequence[ColumnElement[bool]]
+) -> Iterator[ColumnElement[bool]]:
+    """Whether the job of the last revision fits; a revision has one."""
+    own = (
+        col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid),
+        col(JobRow.revision) == col(StudyRow.revision),
+    )
     few = select(literal(1)).select_from(JobRow).where(*of_job).limit(_FEW)
     count = session.execute(select(func.count()).select_from(few.subquery())).scalar_one()
     if count < _FEW:
-        # To begin with them spares a walk over every study.
-        return tuple_(col(StudyRow.study_instance_uid), col(StudyRow.revision)).in_(
-            select(col(JobRow.study_instance_uid), col(JobRow.revision)).where(*of_job)
-        )
-    return exists().where(
-        col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid),
-        # A revision has one job.
-        col(JobRow.revision) == col(StudyRow.revision),
-        *of_job,
-    )
+        # A join begins with them, which spares a walk over every study.
+        yield from (*own, *of_job)
+    else:
+        yield exists().where(*own, *of_job)
 
 
 def _of_job(wanted: StudyFilter) -> Iterator[ColumnElement[bool]]:

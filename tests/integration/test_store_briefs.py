@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
 from api_builders import JOB, analyse, finish, queue, receive, write
 from builders import NOON, STUDY_UID, later, make_result
 from conftest import Store
 
 from oncopixel_pacs.briefs import JobBrief, StudyBrief
 from oncopixel_pacs.domain import JobState, Reason
+from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.feedback import Opinion, ReaderFeedback
 from oncopixel_pacs.store.study_filter import StudyFilter
@@ -100,3 +104,22 @@ def test_what_was_not_analysed_has_no_findings(any_store: Store) -> None:
     write(any_store, destinations={})
     (job,) = Briefs(any_store.database).jobs().items
     assert (job.state, job.probability, job.finding_count) == (JobState.NOT_ANALYSED, None, 0)
+
+
+@pytest.mark.parametrize("span", Span)
+def test_plots_read_the_moments_they_show_and_no_more(store: Store, span: Span) -> None:
+    # A database that was never analysed takes any state for a rare one.
+    asked: list[tuple[str, Any]] = []
+
+    @sa.event.listens_for(store.database.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    buckets = Activity(store.database).over(span, NOON)
+    ((statement, values),) = asked
+    with store.database.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    looked = [row[3] for row in plan if "job" in row[3] or "study" in row[3]]
+    assert len(looked) == 3
+    assert all("ix_job_finished" in line or "first_received_at" in line for line in looked)
+    assert len(buckets) == span.buckets

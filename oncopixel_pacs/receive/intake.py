@@ -248,7 +248,7 @@ class Intake:
             association_at,
         )
         outcome = self._group.commit((instance, study))
-        if not self._files.absolute(path).exists():
+        if not self._files.holds(path):
             # The same object was deleted by policy between the two; its sender has it still.
             raise OutOfResources("The object was being deleted; send it again.")
         return outcome

@@ -181,18 +181,18 @@ class MoreArrivals:
         self._wait_on = DriverStatement(_WAIT_ON, dialect)
         self._add = DriverStatement(_ADD_INSTANCE, dialect, as_text=("facts",))
 
-    def record(self, connection: Connection, batch: Sequence[tuple[Instance, StudyHeader]]) -> bool:
+    def record(self, cursor: Any, batch: Sequence[tuple[Instance, StudyHeader]]) -> bool:
         """Write their rows without asking first.
+
+        Parameters
+        ----------
+        cursor
+            The driver's; its error of integrity says that one is held already.
 
         Returns
         -------
         bool
             Whether that is what they were; otherwise the transaction is to be undone.
-
-        Raises
-        ------
-        IntegrityError
-            When one is held already.
         """
         last: dict[str, datetime] = {}
         for item, _ in batch:
@@ -201,10 +201,10 @@ class MoreArrivals:
         # The study before its instances, as in `record`, and studies in one order: whoever has
         # the first has them all, so that two processes never wait for each other.
         for uid, now in sorted(last.items()):
-            if self._wait_on.execute(connection, [{"uid": uid, "now": now}]) != 1:
+            if self._wait_on.execute(cursor, [{"uid": uid, "now": now}]) != 1:
                 return False
         rows = [{**_columns(item), "facts": write_facts(item.facts)} for item, _ in batch]
-        self._add.execute(connection, rows)
+        self._add.execute(cursor, rows)
         return True
 
 

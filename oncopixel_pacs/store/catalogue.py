@@ -119,8 +119,8 @@ class Catalogue:
         if not all(instance.facts.study_instance_uid in self._waiting for instance, _ in batch):
             return False
         try:
-            with self._database.write_rows() as connection:
-                if not (taken := self._more.record(connection, batch)):
+            with self._database.write_directly() as connection:
+                if not (taken := self._more.record(connection.cursor(), batch)):
                     connection.rollback()
                 return taken
         except OutOfResources as exc:

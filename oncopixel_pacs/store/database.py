@@ -12,8 +12,8 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from oncopixel_pacs.errors import ConfigurationError, OutOfResources
@@ -78,6 +78,39 @@ class Database:
                 connection.commit()
         except SQLAlchemyError as exc:
             raise _not_written(exc) from exc
+
+    @contextlib.contextmanager
+    def write_directly(self) -> Iterator[PoolProxiedConnection]:
+        """One transaction as `write_rows` has it, on the driver's own connection.
+
+        For `DriverStatement`: SQLAlchemy lends the connection, and is not asked again.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is locked for too long, full, or gone.
+        """
+        dialect = self.engine.dialect
+        driver: Any = dialect.dbapi
+        try:
+            connection = self.engine.raw_connection()
+        except SQLAlchemyError as exc:
+            raise _not_written(exc) from exc
+        try:
+            if dialect.name == "sqlite":
+                connection.cursor().execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+        except driver.Error as exc:
+            gone = dialect.is_disconnect(exc, connection.driver_connection, None)
+            if gone:
+                connection.invalidate(exc)
+            error = DBAPIError.instance(
+                None, None, exc, driver.Error, hide_parameters=True, dialect=dialect
+            )
+            raise _not_written(error) from error
+        finally:
+            connection.close()  # given back, and what was not committed undone
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:

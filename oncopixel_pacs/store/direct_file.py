@@ -51,24 +51,41 @@ class ChunkPool:
 class DirectFile:
     """A new file with a name of its own.
 
+    What comes by `append` goes past the page cache. What `finish` alone writes does not: to
+    copy a few pages costs less than to wait for the disk once more before the sync.
+
     Every method raises `OSError` when the disk does not take it.
     """
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self.path = folder / f"{secrets.token_hex(8)}{suffix}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._is_direct = bool(_DIRECT)
-        try:
-            self.descriptor = os.open(self.path, flags | _DIRECT, 0o600)
-        except OSError as exc:
-            if exc.errno != errno.EINVAL:
-                raise
-            # A file system that knows the page cache alone, such as an older tmpfs.
-            self._is_direct = False
-            self.descriptor = os.open(self.path, flags & ~os.O_EXCL, 0o600)
+        self.descriptor = os.open(self.path, flags, 0o600)
+        self._is_direct = False
+        self._is_begun = False
 
     def append(self, content: memoryview) -> None:
         """Write what follows, whole blocks from a buffer of `ChunkPool`."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._go_past_cache()
+        self._write(content)
+
+    def finish(self, content: memoryview) -> None:
+        """Write the end, of any length, from a buffer of `ChunkPool`."""
+        whole = 0
+        if self._is_direct:
+            whole = len(content) - len(content) % BLOCK_BYTES
+            self._write(content[:whole])
+        if whole < len(content):
+            self._go_through_cache()
+            self._write(content[whole:])
+
+    def close(self) -> None:
+        """Close it; not more than once."""
+        os.close(self.descriptor)
+
+    def _write(self, content: memoryview) -> None:
         while content:
             try:
                 written = os.write(self.descriptor, content)
@@ -81,17 +98,12 @@ class DirectFile:
             if content and written % BLOCK_BYTES:
                 self._go_through_cache()
 
-    def finish(self, content: memoryview) -> None:
-        """Write the end, of any length, from a buffer of `ChunkPool`."""
-        whole = len(content) - len(content) % BLOCK_BYTES
-        self.append(content[:whole])
-        if whole < len(content):
-            self._go_through_cache()
-            self.append(content[whole:])
-
-    def close(self) -> None:
-        """Close it; not more than once."""
-        os.close(self.descriptor)
+    def _go_past_cache(self) -> None:
+        # A file system that knows the page cache alone, such as an older tmpfs, says EINVAL.
+        with suppress(OSError):
+            flags = fcntl.fcntl(self.descriptor, fcntl.F_GETFL)
+            fcntl.fcntl(self.descriptor, fcntl.F_SETFL, flags | _DIRECT)
+            self._is_direct = bool(_DIRECT)
 
     def _go_through_cache(self) -> None:
         if self._is_direct:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Update
+from sqlalchemy import Dialect, Insert, Update
 
 
 class DriverStatement:
@@ -36,11 +36,20 @@ class DriverStatement:
             if process is not None and name not in as_text:
                 self._processors.append((name, process))
 
-    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Run it for each row of parameters; the number of rows that were changed."""
-        parameters = [self._parameters(row) for row in rows]
-        values = parameters[0] if len(parameters) == 1 else parameters
-        return connection.exec_driver_sql(self._text, values).rowcount
+    def execute(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Run it on a driver's cursor for each row of parameters.
+
+        Returns
+        -------
+        int
+            Number of rows that were changed.
+        """
+        if len(rows) == 1:
+            cursor.execute(self._text, self._parameters(rows[0]))
+        else:
+            cursor.executemany(self._text, [self._parameters(row) for row in rows])
+        changed: int = cursor.rowcount
+        return changed
 
     def _parameters(self, row: Mapping[str, Any]) -> Any:
         values = {**self._given, **row}

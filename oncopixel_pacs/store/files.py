@@ -48,15 +48,19 @@ class FileStore:
         with contextlib.suppress(PermissionError):  # a parent that we may not list
             _sync(data_dir.parent)
         # All of them now: later each would hold up the first image that comes to it.
-        self._durable_folders = {instances / f"{number:02x}" for number in range(256)}
+        self._durable_folders = {f"{instances}/{number:02x}" for number in range(256)}
         for folder in self._durable_folders:
-            folder.mkdir(exist_ok=True)
+            Path(folder).mkdir(exist_ok=True)
         _sync(instances)
         self._syncing = ThreadPoolExecutor(_MOST_SYNCS, thread_name_prefix="sync")
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""
         return self.data_dir / relative
+
+    def holds(self, relative: str) -> bool:
+        """Whether a stored file is there."""
+        return os.path.exists(f"{self.data_dir}/{relative}")  # noqa: PTH110
 
     def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, sha256: str) -> str:
         """Make a finished temporary file permanent and durable.
@@ -78,7 +82,7 @@ class FileStore:
         relative = relative_path(folder, sop_instance_uid, sha256)
         target = self.absolute(relative)
         _sync(temp)
-        self._make_durable(target.parent)
+        self._make_durable(str(target.parent))
         temp.replace(target)
         _sync(target.parent)
         return relative
@@ -101,18 +105,20 @@ class FileStore:
             Path relative to the data directory.
         """
         relative = relative_path("instances", sop_instance_uid, sha256)
-        target = self.absolute(relative)
-        self._make_durable(target.parent)
+        # Texts: paths as objects cost as much as the system calls.
+        target = f"{self.data_dir}/{relative}"
+        folder = target.rpartition("/")[0]
+        self._make_durable(folder)
         try:
             os.link(temp, target)
         except OSError:
             # It is held already, or the volume has no hard links: what takes the place of
             # another file must be whole before.
             os.fsync(descriptor)
-            temp.replace(target)
+            os.replace(temp, target)  # noqa: PTH105
         else:
-            temp.unlink()
-        name_synced = self._syncing.submit(_sync, target.parent)
+            os.unlink(temp)  # noqa: PTH108
+        name_synced = self._syncing.submit(_sync, folder)
         os.fsync(descriptor)
         name_synced.result()
         return relative
@@ -182,11 +188,11 @@ class FileStore:
             count += 1
         return count
 
-    def _make_durable(self, folder: Path) -> None:
+    def _make_durable(self, folder: str) -> None:
         # Whoever made the folder may not have synced it, so each process does, once.
         if folder not in self._durable_folders:
-            folder.mkdir(exist_ok=True)
-            _sync(folder.parent)
+            Path(folder).mkdir(exist_ok=True)
+            _sync(Path(folder).parent)
             self._durable_folders.add(folder)
 
 
@@ -197,7 +203,7 @@ def relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
     return f"{folder}/{name[:2]}/{name}-{sha256[:32]}.dcm"
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

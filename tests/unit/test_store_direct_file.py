@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -41,18 +42,18 @@ def test_a_file_of_any_length_holds_what_was_written(tmp_path: Path, length: int
     assert held == content
 
 
-@pytest.mark.parametrize("refused_at", ["open", "write"])
+@pytest.mark.parametrize("refused_at", ["fcntl", "write"])
 def test_a_disk_that_knows_the_page_cache_alone_takes_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused_at: str
 ) -> None:
-    real_open, real_write = os.open, os.write
+    real_control, real_write = fcntl.fcntl, os.write
     refused: list[str] = []
 
-    def limited_open(path: Any, flags: int, *rest: Any, **options: Any) -> int:
-        if refused_at == "open" and flags & os.O_DIRECT:
-            refused.append("open")
+    def limited_control(descriptor: int, command: int, argument: int = 0) -> int:
+        if refused_at == "fcntl" and argument & os.O_DIRECT:
+            refused.append("fcntl")
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        return real_open(path, flags, *rest, **options)
+        return real_control(descriptor, command, argument)
 
     def limited_write(descriptor: int, content: Any) -> int:
         if refused_at == "write" and not refused:
@@ -60,11 +61,27 @@ def test_a_disk_that_knows_the_page_cache_alone_takes_it_too(
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return real_write(descriptor, content)
 
-    monkeypatch.setattr(os, "open", limited_open)
+    monkeypatch.setattr(fcntl, "fcntl", limited_control)
     monkeypatch.setattr(os, "write", limited_write)
     content, held = written(tmp_path, CHUNK_BYTES + 5000)
     assert held == content
     assert refused == [refused_at]
+
+
+@pytest.mark.parametrize(("length", "past"), [(5000, 0), (CHUNK_BYTES + 5000, 1)])
+def test_only_what_is_large_goes_past_the_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, past: int
+) -> None:
+    real, seen = fcntl.fcntl, []
+
+    def watched(descriptor: int, command: int, argument: int = 0) -> int:
+        seen.append(argument & os.O_DIRECT)
+        return real(descriptor, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", watched)
+    content, held = written(tmp_path, length)
+    assert held == content
+    assert sum(flag > 0 for flag in seen) == past
 
 
 def test_a_write_that_takes_half_goes_on_with_the_rest(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +22,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.exc import IntegrityError
 
 from oncopixel_pacs.domain import Laterality
 from oncopixel_pacs.store.driver_statement import DriverStatement
@@ -54,14 +55,17 @@ def test_rows_read_back_as_they_were_given() -> None:
         engine.dialect,
     )
     later = NOON.replace(hour=13)
-    with engine.connect() as connection:
-        assert add.execute(connection, [row("a")]) == 1
-        assert add.execute(connection, [row("b"), row("c", number=None)]) == 2
-        assert change.execute(connection, [{"one": "a", "then": later}]) == 1
-        assert change.execute(connection, [{"one": "a", "then": NOON}]) == 0
-        with pytest.raises(IntegrityError):
-            add.execute(connection, [row("a")])
-        held = connection.execute(select(TABLE).order_by(TABLE.c.uid)).all()
+    with contextlib.closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        assert add.execute(cursor, [row("a")]) == 1
+        assert add.execute(cursor, [row("b"), row("c", number=None)]) == 2
+        assert change.execute(cursor, [{"one": "a", "then": later}]) == 1
+        assert change.execute(cursor, [{"one": "a", "then": NOON}]) == 0
+        with pytest.raises(sqlite3.IntegrityError):
+            add.execute(cursor, [row("a")])
+        connection.commit()
+    with engine.connect() as reading:
+        held = reading.execute(select(TABLE).order_by(TABLE.c.uid)).all()
     engine.dispose()
     assert [tuple(item) for item in held] == [
         ("a", 7, later, {"a": [1, None]}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
@@ -132,6 +134,9 @@ class BoundedSocket(AssociationSocket):
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("PDU not complete in time")
+        if type(sock) is socket:  # what TLS has decrypted is nothing that the system knows of
+            with suppress(BlockingIOError):
+                return os.readv(sock.fileno(), (view,))
         sock.settimeout(left)
         try:
             return int(sock.recv_into(view))

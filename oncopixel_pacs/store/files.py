@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,6 @@ Folder = Literal["instances", "results", "quarantine"]
 
 #: Folders with what is kept; the rest is transfers under way.
 KEPT_FOLDERS = ("instances", "results", "quarantine", "labels")
-#: Folders synced at a time; more would wait for the same journal.
-_MOST_SYNCS = 4
 
 
 class FileStore:
@@ -52,7 +51,8 @@ class FileStore:
         for folder in self._durable_folders:
             Path(folder).mkdir(exist_ok=True)
         _sync(instances)
-        self._syncing = ThreadPoolExecutor(_MOST_SYNCS, thread_name_prefix="sync")
+        self._syncing = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._at_once = threading.Lock()
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""
@@ -118,9 +118,17 @@ class FileStore:
             os.replace(temp, target)  # noqa: PTH105
         else:
             os.unlink(temp)  # noqa: PTH108
-        name_synced = self._syncing.submit(_sync, folder)
-        os.fsync(descriptor)
-        name_synced.result()
+        if self._at_once.acquire(blocking=False):
+            try:
+                name_synced = self._syncing.submit(_sync, folder)
+                os.fsync(descriptor)
+                name_synced.result()
+            finally:
+                self._at_once.release()
+        else:
+            # The disk is busy with another already: to ask a second thread costs more.
+            os.fsync(descriptor)
+            _sync(folder)
         return relative
 
     def write(self, content: bytes, folder: Folder, sop_instance_uid: str) -> tuple[str, str]:

@@ -22,6 +22,8 @@ MOST_ITEMS = 64
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[Item, Outcome]):
     item: Item
+    #: Held until it is committed, or until it is the one to commit.
+    called: threading.Lock = field(default_factory=threading.Lock)
     outcomes: list[Outcome | BaseException] = field(default_factory=list)
 
 
@@ -38,7 +40,8 @@ class GroupCommit(Generic[Item, Outcome]):
     def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Outcome | Exception]]) -> None:
         self._commit = commit
         self._waiting: deque[_Waiting[Item, Outcome]] = deque()
-        self._turn = threading.Lock()
+        self._is_committing = False
+        self._lock = threading.Lock()
 
     def commit(self, item: Item) -> Outcome:
         """Return when the item is committed, with its outcome.
@@ -49,16 +52,23 @@ class GroupCommit(Generic[Item, Outcome]):
             What became of it otherwise.
         """
         mine: _Waiting[Item, Outcome] = _Waiting(item)
-        self._waiting.append(mine)
-        with self._turn:
-            while not mine.outcomes:
-                self._commit_waiting()
+        with self._lock:
+            self._waiting.append(mine)
+            waits, self._is_committing = self._is_committing, True
+            if waits:
+                mine.called.acquire()
+        if waits:
+            # Each is called by itself: whoever is done need not queue behind the next commit.
+            mine.called.acquire()
+        if not mine.outcomes:
+            self._commit_waiting(mine)
         outcome = mine.outcomes[0]
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    def _commit_waiting(self) -> None:
+    def _commit_waiting(self, mine: _Waiting[Item, Outcome]) -> None:
+        """Commit what waits, `mine` first, and leave the next commit to who waits longest."""
         number = min(len(self._waiting), MOST_ITEMS)
         batch = [self._waiting.popleft() for _ in range(number)]
         try:
@@ -68,3 +78,12 @@ class GroupCommit(Generic[Item, Outcome]):
         except BaseException as exc:
             for waiting in batch:
                 waiting.outcomes[:] = [exc]
+        with self._lock:
+            called = batch
+            if self._waiting:
+                called = [self._waiting[0], *batch]
+            else:
+                self._is_committing = False
+        for waiting in called:
+            if waiting is not mine:
+                waiting.called.release()

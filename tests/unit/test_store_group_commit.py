@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from queue import SimpleQueue
 
 import pytest
 
 from oncopixel_pacs.store.group_commit import MOST_ITEMS, GroupCommit
+from tests.dimse_builder import until
 
 
 class Journal:
@@ -87,3 +89,42 @@ def test_there_is_a_most_that_is_committed_at_once() -> None:
     journal.go.set()
     assert len(in_threads(GroupCommit(journal.commit), range(3 * MOST_ITEMS))) == 3 * MOST_ITEMS
     assert max(map(len, journal.batches)) <= MOST_ITEMS
+
+
+def test_who_is_committed_does_not_wait_for_the_commit_that_follows() -> None:
+    begun: SimpleQueue[list[int]] = SimpleQueue()
+    go: SimpleQueue[None] = SimpleQueue()
+
+    def commit(items: Sequence[int]) -> list[int]:
+        begun.put(list(items))
+        go.get(timeout=15)
+        return list(items)
+
+    group = GroupCommit[int, int](commit)
+
+    def come(*items: int) -> list[threading.Thread]:
+        waiting = len(group._waiting)
+        threads = [
+            threading.Thread(target=group.commit, args=(item,), daemon=True) for item in items
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(group._waiting) == waiting + len(items))
+        return threads
+
+    first = threading.Thread(target=group.commit, args=(0,), daemon=True)
+    first.start()
+    assert begun.get(timeout=15) == [0]
+    several = come(1, 2, 3)
+    go.put(None)
+    assert sorted(begun.get(timeout=15)) == [1, 2, 3]
+    last = come(4)
+    go.put(None)
+    assert begun.get(timeout=15) == [4]
+    for thread in (first, *several):
+        thread.join(15)
+        assert not thread.is_alive()
+    assert last[0].is_alive()
+    go.put(None)
+    last[0].join(15)
+    assert not last[0].is_alive()

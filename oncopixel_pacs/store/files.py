@@ -53,6 +53,7 @@ class FileStore:
         _sync(instances)
         self._syncing = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._at_once = threading.Lock()
+        self._stored_last = 0
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""
@@ -118,17 +119,7 @@ class FileStore:
             os.replace(temp, target)  # noqa: PTH105
         else:
             os.unlink(temp)  # noqa: PTH108
-        if self._at_once.acquire(blocking=False):
-            try:
-                name_synced = self._syncing.submit(_sync, folder)
-                os.fsync(descriptor)
-                name_synced.result()
-            finally:
-                self._at_once.release()
-        else:
-            # The disk is busy with another already: to ask a second thread costs more.
-            os.fsync(descriptor)
-            _sync(folder)
+        self._sync_both(descriptor, folder)
         return relative
 
     def write(self, content: bytes, folder: Folder, sop_instance_uid: str) -> tuple[str, str]:
@@ -195,6 +186,25 @@ class FileStore:
             path.unlink(missing_ok=True)
             count += 1
         return count
+
+    def _sync_both(self, descriptor: int, folder: str) -> None:
+        """Sync a file and its folder: at once while one thread stores alone.
+
+        With several the disk has enough to do, and each call of a second thread holds up all
+        that wait for the interpreter.
+        """
+        thread = threading.get_ident()
+        is_alone, self._stored_last = self._stored_last == thread, thread
+        if is_alone and self._at_once.acquire(blocking=False):
+            try:
+                name_synced = self._syncing.submit(_sync, folder)
+                os.fsync(descriptor)
+                name_synced.result()
+            finally:
+                self._at_once.release()
+        else:
+            os.fsync(descriptor)
+            _sync(folder)
 
     def _make_durable(self, folder: str) -> None:
         # Whoever made the folder may not have synced it, so each process does, once.

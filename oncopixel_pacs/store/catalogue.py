@@ -119,9 +119,9 @@ class Catalogue:
         if not all(instance.facts.study_instance_uid in self._waiting for instance, _ in batch):
             return False
         try:
-            with self._database.write_directly() as connection:
-                if not (taken := self._more.record(connection.cursor(), batch)):
-                    connection.rollback()
+            with self._database.write_directly() as cursor:
+                if not (taken := self._more.record(cursor, batch)):
+                    cursor.connection.rollback()
                 return taken
         except OutOfResources as exc:
             if isinstance(exc.__cause__, IntegrityError):

@@ -12,7 +12,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -80,8 +80,8 @@ class Database:
             raise _not_written(exc) from exc
 
     @contextlib.contextmanager
-    def write_directly(self) -> Iterator[PoolProxiedConnection]:
-        """One transaction as `write_rows` has it, on the driver's own connection.
+    def write_directly(self) -> Iterator[Any]:
+        """One transaction as `write_rows` has it, on a cursor of the driver itself.
 
         For `DriverStatement`: SQLAlchemy lends the connection, and is not asked again.
 
@@ -90,27 +90,37 @@ class Database:
         OutOfResources
             When the database is locked for too long, full, or gone.
         """
-        dialect = self.engine.dialect
-        driver: Any = dialect.dbapi
+        driver: Any = self.engine.dialect.dbapi
         try:
             connection = self.engine.raw_connection()
         except SQLAlchemyError as exc:
             raise _not_written(exc) from exc
+        cursor = connection.cursor()
         try:
-            if dialect.name == "sqlite":
-                connection.cursor().execute("BEGIN IMMEDIATE")
-            yield connection
+            if self.engine.dialect.name == "sqlite":
+                cursor.execute("BEGIN IMMEDIATE")
+            yield cursor
             connection.commit()
         except driver.Error as exc:
-            gone = dialect.is_disconnect(exc, connection.driver_connection, None)
-            if gone:
+            if self.engine.dialect.is_disconnect(exc, connection.driver_connection, None):
                 connection.invalidate(exc)
-            error = DBAPIError.instance(
-                None, None, exc, driver.Error, hide_parameters=True, dialect=dialect
-            )
-            raise _not_written(error) from error
+            raise self._refusal(exc)  # noqa: B904
         finally:
+            # Before the next has the connection: one that the garbage collector closes resets
+            # a statement that may be another's by then.
+            with contextlib.suppress(driver.Error):
+                cursor.close()
             connection.close()  # given back, and what was not committed undone
+
+    def _refusal(self, error: Exception) -> OutOfResources:
+        """Wrap an error of the driver as SQLAlchemy would have."""
+        driver: Any = self.engine.dialect.dbapi
+        cause = DBAPIError.instance(
+            None, None, error, driver.Error, hide_parameters=True, dialect=self.engine.dialect
+        )
+        refusal = _not_written(cause)
+        refusal.__cause__ = cause
+        return refusal
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:

@@ -61,7 +61,13 @@ class Learner(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Loss of one validation batch."""
-        self.log("val_loss", self.loss(batch), prog_bar=True, batch_size=len(batch["image"]))
+        self.log(
+            "val_loss",
+            self.loss(batch),
+            prog_bar=True,
+            batch_size=len(batch["image"]),
+            sync_dist=True,
+        )
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of one batch; unknown labels and pixels count nothing."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities import rank_zero_only
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.infer.networks import VisionTransformer
@@ -44,6 +46,7 @@ _HARMLESS = (
     ".*Detected call of `lr_scheduler.step.*",
     ".*dirpath has changed.*",
     ".*Experiment logs directory .* exists.*",
+    ".*anonymous setting has no effect.*",
 )
 LOGGERS = ("tensorboard", "mlflow", "wandb")
 
@@ -215,11 +218,17 @@ def _run_stages(
     for number, stage in enumerate(recipe.training.stages, start=1):
         place = folder / f"stage-{number}"
         done = place / "done.json"
-        if not done.is_file():
+        if done.is_file():
+            best = place / json.loads(done.read_text(encoding="utf-8"))["best"]
+        else:
             batches = Batches(recipe, parts, stage, preparer, options.workers)
             best = _run_stage(recipe, stage, network, batches, place, options)
-            done.write_text(json.dumps({"best": best.name}) + "\n", encoding="utf-8")
-        load_checkpoint(network, place / json.loads(done.read_text(encoding="utf-8"))["best"])
+            if getattr(rank_zero_only, "rank", 0) == 0:
+                done.write_text(json.dumps({"best": best.name}) + "\n", encoding="utf-8")
+        load_checkpoint(network, best)
+    # Of the processes of several devices, which may all come here, one writes.
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return
     weights = {f"{_PREFIX}{key}": value for key, value in network.state_dict().items()}
     partial = folder / "final.part"
     torch.save({"state_dict": weights}, partial)
@@ -317,10 +326,18 @@ def _logger(name: str, recipe: Recipe, place: Path) -> Logger:
     if name == "mlflow":
         from pytorch_lightning.loggers import MLFlowLogger
 
-        return MLFlowLogger(recipe.name, save_dir=str(place / "mlflow"))
+        mlflow = import_module("mlflow")
+        # Without a server of the user's own: a database in the folder, since MLflow 3 refuses
+        # plain files.
+        folder = (place / "mlflow").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        own = mlflow.is_tracking_uri_set()
+        address = mlflow.get_tracking_uri() if own else f"sqlite:///{folder}/mlflow.db"
+        return MLFlowLogger(recipe.name, tracking_uri=address)
     from pytorch_lightning.loggers import WandbLogger
 
-    return WandbLogger(project=recipe.name, save_dir=str(place))
+    # Nothing leaves the machine unasked: `wandb sync` sends what was written.
+    return WandbLogger(project=recipe.name, save_dir=str(place), offline=True)
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from oncopixel_pacs.infer.loaded_models import load_models
 from oncopixel_pacs.settings import InferenceSettings
 from training.bundle_files import Bundle, prove_golden
 from training.cli import app
-from training.learning import Options, fit_recipe, fitted_network
+from training.learning import LOGGERS, Options, fit_recipe, fitted_network
 from training.network_names import describe_network
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.smoke_sets import write_smoke_sets
@@ -215,7 +217,7 @@ RUN_UNTIL_KILLED = """
 import os, sys, threading, time, torch
 torch.set_num_threads(1)
 from pathlib import Path
-from training.learning import Options, fit_recipe
+from training.learning import LOGGERS, Options, fit_recipe
 from training.recipe import Recipe
 out, data, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 def die():
@@ -277,6 +279,78 @@ def test_a_tracker_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None
 
     with pytest.raises(ConfigurationError, match="There is no logger nothing; choose tensorboard"):
         fit_recipe(recipe, tmp_path / "run", options)
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_a_tracker_holds_the_figures_of_the_run_or_says_how_to_install_it(
+    logger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    recipe = load_recipe("pcam-vgg").smoked()
+    data = write_smoke_sets(recipe.data.sets, tmp_path / "data")
+    options = Options(data, tmp_path, loggers=(logger,), progress=False)
+    run = tmp_path / "run"
+    if find_spec(logger) is None:
+        with pytest.raises(ConfigurationError, match=rf"logger {logger} is not installed; run pip"):
+            fit_recipe(recipe, run, options)
+        return
+
+    fit_recipe(recipe, run, options)
+
+    files = {
+        "tensorboard": "tensorboard/events.*",
+        "mlflow": "mlflow/mlflow.db",
+        "wandb": "wandb/offline-run-*/*.wandb",
+    }
+    (kept,) = (run / "fold-0" / "stage-1").glob(files[logger])
+    assert b"val_loss" in kept.read_bytes()
+
+
+SPREAD = """
+import sys, torch
+from pathlib import Path
+from training.learning import LOGGERS, Options, fit_recipe
+from training.recipe import Recipe
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    out, data, recipe = (Path(one) for one in sys.argv[1:])
+    text = recipe.read_text()
+    fit_recipe(Recipe.model_validate_json(text), out, Options(data, out, progress=False))
+"""
+
+
+def test_two_devices_of_a_cpu_train_together_in_bfloat16(tmp_path: Path) -> None:
+    short = load_recipe("pcam-vgg").smoked()
+    (stage,) = short.training.stages
+    update = {
+        "devices": 2,
+        "strategy": "ddp",
+        "precision": "bf16-mixed",
+        "stages": (stage.model_copy(update={"epochs": 1, "steps": 4}),),
+    }
+    recipe = short.model_copy(update={"training": short.training.model_copy(update=update)})
+    data = write_smoke_sets(recipe.data.sets, tmp_path / "data")
+    path, out = tmp_path / "recipe.json", tmp_path / "run"
+    path.write_text(recipe.model_dump_json(), encoding="utf-8")
+    script = tmp_path / "spread.py"
+    script.write_text(SPREAD, encoding="utf-8")
+
+    child = subprocess.run(
+        [sys.executable, str(script), str(out), str(data), str(path)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1])},
+    )
+
+    assert child.returncode == 0, child.stderr
+    assert "2 processes" in child.stdout + child.stderr
+    assert "bfloat16" in child.stdout + child.stderr
+    trained = fitted_network(recipe, out / "fold-0").state_dict()
+    fresh = describe_network(recipe).make().state_dict()
+    assert any(not torch.equal(trained[key], fresh[key]) for key in fresh)
+    assert all(torch.isfinite(value).all() for value in trained.values())
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, runs: Path, cache: Path) -> None:

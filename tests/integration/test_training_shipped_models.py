@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from scipy import ndimage
 
 from oncopixel_pacs.domain import ModelTask
-from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.mammogram import Mammogram, read_mammogram
 from oncopixel_pacs.imaging.preprocess import Preprocessing, prepare
 from oncopixel_pacs.infer.findings import Naming, find_lesions
 from oncopixel_pacs.infer.loaded_models import LoadedModels, load_models
 from oncopixel_pacs.settings import BUNDLES, InferenceSettings, ModelSettings, shipped_models
 from sample_dicom.study import SampleImage, make_study
+from training.bundle_files import Bundle, prove_golden
+from training.bundle_metadata import check_metadata
 
 SEEDS = range(10)
 Read = Callable[[SampleImage], tuple[float, np.ndarray]]
@@ -82,6 +86,57 @@ def test_a_bundle_has_a_card_that_names_its_weights_and_warns(model: ModelSettin
 def test_no_bundle_holds_an_expression() -> None:
     for path in Path(BUNDLES).rglob("*.json"):
         assert '"$' not in path.read_text("utf-8"), path
+
+
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
+def test_a_shipped_bundle_is_complete_and_its_weights_lie_twice(model: ModelSettings) -> None:
+    metadata = json.loads((model.bundle / "configs" / "metadata.json").read_text("utf-8"))
+    check_metadata(metadata)
+    weights = torch.load(model.bundle / "models" / "model.pt", weights_only=True)
+    twin = load_file(model.bundle / "models" / "model.safetensors")
+
+    assert weights.keys() == twin.keys()
+    assert all(torch.equal(weights[key], twin[key]) for key in weights)
+    assert metadata["operating_points"]["default"] == model.threshold
+    assert metadata["preprocessing"]["sha256"] == Preprocessing().digest()
+    assert metadata["data_licence"] and metadata["measured"]
+    calibrated = "platt" if model.task is ModelTask.CLASSIFY else "none"
+    assert metadata["calibration"]["kind"] == calibrated
+
+
+def written(image: SampleImage, path: Path) -> Mammogram:
+    """Give the image as the server reads it, from a file."""
+    image.dataset.save_as(path, enforce_file_format=True)
+    return read_mammogram(path)
+
+
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
+def test_a_shipped_model_answers_a_file_as_it_did_when_it_was_trained(
+    model: ModelSettings, models: LoadedModels, tmp_path: Path
+) -> None:
+    """From the DICOM file on; the bundle's golden answer is of the network in training."""
+    metadata = json.loads((model.bundle / "configs" / "metadata.json").read_text("utf-8"))
+    pinned = Bundle(model.name, model.task, model.bundle, model.sha256, model.threshold)
+    assert prove_golden(pinned) < 1e-4
+    golden = load_file(model.bundle / "golden" / "golden.safetensors")
+    shown = metadata["golden"]["phantom"]
+    mammogram = next(
+        found
+        for image in make_study(shown["seed"], lesion=shown["diseased"])
+        if (found := written(image, tmp_path / "image.dcm")).facts.laterality == shown["laterality"]
+        and found.facts.view == shown["view"]
+    )
+    assert mammogram.facts.spacing_mm is not None
+
+    prepared = prepare(mammogram.pixels, mammogram.facts.spacing_mm)
+    (loaded,) = (item for item in models.models if item.algorithm.name == model.name)
+    served = loaded.probabilities(prepared.image[None])
+
+    assert np.array_equal(prepared.image[None], golden["image"].numpy())
+    trained = golden["logits"].sigmoid()[:, 0].numpy()
+    if model.task is ModelTask.CLASSIFY:
+        trained = loaded.card.calibrator.binary(trained.astype(np.float64))
+    assert np.abs(served - trained).max() < 1e-4
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO_FLAGS ?=
 GOLDEN := tests/end_to_end/test_golden_checklist.py
-# One test process for each core, so that torch needs but one thread in each.
+# One test process for each core.
 BESIDE ?= --numprocesses logical --maxprocesses 8
 
 .PHONY: demo test coverage check lint types layers docs licences image-locks release clean help
@@ -20,7 +20,7 @@ demo: $(VENV)/ready ## The whole loop on this machine, with a synthetic study
 
 # The golden checklist looks at what the other tests built, so it has a turn of its own.
 test: $(VENV)/ready-dev ## Every test; TESTS="tests/unit" or TESTS="-k word" runs some of them
-	@export GOLDEN_COLLECTION=$$(mktemp -d) OMP_NUM_THREADS=1; \
+	@export GOLDEN_COLLECTION=$$(mktemp -d); \
 	trap 'rm -rf "$$GOLDEN_COLLECTION"' EXIT; \
 	$(BIN)/python -m pytest $(BESIDE) --dist loadfile --no-loadscope-reorder -m "not golden" \
 		$(PYTEST_FLAGS) $(TESTS) \

@@ -169,7 +169,7 @@ class Viewer:
         pane: int,
         pixel: tuple[float, float],
         fits: Callable[[Colour], bool],
-        seconds: float = 20,
+        seconds: float = _SECONDS,
     ) -> Colour:
         """Wait until the colour at a pixel fits; fails with the last one seen."""
         seen: list[Colour] = []

@@ -112,6 +112,7 @@ def fit(
             # Not on a CPU: there PyTorch 2.13 writes beyond its buffers in the backward pass of
             # convolutions of one channel laid out so.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _forget_another_run(out, f"{task.model_dump_json()}\n{start_from}\n")
         start = time.monotonic()
         for number, phase in enumerate(task.phases, start=1):
             done = out / f"phase-{number}.ckpt"
@@ -126,6 +127,7 @@ def fit(
         seconds = time.monotonic() - start
         checkpoint = out / "final.ckpt"
         shutil.copyfile(done, checkpoint)
+        _forget_another_run(out, "")
     _write_run(task, samples, seconds, out)
     plot_loss(out)
     return Fitted(checkpoint, seconds)
@@ -169,6 +171,17 @@ def load_fitted(task: Task, checkpoint: Path) -> torch.nn.Module:
     network = build_network(task.network)
     network.load_state_dict(load_weights(checkpoint), strict=True)
     return network.eval().requires_grad_(False)
+
+
+def _forget_another_run(out: Path, this: str) -> None:
+    """Remove the phases of a run that was of another task, or is done."""
+    path = out / "under-way.json"
+    if path.is_file() and path.read_text(encoding="utf-8") == this:
+        return
+    for phase in out.glob("phase-*.ckpt"):
+        phase.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(this, encoding="utf-8")
 
 
 def _keep(trainer: pl.Trainer, path: Path) -> None:

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+import training.fit
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused
 from oncopixel_pacs.imaging.preprocess import Preprocessing
@@ -172,22 +174,36 @@ def test_the_bundle_has_everything_that_a_reader_of_it_needs(
 
 
 def test_a_run_killed_between_phases_ends_with_the_weights_that_it_would_have_had(
-    trained: tuple[Task, Path, ModelSettings], cache: Path, tmp_path: Path
+    trained: tuple[Task, Path, ModelSettings],
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task, whole, _ = trained
     if len(task.phases) == 1:
         pytest.skip("one phase alone")
-    # What a kill leaves: the phases that were done, and the log of the one under way.
-    shutil.copy(whole / "phase-1.ckpt", tmp_path / "phase-1.ckpt")
-    shutil.copytree(whole / "logs", tmp_path / "logs")
+    done = training.fit._run_phase
 
-    fit(task, None, tmp_path, cache=cache, progress=False)
+    def killed(*arguments: Any) -> None:
+        if arguments[2] == 2:
+            raise KeyboardInterrupt
+        done(*arguments)
+
+    monkeypatch.setattr(training.fit, "_run_phase", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, None, tmp_path, cache=cache, progress=False)
+    first = load_weights(tmp_path / "phase-1.ckpt")
+    monkeypatch.setattr(training.fit, "_run_phase", done)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.fit, "_run_phase", lambda *a: numbers.append(a[2]) or done(*a))
+        numbers: list[int] = []
+        fit(task, None, tmp_path, cache=cache, progress=False)
+    assert numbers == [2] and not list(tmp_path.glob("phase-*.ckpt"))
 
     resumed, straight = (
         load_fitted(task, out / "final.ckpt").state_dict() for out in (tmp_path, whole)
     )
     assert all(torch.equal(resumed[key], straight[key]) for key in straight)
-    first = load_weights(whole / "phase-1.ckpt")
     assert any(not torch.equal(first[key], straight[key]) for key in straight)
 
 

@@ -26,7 +26,8 @@ def serve(
 ) -> None:
     """Run in the child.
 
-    A study leaves a file ``begun`` among its labels, and waits until there is no ``hold`` there.
+    A study leaves a file ``begun`` among its labels. The round waits until there is no ``hold``
+    there, and the answer to a study until there is no ``hold-`` with its revision.
     """
     connection.send_bytes(ANSWERS.dump_json((Answer(device="pretended"),)))
     pause = threading.Event()
@@ -39,15 +40,13 @@ def serve(
             (item.labels_dir / "begun").touch()
         while any((item.labels_dir / "hold").exists() for item in requests):
             pause.wait(0.01)
-        if any(item.revision == FATAL for item in requests):
-            os.kill(os.getpid(), signal.SIGKILL)
         together = {"together": float(len(requests))}
-        answers = tuple(
-            Answer(
-                result=StudyResult(
-                    item.study_instance_uid, item.revision, (), (), {}, None, "", together
-                )
+        for item in requests:
+            while (item.labels_dir / f"hold-{item.revision}").exists():
+                pause.wait(0.01)
+            if item.revision == FATAL:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = StudyResult(
+                item.study_instance_uid, item.revision, (), (), {}, None, "", together
             )
-            for item in requests
-        )
-        connection.send_bytes(ANSWERS.dump_json(answers))
+            connection.send_bytes(ANSWERS.dump_json((Answer(result=result),)))

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -68,7 +69,7 @@ ERRORS: dict[str, type[ModelRefused | ConfigurationError]] = {
     "ModelRefused": ModelRefused,
     "ConfigurationError": ConfigurationError,
 }
-#: One for each study of a round; one alone on the loading.
+#: One for each study of a round in its order, in one message or several; one on the loading.
 ANSWERS = TypeAdapter(tuple[Answer, ...])
 
 
@@ -108,25 +109,30 @@ def serve(
     openers = inference.openers or max(usable_cores() // children, 1)
     with closing(loaded), DecodePool(openers) as decoder:
         while (requests := _receive(connection)) is not None:
-            _send(connection, _answers(requests, loaded, decoder, openers))
+            for answer in _answers(requests, loaded, decoder, openers):
+                _send(connection, [answer])
 
 
 def _answers(
     requests: Sequence[AnalysisRequest], loaded: LoadedModels, decoder: DecodePool, openers: int
-) -> list[Answer]:
-    def alone(request: AnalysisRequest) -> Answer:
-        return _answer(request, lambda: read_studies([request], loaded, decoder, openers)[0])
+) -> Iterator[Answer]:
+    """Answer in the order of the requests, each as soon as its study is read."""
 
+    def alone(request: AnalysisRequest) -> Answer:
+        return _answer(request, lambda: tuple(read_studies([request], loaded, decoder, openers))[0])
+
+    left = deque(requests)
     if len(requests) > 1:
         try:
-            results = read_studies(requests, loaded, decoder, openers)
+            for result in read_studies(requests, loaded, decoder, openers):
+                yield Answer(result=result)
+                left.popleft()
         except DeviceLost as exc:
-            return [Answer(DeviceLost.__name__, str(exc))] * len(requests)
+            yield from [Answer(DeviceLost.__name__, str(exc))] * len(left)
+            return
         except Exception:  # what is wrong, and with which of them, is found out below
-            structlog.get_logger().warning("analysis.read_one_by_one", studies=len(requests))
-        else:
-            return [Answer(result=result) for result in results]
-    return [alone(request) for request in requests]
+            structlog.get_logger().warning("analysis.read_one_by_one", studies=len(left))
+    yield from map(alone, left)
 
 
 def _answer(request: AnalysisRequest, read: Callable[[], StudyResult]) -> Answer:

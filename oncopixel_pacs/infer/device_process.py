@@ -9,8 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from types import TracebackType
@@ -133,7 +134,12 @@ class DeviceProcess:
         with self._guard:
             self._waiting.append(asked)
         # One round for each study that was asked for; those that were read earlier find nothing.
-        self._in_turn(self._read_waiting)
+        try:
+            turn = self._owner.submit(self._read_waiting)
+        except RuntimeError as exc:
+            raise AnalysisFailed(_STOPPED) from exc
+        # The round that reads it may be another, and may go on after it is read.
+        turn.add_done_callback(asked.fail_if_cancelled)
         return asked.answer.result()
 
     def close(self) -> None:
@@ -186,16 +192,19 @@ class DeviceProcess:
     def _read(self, asked: Sequence[_Asked]) -> None:
         """Answer everyone; raises what is wrong with the child and not with a study."""
         child = self._loaded_child()
-        answers = child.exchange([item.request for item in asked], self._inference.deadline_seconds)
-        if answers is None:
-            lost = self._lost(child, "the study", self._inference.deadline_seconds)
+        limit_seconds = self._inference.deadline_seconds
+        told = 0
+        with closing(child.exchange([item.request for item in asked], limit_seconds)) as answers:
+            for item, answer in zip(asked, answers, strict=False):
+                item.take(answer)
+                told += 1
+        if told < len(asked):
+            lost = self._lost(child, "the study", limit_seconds)
             if len(asked) == 1 or self._closed:
                 raise lost
-            structlog.get_logger().warning("analysis.read_one_by_one", studies=len(asked))
-            self._read_alone(asked)
-            return
-        for item, answer in zip(asked, answers, strict=True):
-            item.take(answer)
+            structlog.get_logger().warning("analysis.read_one_by_one", studies=len(asked) - told)
+            self._read_alone(asked[told:])
+            asked = asked[:told]
         left = [item for item in asked if not item.answer.done()]
         if left:
             self._leave_device(child, left[0].lost)
@@ -241,10 +250,10 @@ class DeviceProcess:
             self._child = child = _Child(
                 self._models, self._inference, self._niceness, self._number
             )
-        answers = child.exchange(None, _LOAD_SECONDS)
-        if answers is None:
+        with closing(child.exchange(None, _LOAD_SECONDS)) as answers:
+            answer = next(answers, None)
+        if answer is None:
             raise self._lost(child, "loading the models", _LOAD_SECONDS)
-        (answer,) = answers
         if answer.error:
             self._child = None
             child.reap()
@@ -297,7 +306,8 @@ class _Asked:
             told.raise_error()
             if told.result is None:
                 raise AnalysisFailed("The process that runs the models gave no result; try again.")
-            self.answer.set_result(told.result)
+            with suppress(InvalidStateError):  # the server is being stopped
+                self.answer.set_result(told.result)
         except DeviceLost as exc:
             self._losses.append(exc)
         except OncoPixelError as exc:
@@ -305,8 +315,13 @@ class _Asked:
 
     def fail(self, why: BaseException) -> None:
         """Pass on why there is no answer, unless there is one."""
-        if not self.answer.done():
+        with suppress(InvalidStateError):
             self.answer.set_exception(why)
+
+    def fail_if_cancelled(self, turn: Future[None]) -> None:
+        """Say that the server was stopped before there was a turn to read it."""
+        if turn.cancelled():
+            self.fail(AnalysisFailed(_STOPPED))
 
 
 class _Child:
@@ -342,8 +357,8 @@ class _Child:
 
     def exchange(
         self, requests: Sequence[AnalysisRequest] | None, limit_seconds: float
-    ) -> tuple[Answer, ...] | None:
-        """Send requests, if any, and wait for the answers; ``None`` when the child is lost."""
+    ) -> Generator[Answer]:
+        """Send requests, if any, and give each answer as it comes; fewer if the child is lost."""
         deadline = threading.Timer(limit_seconds, self._expire)
         deadline.daemon = True
         deadline.start()
@@ -353,9 +368,13 @@ class _Child:
         try:
             if requests is not None:
                 self._pipe.send(requests)
-            return ANSWERS.validate_json(self._pipe.recv_bytes())
+            left = 1 if requests is None else len(requests)
+            while left > 0:
+                answers = ANSWERS.validate_json(self._pipe.recv_bytes())
+                left -= len(answers)
+                yield from answers
         except (OSError, EOFError, ValidationError):
-            return None
+            return
         finally:
             deadline.cancel()
             over.set()

@@ -9,7 +9,7 @@ A study of mammograms is read here, one of other pictures in `picture_reading`.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -75,6 +75,11 @@ class _Study:
         """Whether it is no study of mammograms; `picture_reading` reads it then."""
         return self.models.subject is Subject.PICTURE
 
+    @property
+    def read(self) -> bool:
+        """Whether every image has its result."""
+        return not self.pictures and len(self.results) == len(self.request.images)
+
     def keep(self, result: ImageResult) -> None:
         self.results[result.facts.sop_instance_uid] = result
 
@@ -116,7 +121,7 @@ def read_studies(
     models: LoadedModels,
     decoder: Decoder = decode_here,
     openers: int = 1,
-) -> tuple[StudyResult, ...]:
+) -> Iterator[StudyResult]:
     """Read every image of some studies that has no reason against it, by one model of each task.
 
     Images are taken study by study in the order of their SOP Instance UIDs, in batches of equal
@@ -130,28 +135,31 @@ def read_studies(
     openers
         Images that are decoded and prepared at a time. The same for any number: the results.
 
-    Returns
-    -------
-    tuple of StudyResult
-        In the order of the requests, with ``timings_seconds`` for ``decode``, ``prepare``,
+    Yields
+    ------
+    StudyResult
+        In the order of the requests, each as soon as it and those before it are read, with
+        ``timings_seconds`` for ``decode``, ``prepare``,
         ``classify``, ``segment`` and ``findings``. What was done side by side is added up, and
         of what was done for several studies together each has its share.
 
     Raises
     ------
     AnalysisFailed
-        When a file is not the image it should be, or a model gives no usable answer. Which study
-        it was is not told: read them one by one.
+        When a file is not the image it should be, or a model gives no usable answer. Which of
+        the studies that are left it was is not told: read them one by one.
     """
     studies = [_Study(item, _models_for(item, models)) for item in requests]
     tasks = [(image, study) for study in studies if not study.pictures for image in study.images]
+    waiting = deque(studies)
     with ThreadPoolExecutor(openers, thread_name_prefix="open") as threads:
         opened = threads.map(lambda task: _open(task[0], task[1], decoder), tasks)
-        for batch in _batches(opened, models.batch_images):
+        for batch in _batches(opened, models):
             _read_batch(batch)
-    return tuple(
-        _read_as_pictures(study, decoder) if study.pictures else _gather(study) for study in studies
-    )
+            while waiting and waiting[0].read:
+                yield _gather(waiting.popleft())
+    for study in waiting:
+        yield _read_as_pictures(study, decoder) if study.pictures else _gather(study)
 
 
 def _models_for(request: AnalysisRequest, models: LoadedModels) -> LoadedModels:
@@ -222,14 +230,22 @@ def _opened(image: RequestedImage, study: _Study, decoder: Decoder) -> _Readable
     return _Readable(study, facts, facts.spacing_mm, prepared, skipped)
 
 
-def _batches(opened: Iterator[_Readable | None], most: int) -> Iterator[list[_Readable]]:
-    """Group images of one kind; a full group goes on while later images are being opened."""
+def _batches(opened: Iterator[_Readable | None], models: LoadedModels) -> Iterator[list[_Readable]]:
+    """Group images of one kind; a full group goes on while later images are being opened.
+
+    A GPU is best used by full groups. The CPU gains nothing from images of another study, whose
+    result would only come later for it.
+    """
     groups: dict[object, list[_Readable]] = defaultdict(list)
-    for image in opened:
-        if image is not None:
-            groups[image.kind].append(image)
-            if len(groups[image.kind]) == most:
-                yield groups.pop(image.kind)
+    study: _Study | None = None
+    for image in filter(None, opened):
+        if not models.gpus and image.study is not study:
+            yield from groups.values()
+            groups.clear()
+        study = image.study
+        groups[image.kind].append(image)
+        if len(groups[image.kind]) == models.batch_images:
+            yield groups.pop(image.kind)
     yield from groups.values()
 
 

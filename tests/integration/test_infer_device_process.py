@@ -219,12 +219,17 @@ def test_a_study_that_fails_takes_none_of_its_round_along(
 
 
 def read_while_one_is_held(
-    device: DeviceProcess, threads: ThreadPoolExecutor, study: AnalysisRequest, *revisions: int
+    device: DeviceProcess,
+    threads: ThreadPoolExecutor,
+    study: AnalysisRequest,
+    *revisions: int,
+    hold: Path | None = None,
 ) -> list[Future[StudyResult]]:
     """Ask for studies that wait together; they are read when the one before them is."""
-    hold, others = study.labels_dir / "hold", study.labels_dir / "others"
+    hold_all, others = study.labels_dir / "hold", study.labels_dir / "others"
     others.mkdir(parents=True)
-    hold.touch()
+    for file in filter(None, (hold_all, hold)):
+        file.touch()
     threads.submit(device.analyse, study)
     wait_for((study.labels_dir / "begun").exists)
     asked: list[Future[StudyResult]] = []
@@ -232,7 +237,7 @@ def read_while_one_is_held(
         request = replace(study, revision=revision, labels_dir=others)
         asked.append(threads.submit(device.analyse, request))
         wait_for(lambda: len(device._waiting) == len(asked))
-    hold.unlink()
+    hold_all.unlink()
     return asked
 
 
@@ -252,6 +257,23 @@ def test_studies_that_wait_are_read_together(
     assert together == [3, 3, 3, 1], "three at most"
 
 
+def test_an_answer_does_not_wait_for_the_rest_of_its_round(
+    models: tuple[ModelSettings, ...],
+    study: AnalysisRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
+    request = replace(study, labels_dir=tmp_path / "labels")
+    second_held = request.labels_dir / "others" / "hold-3"
+    with DeviceProcess(models, CPU) as device, ThreadPoolExecutor(3) as threads:
+        first, second = read_while_one_is_held(device, threads, request, 2, 3, hold=second_held)
+        assert first.result(timeout=60).timings_seconds["together"] == 2
+        assert not second.done()
+        second_held.unlink()
+        assert second.result().revision == 3
+
+
 def test_a_study_that_ends_the_child_takes_none_of_its_round_along(
     models: tuple[ModelSettings, ...],
     study: AnalysisRequest,
@@ -266,7 +288,8 @@ def test_a_study_that_ends_the_child_takes_none_of_its_round_along(
             device, threads, request, 2, pretended_child.FATAL, 4
         )
         assert [before.result().revision, after.result().revision] == [2, 4]
-        assert before.result().timings_seconds["together"] == 1, "the round fell apart"
+        assert before.result().timings_seconds["together"] == 3, "it was read before the end"
+        assert after.result().timings_seconds["together"] == 1, "the round fell apart"
         with pytest.raises(AnalysisFailed, match="SIGKILL"):
             fatal.result()
 

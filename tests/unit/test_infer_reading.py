@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from mammogram_builder import COLUMNS, MASS, ROWS, SCREENING, STUDY_UID, View2D, write_mammogram
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from pydicom.dataset import Dataset
 from torch.nn.functional import max_pool2d
 
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, Reason, StudyResult, View
 from oncopixel_pacs.errors import AnalysisFailed, DeviceLost
-from oncopixel_pacs.imaging.mammogram import read_mammogram
+from oncopixel_pacs.imaging.mammogram import decode_here, read_mammogram
 from oncopixel_pacs.infer.cards import Card
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
@@ -139,11 +144,11 @@ def test_views_of_one_shape_go_through_the_models_together(study: AnalysisReques
     assert len(counted.shapes) == len({shape[1:] for shape in counted.shapes})
 
 
-def test_views_of_several_studies_go_through_the_models_together(
+def test_views_of_several_studies_go_through_the_models_of_a_gpu_together(
     study: AnalysisRequest, result: StudyResult, tmp_path: Path
 ) -> None:
     counted = Counted(bright, [])
-    both = replace(models(segment=counted), batch_images=8)
+    both = replace(models(segment=counted), batch_images=8, gpus=1)
     other = replace(study, revision=4, labels_dir=tmp_path / "other")
     first, second = read_studies([study, other], both, openers=3)
     shapes = {shape[1:] for shape in counted.shapes}
@@ -159,9 +164,30 @@ def test_views_of_several_studies_go_through_the_models_together(
         assert read_label_map(other.labels_dir, uid) is not None
 
 
+def test_a_study_does_not_wait_for_those_that_are_read_after_it(
+    study: AnalysisRequest, result: StudyResult, tmp_path: Path
+) -> None:
+    first_is_there, opened = threading.Event(), Counter[Path]()
+
+    def decoder(dataset: Dataset, path: Path) -> NDArray[Any]:
+        opened[path] += 1
+        if opened.total() == 2 * len(study.images):
+            assert first_is_there.wait(60), "the first study waits for the second"
+        return decode_here(dataset, path)
+
+    other = replace(study, revision=4, labels_dir=tmp_path)
+    reading = read_studies([study, other], models(), decoder, openers=2)
+    first = next(reading)
+    first_is_there.set()
+    second = next(reading)
+    assert replace(first, timings_seconds={}) == replace(result, timings_seconds={})
+    assert second.revision == 4
+    assert list(reading) == []
+
+
 def test_no_more_images_are_asked_for_at_a_time_than_is_configured(study: AnalysisRequest) -> None:
     counted = Counted(bright, [])
-    read_studies([study], replace(models(None, counted), batch_images=1))
+    read_study(study, replace(models(None, counted), batch_images=1))
     assert [shape[0] for shape in counted.shapes] == [1, 1, 1, 1]
 
 
@@ -176,7 +202,7 @@ def test_studies_of_different_models_share_no_batch(study: AnalysisRequest, tmp_
     fallback = model(ModelTask.SEGMENT, second)
     fallback = replace(fallback, algorithm=replace(fallback.algorithm, name="fallback"))
     both = LoadedModels((of_others, fallback), "cpu", 8)
-    results = read_studies([elsewhere, study], both)
+    results = list(read_studies([elsewhere, study], both))
     assert [r.algorithms[0].name for r in results] == ["segment", "fallback"]
     assert sum(shape[0] for shape in first.shapes) == 4
     assert sum(shape[0] for shape in second.shapes) == 4

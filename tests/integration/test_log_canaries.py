@@ -197,7 +197,7 @@ networks = ["127.0.0.0/8"]
 """
         found = ServerProcess(
             folder,
-            completion="settle_seconds = 0.1\nquiet_seconds = 0.3",
+            completion="settle_seconds = 0.1\nquiet_seconds = 3",
             destinations=places,
             extra='log_level = "debug"',
         )

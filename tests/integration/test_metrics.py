@@ -395,7 +395,10 @@ def test_a_prometheus_reads_the_server_and_answers_the_dashboard(
 
 def answer(client: httpx.Client, expression: str) -> list[dict[str, Any]] | None:
     try:
-        found = client.get("/query", params={"query": expression}).json()
+        said = client.get("/query", params={"query": expression})
     except httpx.TransportError:
         return []
+    if said.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # it is starting
+        return []
+    found = said.json()
     return found["data"]["result"] if found["status"] == "success" else None

@@ -154,6 +154,9 @@ class ErrorBarrier:
 
         try:
             await self._app(scope, receive, note)
+        except OutOfResources as exc:  # of a guard, outside of what handles those of routes
+            if not begun:
+                await _on_ours(Request(scope), exc)(scope, receive, send)
         except Exception as exc:
             log.error(
                 "http.failed",

@@ -53,6 +53,7 @@ _WAIT_AGAIN = (
         unsettled_since=bindparam("since"),
     )
 )
+_NOW = bindparam("now", type_=_STUDY.c.last_received_at.type)
 #: A study that is waiting already: its state, which is indexed, is left alone.
 _WAIT_ON = (
     update(_STUDY)
@@ -63,7 +64,7 @@ _WAIT_ON = (
     )
     .values(
         last_received_at=case(
-            (_STUDY.c.last_received_at < bindparam("now"), bindparam("now")),
+            (_STUDY.c.last_received_at < _NOW, _NOW),
             else_=_STUDY.c.last_received_at,
         )
     )

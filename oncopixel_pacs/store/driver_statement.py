@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Dialect, Insert, Update
+from sqlalchemy.types import NullType
 
 
 class DriverStatement:
@@ -32,6 +33,8 @@ class DriverStatement:
         self._given: dict[str, Any] = dict(compiled.params)
         self._processors: list[tuple[str, Callable[[Any], Any]]] = []
         for name, parameter in compiled.binds.items():
+            if isinstance(parameter.type, NullType):
+                raise ValueError(f"Parameter {name} has no type: nobody would convert its value.")
             process = parameter.type.dialect_impl(dialect).bind_processor(dialect)
             if process is not None and name not in as_text:
                 self._processors.append((name, process))

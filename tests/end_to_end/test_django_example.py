@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def browser(upload_server: ServerProcess) -> Iterator[Any]:
     patch.setenv("DJANGO_SETTINGS_MODULE", "example_settings")
     patch.setenv("ONCOPIXEL_URL", upload_server.url)
     patch.setenv("ONCOPIXEL_TOKEN", TOKEN)
+    patch.setenv("TZ", "UTC")  # Django puts the time zone of its settings in its place
     import django
     from django.core.files.uploadedfile import SimpleUploadedFile
     from django.test import Client
@@ -45,6 +47,7 @@ def browser(upload_server: ServerProcess) -> Iterator[Any]:
 
     yield Person()
     patch.undo()
+    time.tzset()
     sys.path.remove(str(EXAMPLE))
 
 

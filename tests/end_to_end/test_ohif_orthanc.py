@@ -136,6 +136,8 @@ def test_the_report_opens_with_graphics_and_probability(shown: Shown) -> None:
 def test_a_picture_shows_its_outline_in_colour(shown: Shown) -> None:
     viewer, study = shown.viewer, shown.plain
     viewer.open_study(study.result.study_instance_uid, overlay=False)
+    for number, place in enumerate(PLACES):  # what is still being loaded would come over it
+        viewer.wait_for_colour(number, study.masses[place], is_grey)
     viewer.show("AI PICTURE R CC")
     name = (Laterality.RIGHT, View.CC)
     (picture,) = (

@@ -15,7 +15,7 @@ from oncopixel_pacs.demo.archives import Archive, open_archive
 from oncopixel_pacs.errors import DeliveryFailed
 from sample_dicom.study import write_studies
 from tests.faults.oracle import SEG, SR, dataset_digest, lost, wrong_result_sets
-from tests.server_process import ServerProcess, free_port
+from tests.server_process import ServerProcess, free_port, wait_until
 
 KILLS = 20
 STUDIES = 10
@@ -116,6 +116,7 @@ ae_title = "{archive.ae_title}"
     modality.join(timeout=120)
     assert not modality.is_alive(), "the modality could not send everything"
     assert len(modality.acknowledged) == len(images)
+    wait_until(server.ready, 120, "the server is not ready")  # it listens to modalities first
 
     jobs = {uid: server.finished_job(uid, seconds=300) for uid in studies}
     received = {

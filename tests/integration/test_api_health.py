@@ -12,6 +12,7 @@ from api_builders import make_parts, serving
 from conftest import Store
 
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import open_database
 
@@ -65,10 +66,25 @@ def test_an_unready_server_gives_its_reasons_and_is_still_alive(
 
 
 def test_a_volume_that_is_gone_makes_a_server_unready(store: Store) -> None:
-    with serving(make_parts(store)) as client, without_folder(store):
-        ready = client.get("/health/ready")
+    with serving(make_parts(store)) as client:
+        assert client.get("/health/ready").status_code == 200
+        with without_folder(store):
+            ready = client.get("/health/ready")
     assert ready.status_code == 503
     assert "does not take a file" in ready.json()["detail"]
+
+
+def test_a_database_that_is_gone_makes_a_server_unready_before_it_knows_who_asks(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_self: Accounts) -> bool:
+        raise OutOfResources("The database cannot be read now.")
+
+    monkeypatch.setattr(Accounts, "any", gone)
+    with serving(make_parts(store)) as client:
+        ready = client.get("/health/ready")
+    assert ready.status_code == 503
+    assert ready.json()["detail"] == "The database cannot be read now."
 
 
 def test_a_locked_database_makes_a_server_unready(store: Store, tmp_path: Path) -> None:

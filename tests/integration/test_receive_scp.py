@@ -237,7 +237,7 @@ def test_a_disk_that_refuses_is_told_and_nothing_is_acknowledged(
         monkeypatch.setattr(os, "fsync", refuse)
     else:
         monkeypatch.setattr(os, "link", refuse)
-        monkeypatch.setattr(Path, "replace", refuse)
+        monkeypatch.setattr(os, "replace", refuse)
     answer = store(received.port, mammogram())
     assert answer.Status == 0xA700
     assert "No space left" in answer.ErrorComment

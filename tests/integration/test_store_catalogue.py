@@ -6,14 +6,16 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta, timezone
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from api_builders import fail
 from builders import NOON, STUDY_UID, later, make_facts, make_instance
-from conftest import Store
+from conftest import Store, opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from postgresql_server import PostgresqlServer
 from sqlmodel import Session
 
 from oncopixel_pacs.domain import (
@@ -48,6 +50,16 @@ def settle(store: Store, study: Study | None = None, job_id: str = "job") -> Job
 
     study = study or store.catalogue.study(STUDY_UID)
     return store.catalogue.settle(study, "digest", job_id, later(60), accept)
+
+
+def test_the_time_zone_of_a_database_server_changes_nothing(
+    postgresql: PostgresqlServer, tmp_path: Path
+) -> None:
+    url = f"{postgresql.empty_database()}?options=-c%20timezone%3DAmerica/Chicago"
+    for store in opened(url, tmp_path):
+        for number in (1, 2, 3):
+            add(store, make_instance(number, received_at=later(number)))
+        assert store.catalogue.study(STUDY_UID).last_received_at == later(3)
 
 
 def at_once(*works: Callable[[], None]) -> None:

@@ -138,7 +138,6 @@ class DeviceProcess:
             turn = self._owner.submit(self._read_waiting)
         except RuntimeError as exc:
             raise AnalysisFailed(_STOPPED) from exc
-        # The round that reads it may be another, and may go on after it is read.
         turn.add_done_callback(asked.fail_if_cancelled)
         return asked.answer.result()
 
@@ -204,8 +203,7 @@ class DeviceProcess:
                 raise lost
             structlog.get_logger().warning("analysis.read_one_by_one", studies=len(asked) - told)
             self._read_alone(asked[told:])
-            asked = asked[:told]
-        left = [item for item in asked if not item.answer.done()]
+        left = [item for item in asked[:told] if not item.answer.done()]
         if left:
             self._leave_device(child, left[0].lost)
             self._read(left)

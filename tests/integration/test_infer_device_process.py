@@ -34,6 +34,7 @@ from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_s
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 CPU = InferenceSettings(device="cpu", threads=1, deadline_seconds=60)
+THREE_AT_A_TIME = CPU.model_copy(update={"studies_at_a_time": 3})
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,15 @@ def test_a_study_that_fails_takes_none_of_its_round_along(
     assert (refused.error, refused.permanent) == ("AnalysisFailed", True)
 
 
+@pytest.fixture
+def pretended(
+    study: AnalysisRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AnalysisRequest:
+    """Let children only pretend to read; gives a request whose files tell them to wait."""
+    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
+    return replace(study, labels_dir=tmp_path / "labels")
+
+
 def read_while_one_is_held(
     device: DeviceProcess,
     threads: ThreadPoolExecutor,
@@ -242,32 +252,21 @@ def read_while_one_is_held(
 
 
 def test_studies_that_wait_are_read_together(
-    models: tuple[ModelSettings, ...],
-    study: AnalysisRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    models: tuple[ModelSettings, ...], pretended: AnalysisRequest
 ) -> None:
-    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
-    limits = CPU.model_copy(update={"studies_at_a_time": 3})
-    request = replace(study, labels_dir=tmp_path / "labels")
-    with DeviceProcess(models, limits) as device, ThreadPoolExecutor(6) as threads:
-        asked = read_while_one_is_held(device, threads, request, 2, 3, 4, 5)
+    with DeviceProcess(models, THREE_AT_A_TIME) as device, ThreadPoolExecutor(6) as threads:
+        asked = read_while_one_is_held(device, threads, pretended, 2, 3, 4, 5)
         together = [analysis.result().timings_seconds["together"] for analysis in asked]
         assert [analysis.result().revision for analysis in asked] == [2, 3, 4, 5]
     assert together == [3, 3, 3, 1], "three at most"
 
 
 def test_an_answer_does_not_wait_for_the_rest_of_its_round(
-    models: tuple[ModelSettings, ...],
-    study: AnalysisRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    models: tuple[ModelSettings, ...], pretended: AnalysisRequest
 ) -> None:
-    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
-    request = replace(study, labels_dir=tmp_path / "labels")
-    second_held = request.labels_dir / "others" / "hold-3"
+    second_held = pretended.labels_dir / "others" / "hold-3"
     with DeviceProcess(models, CPU) as device, ThreadPoolExecutor(3) as threads:
-        first, second = read_while_one_is_held(device, threads, request, 2, 3, hold=second_held)
+        first, second = read_while_one_is_held(device, threads, pretended, 2, 3, hold=second_held)
         assert first.result(timeout=60).timings_seconds["together"] == 2
         assert not second.done()
         second_held.unlink()
@@ -275,17 +274,11 @@ def test_an_answer_does_not_wait_for_the_rest_of_its_round(
 
 
 def test_a_study_that_ends_the_child_takes_none_of_its_round_along(
-    models: tuple[ModelSettings, ...],
-    study: AnalysisRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    models: tuple[ModelSettings, ...], pretended: AnalysisRequest
 ) -> None:
-    monkeypatch.setattr(device_process, "serve", pretended_child.serve)
-    limits = CPU.model_copy(update={"studies_at_a_time": 3})
-    request = replace(study, labels_dir=tmp_path / "labels")
-    with DeviceProcess(models, limits) as device, ThreadPoolExecutor(6) as threads:
+    with DeviceProcess(models, THREE_AT_A_TIME) as device, ThreadPoolExecutor(6) as threads:
         before, fatal, after = read_while_one_is_held(
-            device, threads, request, 2, pretended_child.FATAL, 4
+            device, threads, pretended, 2, pretended_child.FATAL, 4
         )
         assert [before.result().revision, after.result().revision] == [2, 4]
         assert before.result().timings_seconds["together"] == 3, "it was read before the end"

@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from training.batches import malignant_share
 from training.datasets.example import IGNORED, Example
@@ -47,25 +47,35 @@ def label_number(bag: Bag, data: DataPart) -> int:
     return max((data.classes.index(label) for label in labels), default=UNKNOWN)
 
 
-class Drawn(Sampler[Place]):
-    """Places and seeds of one epoch, drawn by weight; another draw in every epoch."""
+class Drawn(DistributedSampler[Place]):
+    """Places and seeds of one epoch, drawn by weight; another draw in every epoch.
 
-    def __init__(self, weights: Sequence[float], count: int, seed: int) -> None:
+    Of several devices each takes every so-manieth place of one draw. Being a sampler for several
+    devices, it is left as it is by Lightning, which would tell another the first epoch throughout.
+
+    Parameters
+    ----------
+    weights
+        How often each place is drawn.
+    count
+        Places that a device takes.
+    device, devices
+        Number of this device, and how many there are.
+    """
+
+    def __init__(
+        self, weights: Sequence[float], count: int, seed: int, device: int = 0, devices: int = 1
+    ) -> None:
+        super().__init__(range(count * devices), devices, device, shuffle=False, seed=seed)  # type: ignore[arg-type]
         self._weights = torch.tensor(weights, dtype=torch.float64)
-        self._count, self._seed, self._epoch = count, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the number of the epoch, which Lightning tells before it."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._count
 
     def __iter__(self) -> Iterator[Place]:
-        generator = torch.Generator().manual_seed(self._seed * _PRIME + self._epoch)
-        places = torch.multinomial(self._weights, self._count, True, generator=generator)
-        seeds = torch.randint(2**31 - 1, (self._count,), generator=generator)
-        return iter(list(zip(places.tolist(), seeds.tolist(), strict=True)))
+        generator = torch.Generator().manual_seed(self.seed * _PRIME + self.epoch)
+        count = self.total_size
+        places = torch.multinomial(self._weights, count, True, generator=generator)
+        seeds = torch.randint(2**31 - 1, (count,), generator=generator)
+        every = list(zip(places.tolist(), seeds.tolist(), strict=True))
+        return iter(every[self.rank :: self.num_replicas])
 
 
 class Items(Dataset[Item]):
@@ -191,9 +201,10 @@ class Batches(pl.LightningDataModule):
         return mask is not None and bool((mask == 1).any())
 
     def train_dataloader(self) -> Any:
-        """Batches of one epoch."""
-        stage = self._stage
-        sampler = Drawn(self.weights(), stage.steps * stage.batch, self._recipe.seed)
+        """Batches of one epoch; of several devices, those of this one."""
+        stage, trainer = self._stage, self.trainer
+        place = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        sampler = Drawn(self.weights(), stage.steps * stage.batch, self._recipe.seed, *place)
         items = Items(self._train, self._recipe, self._preparer, stage)
         return DataLoader(items, stage.batch, sampler=sampler, num_workers=self._workers)
 

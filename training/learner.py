@@ -53,8 +53,10 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one training batch."""
-        # What is random inside the network follows from the step, so a resumed run repeats it.
-        torch.manual_seed(self._recipe.seed * 1_000_003 + self.global_step)
+        # What is random inside the network follows from step and device, so a resumed run repeats
+        # it, and no two devices drop the same.
+        step = self._recipe.seed * 1_000_003 + self.global_step
+        torch.manual_seed(step * self.trainer.world_size + self.global_rank)
         loss = self.loss(batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss

@@ -33,10 +33,12 @@ from training.learner import Learner
 from training.network_names import describe_network
 from training.protocol import Parts, split_by_patient
 from training.recipe import Recipe, Stage
+from training.run_log import join_log, set_log_aside
 from training.run_record import write_run
 from training.vit_weights import load_vit
 
 _PREFIX = "network."
+_LOGS = "logs"
 _HARMLESS = (
     ".*does not have many workers.*",
     ".*srun.*",
@@ -124,7 +126,8 @@ def fit_recipe(recipe: Recipe, out: Path, options: Options) -> list[Path]:
         if (folder / "final.ckpt").is_file():
             continue
         parts = split_by_patient(readable, recipe.data, fold=fold, seed=recipe.seed)
-        write_run(folder, recipe, readable, parts, left_out)
+        if _leads():
+            write_run(folder, recipe, readable, parts, left_out)
         with quiet():
             pl.seed_everything(recipe.seed + fold, workers=True, verbose=False)
             module = network.make()
@@ -187,8 +190,15 @@ def _claim(out: Path, recipe: Recipe) -> None:
     content = recipe.model_dump_json(indent=2) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != content:
         raise ConfigurationError(f"{out} holds a run of another recipe; choose another --out.")
+    if not _leads():
+        return
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
+
+
+def _leads() -> bool:
+    """Tell whether this process writes; of the processes of several devices, one does."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _start(module: torch.nn.Module, recipe: Recipe, options: Options) -> None:
@@ -223,11 +233,10 @@ def _run_stages(
         else:
             batches = Batches(recipe, parts, stage, preparer, options.workers)
             best = _run_stage(recipe, stage, network, batches, place, options)
-            if getattr(rank_zero_only, "rank", 0) == 0:
+            if _leads():
                 done.write_text(json.dumps({"best": best.name}) + "\n", encoding="utf-8")
         load_checkpoint(network, best)
-    # Of the processes of several devices, which may all come here, one writes.
-    if getattr(rank_zero_only, "rank", 0) != 0:
+    if not _leads():
         return
     weights = {f"{_PREFIX}{key}": value for key, value in network.state_dict().items()}
     partial = folder / "final.part"
@@ -244,6 +253,8 @@ def _run_stage(
     options: Options,
 ) -> Path:
     keeper, callbacks = _callbacks(recipe, place, options)
+    if _leads():
+        set_log_aside(place / _LOGS)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=recipe.training.devices,
@@ -263,6 +274,8 @@ def _run_stage(
     last = place / "last.ckpt"
     resume = str(last) if last.is_file() else None
     trainer.fit(Learner(network, recipe, stage), batches, ckpt_path=resume, weights_only=False)
+    if _leads():
+        join_log(place / _LOGS)
     return Path(keeper.best_model_path or place / "last.ckpt")
 
 
@@ -305,7 +318,7 @@ def _precision(recipe: Recipe) -> Any:
 
 
 def _loggers(recipe: Recipe, place: Path, names: Sequence[str]) -> list[Logger]:
-    found: list[Logger] = [CSVLogger(str(place), name="", version="logs")]
+    found: list[Logger] = [CSVLogger(str(place), name="", version=_LOGS)]
     for name in names:
         if name not in LOGGERS:
             raise ConfigurationError(f"There is no logger {name}; choose {' or '.join(LOGGERS)}.")

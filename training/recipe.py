@@ -69,6 +69,7 @@ class Stage(_Part):
     steps: int = Field(ge=1)
     """Optimiser steps per epoch."""
     batch: int = Field(ge=1)
+    """Images per step; with several devices, of each."""
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=1e-3, ge=0)
     positive_share: float = Field(default=0.5, ge=0, le=1)

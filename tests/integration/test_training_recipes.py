@@ -217,7 +217,7 @@ RUN_UNTIL_KILLED = """
 import os, sys, threading, time, torch
 torch.set_num_threads(1)
 from pathlib import Path
-from training.learning import LOGGERS, Options, fit_recipe
+from training.learning import Options, fit_recipe
 from training.recipe import Recipe
 out, data, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 def die():
@@ -260,6 +260,7 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Pat
         fitted_network(recipe, out / "fold-0").state_dict() for out in (killed, whole)
     )
     assert all(torch.equal(resumed[key], straight[key]) for key in straight)
+    assert logged(killed) == logged(whole)
 
 
 def test_a_run_of_another_recipe_is_not_taken_up(runs: Path, cache: Path) -> None:
@@ -310,7 +311,7 @@ def test_a_tracker_holds_the_figures_of_the_run_or_says_how_to_install_it(
 SPREAD = """
 import sys, torch
 from pathlib import Path
-from training.learning import LOGGERS, Options, fit_recipe
+from training.learning import Options, fit_recipe
 from training.recipe import Recipe
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -318,39 +319,105 @@ if __name__ == "__main__":
     text = recipe.read_text()
     fit_recipe(Recipe.model_validate_json(text), out, Options(data, out, progress=False))
 """
+# Both processes of two runs at once, begun as torchrun begins them: the parent holds the store
+# where they meet. They are forked, since importing all that trains takes far longer than training.
+WHOLE_AND_KILLED = """
+import json, multiprocessing, os, signal, sys, torch
+from pathlib import Path
+from pytorch_lightning.utilities import rank_zero_only
+from training.learner import Learner
+from training.learning import Options, fit_recipe
+from training.recipe import Recipe
+
+def train(rank, port, out, killed):
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", LOCAL_RANK=str(rank),
+        WORLD_SIZE="2", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0",
+    )
+    rank_zero_only.rank = rank
+    whole = Learner.training_step
+    def training_step(self, batch, number):
+        if killed and rank == 1 and self.global_step == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(self, batch, number)
+    Learner.training_step = training_step
+    fit_recipe(Recipe.model_validate_json(text), out, Options(data, out, progress=False))
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    whole, killed, data, recipe = (Path(one) for one in sys.argv[1:])
+    text = recipe.read_text()
+    context = multiprocessing.get_context("fork")
+    stores = [
+        torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for _ in range(2)
+    ]
+    processes = [
+        context.Process(target=train, args=(rank, store.port, out, out == killed))
+        for store, out in zip(stores, (whole, killed))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    print(json.dumps([process.exitcode for process in processes]))
+"""
 
 
-def test_two_devices_of_a_cpu_train_together_in_bfloat16(tmp_path: Path) -> None:
+def test_two_devices_train_together_and_a_kill_of_one_changes_no_weight(tmp_path: Path) -> None:
     short = load_recipe("pcam-vgg").smoked()
     (stage,) = short.training.stages
     update = {
         "devices": 2,
         "strategy": "ddp",
         "precision": "bf16-mixed",
-        "stages": (stage.model_copy(update={"epochs": 1, "steps": 4}),),
+        "stages": (stage.model_copy(update={"epochs": 3, "steps": 3}),),
     }
     recipe = short.model_copy(update={"training": short.training.model_copy(update=update)})
     data = write_smoke_sets(recipe.data.sets, tmp_path / "data")
-    path, out = tmp_path / "recipe.json", tmp_path / "run"
+    path, whole, killed = (tmp_path / name for name in ("recipe.json", "whole", "killed"))
     path.write_text(recipe.model_dump_json(), encoding="utf-8")
-    script = tmp_path / "spread.py"
-    script.write_text(SPREAD, encoding="utf-8")
 
-    child = subprocess.run(
-        [sys.executable, str(script), str(out), str(data), str(path)],
+    first = python(tmp_path / "both.py", WHOLE_AND_KILLED, whole, killed, data, path)
+    codes = json.loads(first.stdout.splitlines()[-1])
+    assert codes[:2] == [0, 0], first.stderr
+    # What was not killed has nobody to train with, and says so rather than wait.
+    assert codes[2] == 1 and codes[3] == -signal.SIGKILL, first.stderr
+    assert (killed / "fold-0" / "stage-1" / "last.ckpt").exists()
+    assert not (killed / "fold-0" / "final.ckpt").exists()
+    taken_up = python(tmp_path / "spread.py", SPREAD, killed, data, path)
+
+    assert taken_up.returncode == 0, taken_up.stderr
+    assert "2 processes" in taken_up.stdout + taken_up.stderr
+    assert "bfloat16" in taken_up.stdout + taken_up.stderr
+    assert "Restored all states" in taken_up.stdout + taken_up.stderr
+    resumed, straight = (
+        fitted_network(recipe, out / "fold-0").state_dict() for out in (killed, whole)
+    )
+    fresh = describe_network(recipe).make().state_dict()
+    assert all(torch.equal(resumed[key], straight[key]) for key in straight)
+    assert any(not torch.equal(straight[key], fresh[key]) for key in fresh)
+    assert all(torch.isfinite(value).all() for value in straight.values())
+    assert logged(killed) == logged(whole)
+    assert [row["step"] for row in logged(whole) if row["val_loss"]] == ["2", "5", "8"]
+
+
+def python(path: Path, script: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    path.write_text(script, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, str(path), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=500,
         env={**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1])},
+        check=False,
     )
 
-    assert child.returncode == 0, child.stderr
-    assert "2 processes" in child.stdout + child.stderr
-    assert "bfloat16" in child.stdout + child.stderr
-    trained = fitted_network(recipe, out / "fold-0").state_dict()
-    fresh = describe_network(recipe).make().state_dict()
-    assert any(not torch.equal(trained[key], fresh[key]) for key in fresh)
-    assert all(torch.isfinite(value).all() for value in trained.values())
+
+def logged(run: Path) -> list[dict[str, str]]:
+    with (run / "fold-0" / "stage-1" / "logs" / "metrics.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, runs: Path, cache: Path) -> None:

@@ -21,8 +21,8 @@ from oncopixel_pacs.infer.cards import models_digest, read_algorithms
 from oncopixel_pacs.infer.device_pool import DevicePool
 from oncopixel_pacs.metrics.counting_store import CountingCallers
 from oncopixel_pacs.opening import Store as Store  # commands take them from here
-from oncopixel_pacs.opening import cache_of
 from oncopixel_pacs.opening import open_store as open_store
+from oncopixel_pacs.opening import upkeep_of
 from oncopixel_pacs.opening import utc_now as utc_now
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.listeners import Ports
@@ -122,8 +122,8 @@ class Server:
         store = open_store(self.settings)
         self._closing.callback(store.database.close)
         begin_audit(store.audit, self.settings, utc_now, self._closing, Role.API in self.roles)
-        if (cache := cache_of(store, self.settings)) is not None:
-            self._keep_doing(Repeated("cache", cache.shrink, CACHE_EVERY_SECONDS))
+        if (tidy := upkeep_of(store, self.settings)) is not None:
+            self._keep_doing(Repeated("cache", tidy, CACHE_EVERY_SECONDS))
         algorithms = read_algorithms(self.settings.active_models)
         queue = self._closing.enter_context(contextlib.closing(WorkQueue(store.database.engine)))
         if Role.WORK in self.roles:
@@ -299,7 +299,7 @@ class Server:
 
     def _start_receive(self, store: Store) -> Ports:
         # Before files without a row are looked for: some of them may have to go.
-        Retention(store.database, store.files).mend()
+        Retention(store.database, store.files).recover()
         swept = store.files.sweep_incoming()
         intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse)
         adopted = intake.adopt_orphans()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.domain import Algorithm
@@ -22,10 +22,8 @@ from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.workflow.gate import Gate
-
-if TYPE_CHECKING:
-    from oncopixel_pacs.store.bucket_cache import BucketCache
 
 
 def utc_now() -> datetime:
@@ -104,12 +102,25 @@ def _files_of(settings: Settings) -> FileStore:
     return FileStore(settings.data_dir)
 
 
-def cache_of(store: Store, settings: Settings) -> BucketCache | None:
-    """Give what keeps this host's copies small; ``None`` where they may be as many as they are."""
-    if not settings.bucket.name or settings.bucket.cache_bytes is None:
+def upkeep_of(store: Store, settings: Settings) -> Callable[[Callable[[], bool]], None] | None:
+    """Give what a host with a bucket does now and then; ``None`` where there is no bucket.
+
+    It lets go of copies of what was deleted, on whichever host, finishes a deletion that was
+    interrupted on one that died, and keeps the copies within their size.
+    """
+    if not settings.bucket.name:
         return None
     from oncopixel_pacs.store.bucket import BucketFileStore
     from oncopixel_pacs.store.bucket_cache import BucketCache
 
-    assert isinstance(store.files, BucketFileStore)  # noqa: S101 - for the type checker
-    return BucketCache(store.files, settings.bucket.cache_bytes)
+    files = store.files
+    assert isinstance(files, BucketFileStore)  # noqa: S101 - for the type checker
+    retention, most_bytes = Retention(store.database, files), settings.bucket.cache_bytes
+
+    def keep(stopping: Callable[[], bool]) -> None:
+        retention.recover()
+        retention.mend()
+        if most_bytes is not None:
+            BucketCache(files, most_bytes).shrink(stopping)
+
+    return keep

@@ -251,10 +251,6 @@ class Settings(BaseSettings):
         pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
         if pinned and not self.tls.listens:
             raise ValueError(f"peer {pinned[0]} must come over TLS, so set [tls] certificate")
-        if self.bucket.name and self.retention.days is not None:
-            raise ValueError(
-                "[retention] does not reach into a bucket; delete there by rules of its own server"
-            )
         _require_called(self)
         if not self.api.encrypted and not is_loopback(self.http_host):
             raise ValueError(

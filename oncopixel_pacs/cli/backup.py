@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup
-from oncopixel_pacs.store.held_files import gather, verify
+from oncopixel_pacs.store.held_files import verify
 
 _MOST_NAMED = 20
 
@@ -34,9 +33,8 @@ def backup(
     settings = load_settings(config)
     store = open_store(settings)
     try:
-        _from_bucket(lambda: gather(store.database, store.files))
         manifest, copied = make_backup(
-            store.database, settings.data_dir, folder, __version__, utc_now(), watching("Copying")
+            store.database, store.files, folder, __version__, utc_now(), watching("Copying")
         )
     finally:
         store.database.close()
@@ -81,17 +79,17 @@ def restore(
     )
     store = open_store(settings)
     try:
-        _from_bucket(store.files.hand_out)
+        _hand_out(store)
         _verify(store, as_json)
     finally:
         store.database.close()
 
 
-def _from_bucket(work: Callable[[], object]) -> None:
+def _hand_out(store: Store) -> None:
     try:
-        work()
+        store.files.hand_out()
     except OSError as exc:
-        raise ConfigurationError(f"Not every file could be had or put there: {exc}.") from exc
+        raise ConfigurationError(f"Not every file could be put in the bucket: {exc}.") from exc
 
 
 def _verify(store: Store, as_json: bool) -> None:

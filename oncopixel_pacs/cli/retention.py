@@ -61,13 +61,14 @@ def records(
     if as_json:
         print_json(tuple[Deletion, ...], found)
         return
-    table = Table("Deleted", "Study Instance UID", "Images", "Results", "Rule")
+    table = Table("Deleted", "Study Instance UID", "Images", "Results", "Files", "Rule")
     for item in found:
         table.add_row(
             f"{item.deleted_at:%Y-%m-%d %H:%M:%S}",
             item.study_instance_uid,
             str(item.images),
             str(item.results),
+            "leaving" if item.removed_at is None else "gone",
             item.policy,
         )
     Console().print(table)

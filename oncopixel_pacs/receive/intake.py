@@ -248,10 +248,22 @@ class Intake:
             association_at,
         )
         outcome = self._group.commit((instance, study))
-        if not self._files.holds(path):
+        if not self._is_kept(facts, path):
             # The same object was deleted by policy between the two; its sender has it still.
             raise OutOfResources("The object was being deleted; send it again.")
         return outcome
+
+    def _is_kept(self, facts: ImageFacts, path: str) -> bool:
+        """Whether file and row are both there, the row for good: nothing deletes it now."""
+        if not self._files.holds(path):
+            return False
+        if self._files.is_cache and self._catalogue.was_deleted(facts.study_instance_uid):
+            # What was put in the bucket before its row may have left it as the file of the old.
+            held = self._catalogue.holdings([facts.sop_instance_uid]).get(facts.sop_instance_uid)
+            if held is None or path not in {item for item, _ in held.files}:
+                return False
+            self._files.complete(path)
+        return True
 
     def _commit(
         self, batch: Sequence[tuple[Instance, StudyHeader]]

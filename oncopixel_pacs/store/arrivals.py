@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, bindparam, case, func, insert, select, update
 
 from oncopixel_pacs.domain import Instance, IntakeOutcome, StudyHeader, StudyState
+from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.driver_statement import DriverStatement
 from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys, write_facts
 from oncopixel_pacs.store.tables import ConflictRow, DeletionRow, InstanceRow, StudyRow
@@ -40,7 +41,11 @@ _STUDIES = (
 )
 #: A study that comes again after it was deleted goes on counting: results never share a UID.
 _DELETED = (
-    select(_DELETION.c.study_instance_uid, func.max(_DELETION.c.revision))
+    select(
+        _DELETION.c.study_instance_uid,
+        func.max(_DELETION.c.revision),
+        func.count() - func.count(_DELETION.c.removed_at),
+    )
     .where(_DELETION.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
     .group_by(_DELETION.c.study_instance_uid)
 )
@@ -144,6 +149,11 @@ def record(
     -------
     list of IntakeOutcome
         One for each, as if they had been recorded one after the other.
+
+    Raises
+    ------
+    OutOfResources
+        When one is of a study that is being deleted.
     """
     uids = list({instance.facts.sop_instance_uid for instance, _ in batch})
     held = {
@@ -220,9 +230,17 @@ def _known_studies(
 
 
 def _deleted(connection: Connection, uids: Collection[str]) -> dict[str, int]:
+    """Last revision of those that were deleted.
+
+    None begins anew before its files are gone: nobody could tell old ones from new ones, for an
+    object that is sent again has the path that it had.
+    """
     if not uids:
         return {}
-    return {uid: last for uid, last in connection.execute(_DELETED, {"uids": sorted(uids)})}
+    found = connection.execute(_DELETED, {"uids": sorted(uids)}).all()
+    if any(leaving for _, _, leaving in found):
+        raise OutOfResources("The object was being deleted; send it again.")
+    return {uid: last for uid, last, _ in found}
 
 
 def _new_study(instance: Instance, header: StudyHeader) -> dict[str, Any]:

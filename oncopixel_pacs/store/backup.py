@@ -1,8 +1,9 @@
 """Backup and restore: one copy of the database, every file, and a manifest with their digests.
 
 The database is copied first and the files after it, so that every row of the copy has its file;
-a file without a row is adopted at the next start. The manifest is written last: what has no
-manifest is no backup.
+a file without a row is adopted at the next start. What lies in a bucket alone is fetched as it is
+copied, and what only this host's copy of it holds is left out. The manifest is written last: what
+has no manifest is no backup.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
 from oncopixel_pacs.store.deletion_lock import deletion_lock
-from oncopixel_pacs.store.files import KEPT_FOLDERS
+from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, is_of_labels
+from oncopixel_pacs.store.promises import promised_files
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -69,7 +71,7 @@ class Manifest:
 
 def make_backup(
     database: Database,
-    data_dir: Path,
+    files: FileStore,
     folder: Path,
     software_version: str,
     now: datetime,
@@ -93,17 +95,19 @@ def make_backup(
     Raises
     ------
     ConfigurationError
-        When the folder cannot be written, or holds something else.
+        When the folder cannot be written, or holds something else, or a file cannot be read.
     """
-    with _disk_errors(folder), deletion_lock(data_dir):
+    with _disk_errors(folder), deletion_lock(database, files.data_dir):
         earlier = _prepare(folder)
         beside = folder / "database.part"
         copy_database(database.engine, beside)
         digest = _digest(beside)
         name = f"database-{digest[:16]}{SUFFIXES[database.engine.dialect.name]}"
         beside.replace(folder / name)
-        files, copied = _copy_files(data_dir, folder / _FILES, earlier, watch)
-        manifest = Manifest(now.isoformat(), software_version, name, digest, files)
+        # Asked after the copy: what came since is more than it promises, and does no harm.
+        paths = list(files.every_path(*promised_files(database)))
+        kept, copied = _copy_files(files, paths, folder / _FILES, earlier, watch)
+        manifest = Manifest(now.isoformat(), software_version, name, digest, kept)
         _write_manifest(folder, manifest)
         _remove_leftovers(folder, manifest)
         return manifest, copied
@@ -204,31 +208,31 @@ def _prepare(folder: Path) -> dict[str, CopiedFile]:
 
 
 def _copy_files(
-    data_dir: Path, target: Path, earlier: dict[str, CopiedFile], watch: Watch
+    store: FileStore,
+    paths: Sequence[str],
+    target: Path,
+    earlier: dict[str, CopiedFile],
+    watch: Watch,
 ) -> tuple[dict[str, CopiedFile], int]:
     files: dict[str, CopiedFile] = {}
     copied = 0
-    for path in watch(list(_stored(data_dir))):
-        relative = str(path.relative_to(data_dir))
+    for relative in watch(paths):
         place = target / relative
-        status = path.stat()
         known = earlier.get(relative)
-        unchanged = known is not None and (known.size_bytes, known.modified_ns) == (
-            status.st_size,
-            status.st_mtime_ns,
-        )
-        if known is not None and unchanged and place.is_file():
+        if known is not None and place.is_file() and _is_unchanged(store, relative, known):
             files[relative] = known
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
-        files[relative] = _copy(path, place)
+        files[relative] = _copy(store.absolute(relative), place)
         copied += 1
     return files, copied
 
 
-def _stored(data_dir: Path) -> Iterator[Path]:
-    for name in KEPT_FOLDERS:
-        yield from (path for path in sorted((data_dir / name).rglob("*")) if path.is_file())
+def _is_unchanged(store: FileStore, relative: str, known: CopiedFile) -> bool:
+    if store.is_cache and not is_of_labels(relative):
+        return True  # its name holds its digest, and each host's copy has a time of its own
+    status = store.absolute(relative).stat()
+    return (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns)
 
 
 def _copy(source: Path, target: Path) -> CopiedFile:

@@ -6,19 +6,24 @@ object counts as kept when both have it, so no host needs another's disk.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from oncopixel_pacs.settings import BucketSettings
-from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, Folder
+from oncopixel_pacs.store.files import FileStore, Folder, is_of_labels
+
+log = structlog.get_logger()
 
 _ATTEMPTS = 3
 
@@ -36,9 +41,12 @@ class BucketFileStore(FileStore):
         Where the bucket is, and who we are there.
     """
 
+    is_cache = True
+
     def __init__(self, data_dir: Path, settings: BucketSettings) -> None:
         super().__init__(data_dir)
         self._bucket = _connect(settings)
+        self._versions_told = False
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file, fetched when this host does not have it."""
@@ -47,7 +55,10 @@ class BucketFileStore(FileStore):
             # What is used stays; see BucketCache.
             os.utime(path, (time.time(), path.stat().st_mtime))
         except FileNotFoundError:
-            self._fetch(relative, path)
+            if is_of_labels(relative):
+                self._fetch_labels(str(Path(relative).parent))
+            else:
+                self._fetch(relative, path)
         return path
 
     def is_kept(self, relative: str) -> bool:
@@ -83,8 +94,7 @@ class BucketFileStore(FileStore):
         path = super().labels_dir(job_id)
         os.utime(path)
         if not any(path.iterdir()):
-            for relative in self._names(self.labels_path(job_id)):
-                self._fetch(relative, self.data_dir / relative)
+            self._fetch_labels(self.labels_path(job_id))
         return path
 
     def sync_labels(self, job_id: str) -> None:
@@ -93,23 +103,67 @@ class BucketFileStore(FileStore):
         for path in sorted(super().labels_dir(job_id).iterdir()):
             self._send(str(path.relative_to(self.data_dir)))
 
-    def gather(self, paths: Iterable[str], job_ids: Iterable[str]) -> None:
-        """Fetch what this host does not have; see `FileStore.gather`."""
-        for relative in paths:
-            self.absolute(relative)
+    def every_path(self, paths: Iterable[str], job_ids: Iterable[str]) -> Iterator[str]:
+        """Relative path of every file with a row, wherever it lies; see `FileStore.every_path`."""
+        yield from paths
         for job_id in job_ids:
-            self.labels_dir(job_id)
+            yield from self._names(self.labels_path(job_id))
 
     def hand_out(self) -> int:
         """Send what the bucket does not have; see `FileStore.hand_out`."""
-        sent = 0
-        for folder in KEPT_FOLDERS:
-            for path in sorted((self.data_dir / folder).rglob("*")):
-                relative = str(path.relative_to(self.data_dir))
-                if path.is_file() and not self.is_kept(relative):
-                    self._send(relative)
-                    sent += 1
-        return sent
+        return sum(self._complete(relative) for relative in super().every_path((), ()))
+
+    def complete(self, relative: str) -> None:
+        """Send a file of this host that the bucket does not have."""
+        self._complete(relative)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files, and folders with label maps, from the bucket; what is gone is left out.
+
+        Raises
+        ------
+        OSError
+            When it does not answer, or refuses.
+        """
+        names = [
+            name for path in paths for name in (self._names(path) if is_of_labels(path) else [path])
+        ]
+        self._tell_of_versions(names)
+        try:
+            obstore.delete(self._bucket, names)
+        except FileNotFoundError:
+            pass
+        except BaseError as exc:
+            raise _refused(exc) from exc
+
+    def let_go(self, path: str) -> None:
+        """Remove this host's copy of a file, or of a folder with label maps."""
+        copy = self.data_dir / path
+        with contextlib.suppress(FileNotFoundError):
+            if copy.is_dir():
+                shutil.rmtree(copy)
+            else:
+                copy.unlink()
+
+    def _complete(self, relative: str) -> bool:
+        if self.is_kept(relative):
+            return False
+        self._send(relative)
+        return True
+
+    def _tell_of_versions(self, names: Iterable[str]) -> None:
+        """Say once that a bucket keeps what is deleted there."""
+        if self._versions_told or not (first := next(iter(names), None)):
+            return
+        try:
+            kept = obstore.head(self._bucket, first)["version"]
+        except FileNotFoundError:
+            return
+        except BaseError as exc:
+            raise _refused(exc) from exc
+        if kept not in (None, "null"):
+            log.warning("bucket.keeps_versions")
+            self._versions_told = True
 
     def _send(self, relative: str) -> None:
         try:
@@ -122,6 +176,11 @@ class BucketFileStore(FileStore):
             return [item["path"] for part in obstore.list(self._bucket, folder) for item in part]
         except BaseError as exc:
             raise _refused(exc) from exc
+
+    def _fetch_labels(self, folder: str) -> None:
+        """Bring all maps of a job here: part of them would pass for all."""
+        for relative in self._names(folder):
+            self._fetch(relative, self.data_dir / relative)
 
     def _fetch(self, relative: str, path: Path) -> None:
         """Bring a file here, whole or not at all; one that is nowhere stays missing."""

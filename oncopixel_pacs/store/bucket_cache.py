@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,13 @@ class _Held:
     path: Path
     size_bytes: int
     used_at: float
+
+
+def _held(path: Path) -> _Held:
+    parts = [item.stat() for item in path.iterdir()] if path.is_dir() else []
+    status = (path.stat(), *parts)
+    size = sum(item.st_size for item in parts) if path.is_dir() else status[0].st_size
+    return _Held(path, size, max(max(item.st_atime, item.st_mtime) for item in status))
 
 
 @dataclass(frozen=True)
@@ -65,22 +73,18 @@ class BucketCache:
         for item in held:
             if freed >= surplus or stopping() or item.used_at > self.now() - UNUSED_SECONDS:
                 break
-            if self._let_go(item):
-                freed += item.size_bytes
+            with suppress(FileNotFoundError):  # deleted by policy meanwhile
+                freed += item.size_bytes if self._let_go(item) else 0
         log.info("cache.shrunk", freed_bytes=freed, held_bytes=size - freed)
         return freed
 
     def _held(self) -> Iterator[_Held]:
         root = self.files.data_dir
-        for folder in _FILES:
-            for path in (root / folder).glob("*/*"):
-                if not path.is_symlink() and path.is_file():
-                    status = path.stat()
-                    yield _Held(path, status.st_size, max(status.st_atime, status.st_mtime))
-        for path in (root / _FOLDERS).glob("*"):
-            parts = [item.stat() for item in path.iterdir()]
-            used_at = max(max(item.st_atime, item.st_mtime) for item in (path.stat(), *parts))
-            yield _Held(path, sum(item.st_size for item in parts), used_at)
+        files = (path for folder in _FILES for path in (root / folder).glob("*/*"))
+        paths = [path for path in files if not path.is_symlink() and path.is_file()]
+        for path in (*paths, *(root / _FOLDERS).glob("*")):
+            with suppress(FileNotFoundError):  # deleted by policy meanwhile
+                yield _held(path)
 
     def _let_go(self, held: _Held) -> bool:
         folder = held.path.is_dir()

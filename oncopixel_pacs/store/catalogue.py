@@ -27,7 +27,7 @@ from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
 from oncopixel_pacs.store.rows import to_instance, to_job, to_study
 from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
-from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
+from oncopixel_pacs.store.tables import ConflictRow, DeletionRow, InstanceRow, JobRow, StudyRow
 
 #: Called inside the transaction that makes a job, to hand it to the workflow engine.
 Enqueue = Callable[[Session, Job, int], None]
@@ -261,6 +261,12 @@ class Catalogue:
             held = session.exec(select(InstanceRow.path)).all()
             apart = session.exec(select(ConflictRow.path)).all()
             return {*held, *apart}
+
+    def was_deleted(self, study_instance_uid: str) -> bool:
+        """Whether a study of this UID was ever deleted by policy."""
+        found = select(DeletionRow.id).where(DeletionRow.study_instance_uid == study_instance_uid)
+        with self._database.read() as session:
+            return session.exec(found.limit(1)).first() is not None
 
     def check_writable(self) -> None:
         """Begin, read in and commit a transaction that may write.

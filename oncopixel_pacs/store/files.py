@@ -26,12 +26,19 @@ KEPT_FOLDERS = ("instances", "results", "quarantine", "labels")
 class FileStore:
     """Part 10 files below the data directory.
 
+    Attributes
+    ----------
+    is_cache
+        Whether the truth lies elsewhere, and this folder holds copies.
+
     Parameters
     ----------
     data_dir
         Folder on one volume; made when missing. `OSError` from any method means that nothing
         was kept.
     """
+
+    is_cache = False
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -162,8 +169,21 @@ class FileStore:
         for path in (self.data_dir / "instances").glob("*/*.dcm"):
             yield str(path.relative_to(self.data_dir))
 
-    def gather(self, paths: Iterable[str], job_ids: Iterable[str]) -> None:
-        """See to it that these files, and the label maps of these jobs, are in this folder."""
+    def every_path(self, paths: Iterable[str], job_ids: Iterable[str]) -> Iterator[str]:
+        """Relative path of every file that is kept: here all that lie in the folder.
+
+        Parameters
+        ----------
+        paths, job_ids
+            Files and jobs that have a row, for a store whose folder does not hold everything.
+        """
+        for folder in KEPT_FOLDERS:
+            for path in sorted((self.data_dir / folder).rglob("*")):
+                if path.is_file():
+                    yield str(path.relative_to(self.data_dir))
+
+    def complete(self, relative: str) -> None:
+        """See to it that other hosts have a file of this folder."""
 
     def hand_out(self) -> int:
         """See to it that other hosts have every file of this folder; returns how many it took."""
@@ -212,6 +232,11 @@ class FileStore:
             Path(folder).mkdir(exist_ok=True)
             _sync(Path(folder).parent)
             self._durable_folders.add(folder)
+
+
+def is_of_labels(path: str) -> bool:
+    """Whether a relative path is of label maps: a folder for each job, or a file in one."""
+    return path.startswith("labels/")
 
 
 def relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
-
-from sqlmodel import col, select
 
 from oncopixel_pacs.store.backup import Watch
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
-from oncopixel_pacs.store.tables import (
-    ConflictRow,
-    InstanceRow,
-    JobRow,
-    ObjectRow,
-    QuarantineRow,
-)
+from oncopixel_pacs.store.promises import promised_digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,7 @@ def verify(
     """
     whole = {False: 0, True: 0}
     damaged = []
-    for path, sha256, received in watch(list(_promised(database))):
+    for path, sha256, received in watch(list(promised_digests(database))):
         check = is_intact if received else _has_digest
         try:
             good = check(files.absolute(path), sha256)
@@ -68,32 +59,6 @@ def verify(
         else:
             damaged.append(path)
     return Verification(whole[True], whole[False], tuple(damaged))
-
-
-def gather(database: Database, files: FileStore) -> None:
-    """Bring every file that a row promises to this host, with the label maps of every job.
-
-    Raises
-    ------
-    OSError
-        When the bucket does not answer, or the disk is full.
-    """
-    with database.read() as session:
-        jobs = session.exec(select(JobRow.id).where(col(JobRow.written))).all()
-    files.gather((path for path, _, _ in _promised(database)), jobs)
-
-
-def _promised(database: Database) -> Iterator[tuple[str, str, bool]]:
-    tables: tuple[tuple[Any, bool], ...] = (
-        (InstanceRow, True),
-        (ConflictRow, True),
-        (ObjectRow, False),
-        (QuarantineRow, False),
-    )
-    with database.read() as session:
-        for table, received in tables:
-            for path, sha256 in session.exec(select(table.path, table.sha256)):
-                yield path, sha256, received
 
 
 def _has_digest(path: Path, sha256: str) -> bool:

@@ -20,10 +20,9 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.readings import ReadingRow
-from oncopixel_pacs.store.set_aside import SetAside
+from oncopixel_pacs.store.removal import removal_of
 from oncopixel_pacs.store.shadows import ShadowRow
 from oncopixel_pacs.store.tables import (
-    ConflictRow,
     DeletionRow,
     DeliveryRow,
     InstanceRow,
@@ -71,6 +70,8 @@ class Deletion:
         In words, the rule that it was deleted by.
     objects
         SOP Instance UID and SHA-256 of every deleted image and result.
+    removed_at
+        When the last of its files had left disk or bucket; ``None`` while some are there.
     """
 
     study_instance_uid: str
@@ -81,6 +82,7 @@ class Deletion:
     deleted_at: datetime
     policy: str
     objects: tuple[tuple[str, str], ...]
+    removed_at: datetime | None
 
 
 class Retention:
@@ -89,7 +91,7 @@ class Retention:
     def __init__(self, database: Database, files: FileStore) -> None:
         self._database = database
         self._files = files
-        self._aside = SetAside(files.data_dir)
+        self._removal = removal_of(database, files)
 
     def expired(self, before: datetime, limit: int = 100) -> tuple[Expired, ...]:
         """List the studies that may go, the oldest first.
@@ -116,33 +118,59 @@ class Retention:
             every = session.exec(count.where(old)).one()
             return every - session.exec(count.where(*_may_go(before))).one()
 
-    def delete(self, study: Expired, before: datetime, now: datetime, policy: str) -> bool:
+    def delete(
+        self, study: Expired, before: datetime, now: datetime, policy: str, *, wait: bool = True
+    ) -> bool:
         """Delete a study for good, unless something of it changed since it was listed.
 
-        The files are set aside first and removed last: where this is interrupted, they come back
-        or go, whichever the rows say. Rows and record change in one transaction.
+        Rows and record change in one transaction. Of files in a folder the rows tell afterwards
+        whether they come back or go, of files in a bucket the record does.
+
+        Parameters
+        ----------
+        wait
+            Whether to wait while somebody else deletes, or needs every file to stay; else
+            nothing is deleted meanwhile.
 
         Raises
         ------
         OutOfResources
             When the database cannot take it.
         OSError
-            When the disk does not.
+            When disk or bucket do not.
         """
-        with deletion_lock(self._files.data_dir):
-            self._mend()
+        with deletion_lock(self._database, self._files.data_dir, wait=wait) as held:
+            if held is None:
+                return False
+            self._removal.mend(held)
             try:
                 deleted = self._delete(study, before, now, policy)
             except BaseException:
-                self._mend()
+                self._removal.mend(held)
                 raise
-            self._aside.remove()
+            self._removal.finish(held)
         return deleted
 
-    def mend(self) -> None:
-        """Finish what was interrupted; before anything looks for files without a row."""
-        with deletion_lock(self._files.data_dir):
-            self._mend()
+    def mend(self) -> bool:
+        """Finish what was interrupted, if nobody deletes now; returns whether that was so.
+
+        Raises
+        ------
+        OutOfResources, OSError
+            As `delete` does.
+        """
+        with deletion_lock(self._database, self._files.data_dir, wait=False) as held:
+            if held is not None:
+                self._removal.mend(held)
+        return held is not None
+
+    def recover(self) -> None:
+        """See to it that no file of a deleted study is here.
+
+        To be done before anything looks for files without a row, and on each host now and then
+        while others may delete.
+        """
+        self._removal.recover()
 
     def deletions(self, limit: int = 100) -> tuple[Deletion, ...]:
         """List the records of what was deleted, the newest first."""
@@ -165,8 +193,8 @@ class Retention:
                 select(QuarantineRow.path).where(col(QuarantineRow.job_id).in_(study.jobs))
             ).all()
             labels = [self._files.labels_path(job_id) for job_id in study.jobs]
-            self._aside.take([*(i.path for i in images), *(r.path for r in results), *held])
-            self._aside.take(labels)
+            paths = [*(i.path for i in images), *(r.path for r in results), *held, *labels]
+            self._removal.take(paths)
             _delete_rows(session, uid, study.jobs, [item.sop_instance_uid for item in results])
             session.add(
                 DeletionRow(
@@ -181,28 +209,11 @@ class Retention:
                         *([item.sop_instance_uid, item.sha256] for item in images),
                         *([item.sop_instance_uid, item.sha256] for item in results),
                     ],
+                    paths=None if self._removal.goes_with_rows else paths,
+                    removed_at=now if self._removal.goes_with_rows else None,
                 )
             )
         return True
-
-    def _mend(self) -> None:
-        found = list(self._aside.held())
-        for path in self._promised(found):
-            self._aside.bring_back(path)
-        self._aside.remove()
-
-    def _promised(self, paths: Sequence[str]) -> list[str]:
-        """Those of some files that a row still needs."""
-        if not paths:
-            return []
-        with self._database.read() as session:
-            known: set[str] = set()
-            tables: tuple[Any, ...] = (InstanceRow, ConflictRow, ObjectRow, QuarantineRow)
-            for table in tables:
-                known |= set(session.exec(select(table.path).where(table.path.in_(paths))))
-            jobs = session.exec(select(JobRow.id)).all()
-        labels = {self._files.labels_path(job_id) for job_id in jobs}
-        return [path for path in paths if path in known or path.rpartition("/")[0] in labels]
 
 
 def _may_go(before: datetime) -> list[ColumnElement[bool]]:
@@ -297,4 +308,5 @@ def _to_deletion(row: DeletionRow) -> Deletion:
         row.deleted_at,
         row.policy,
         tuple((uid, digest) for uid, digest in row.objects),
+        row.removed_at,
     )

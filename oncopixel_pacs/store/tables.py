@@ -389,3 +389,5 @@ class DeletionRow(SQLModel, table=True):
     deleted_at: datetime = _moment(index=True)
     policy: str
     objects: list[list[str]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    paths: list[str] | None = Field(default=None, sa_column=Column(JSON))
+    removed_at: datetime | None = _moment(nullable=True, index=True)

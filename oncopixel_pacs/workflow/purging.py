@@ -48,8 +48,15 @@ class Purge:
         """The rule in words."""
         return f"every delivery confirmed, and {self.settings.days:g} days old"
 
-    def run(self, stopping: Callable[[], bool] = lambda: False) -> Iterator[Expired]:
+    def run(
+        self, stopping: Callable[[], bool] = lambda: False, *, wait: bool = True
+    ) -> Iterator[Expired]:
         """Delete every study that may go; gives each when it is gone.
+
+        Parameters
+        ----------
+        wait
+            Whether to wait while somebody else deletes or makes a backup.
 
         Raises
         ------
@@ -58,7 +65,7 @@ class Purge:
         OutOfResources
             When the database cannot take it.
         OSError
-            When the disk does not.
+            When disk or bucket do not.
         """
         before = self.before
         while found := self.retention.expired(before):
@@ -66,7 +73,7 @@ class Purge:
             for study in found:
                 if stopping():
                     return
-                if self.retention.delete(study, before, self.now(), self.policy):
+                if self.retention.delete(study, before, self.now(), self.policy, wait=wait):
                     deleted += 1
                     self.queue.forget(study.jobs)
                     log.info(
@@ -85,7 +92,7 @@ def purger(purge: Purge) -> Repeated:
     """Make the thread that deletes by policy."""
 
     def run(stopping: Callable[[], bool]) -> None:
-        for _ in purge.run(stopping):
+        for _ in purge.run(stopping, wait=False):
             pass
 
     return Repeated("retention", run, _EVERY_SECONDS)

@@ -54,7 +54,7 @@ def url_of(store: Store) -> str:
 
 def back_up(works: Works, folder: Path) -> int:
     store = works.store
-    return make_backup(store.database, store.files.data_dir, folder, "0.1.0", NOW)[1]
+    return make_backup(store.database, store.files, folder, "0.1.0", NOW)[1]
 
 
 def end(works: Works) -> None:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from bucket_builder import Bucket, bucket_server
 from conftest import Store
-from moto.server import ThreadedMotoServer
-from pydantic import SecretStr
-from server_process import free_port
 from typer.testing import CliRunner
 from workflow_builder import (
     PretendedModel,
@@ -31,38 +29,19 @@ from oncopixel_pacs import bootstrap
 from oncopixel_pacs.bootstrap import open_store
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain import IntakeOutcome, JobState
-from oncopixel_pacs.errors import ConfigurationError, OutOfResources
+from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.receive.intake import Intake, is_intact
-from oncopixel_pacs.settings import BucketSettings, Settings, load_settings
+from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store import bucket_cache
 from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.bucket_cache import UNUSED_SECONDS, BucketCache
 from oncopixel_pacs.store.held_files import verify
 
 
-@dataclass
-class Bucket:
-    server: ThreadedMotoServer
-    settings: BucketSettings
-
-
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
-    port = free_port()
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    endpoint = f"http://127.0.0.1:{port}"
-    assert httpx.put(f"{endpoint}/hospital").status_code == 200
-    settings = BucketSettings(
-        name="hospital",
-        prefix="oncopixel",
-        endpoint=endpoint,
-        access_key_id="key",
-        secret_access_key=SecretStr("secret"),
-        timeout_seconds=2.0,
-    )
-    yield Bucket(server, settings)
-    server.stop()
+    with bucket_server() as running_server:
+        yield running_server
 
 
 @pytest.fixture
@@ -202,13 +181,6 @@ def test_the_settings_choose_the_bucket_and_hide_the_secret(bucket: Bucket, tmp_
     assert isinstance(store.files, BucketFileStore)
     store.database.close()
     assert "'secret'" not in repr(settings)
-
-
-def test_what_a_bucket_does_not_do_is_refused_in_words(tmp_path: Path) -> None:
-    config = tmp_path / "oncopixel.toml"
-    config.write_text('[bucket]\nname = "b"\n[retention]\ndays = 1\n', encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="rules of its own server"):
-        load_settings(config)
 
 
 def test_a_backup_of_any_host_holds_what_all_wrote_and_fills_another_bucket(

@@ -29,6 +29,7 @@ from oncopixel_pacs.domain import DeliveryState, IntakeOutcome, Job, JobState
 from oncopixel_pacs.errors import ConfigurationError, NotFound, OutOfResources
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import RetentionSettings
+from oncopixel_pacs.store.removal import FolderRemoval
 from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.workflow.purging import Purge, purger
@@ -188,16 +189,15 @@ def test_an_interrupted_deletion_is_undone_or_finished(
         raise PlugPulled
 
     with monkeypatch.context() as patch:
-        aside = policy.retention._aside
-        patch.setattr(policy.retention, "_mend", lambda: None)
+        patch.setattr(FolderRemoval, "mend", lambda *_: None)
         if committed:
-            patch.setattr(aside, "remove", die)
+            patch.setattr(FolderRemoval, "finish", die)
         else:
             patch.setattr("oncopixel_pacs.store.retention._delete_rows", die)
         with pytest.raises(PlugPulled):
             list(policy.run())
     assert any("deleting" in path.parts for path in files(works))
-    Retention(works.store.database, works.store.files).mend()
+    Retention(works.store.database, works.store.files).recover()
     intake = Intake(works.store.files, works.store.catalogue, utc_now)
     assert intake.adopt_orphans() == 0
     assert files(works) == ([] if committed else before)

@@ -78,15 +78,23 @@ def begin_bundle(folder: Path) -> None:
 def write_weights(weights: Mapping[str, Tensor], folder: Path) -> str:
     """Write ``models/model.pt`` and ``models/model.safetensors``; the digest of the first.
 
+    Kernels that half precision holds without loss are written so; the loader widens them again.
+
     Parameters
     ----------
     weights
         State dict of the network alone, without the prefix of a training module.
     """
-    plain = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
+    plain = {key: _smallest(value.detach().cpu()) for key, value in weights.items()}
     torch.save(plain, folder / "models" / "model.pt")
     save_file(plain, folder / "models" / "model.safetensors")
     return digest_file(folder / "models" / "model.pt")
+
+
+def _smallest(value: Tensor) -> Tensor:
+    if value.dtype == torch.float32 and value.ndim > 1 and torch.equal(value.half().float(), value):
+        value = value.half()
+    return value.contiguous().clone()
 
 
 def write_golden(image: Tensor, logits: Tensor, folder: Path) -> dict[str, Any]:

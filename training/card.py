@@ -45,6 +45,9 @@ _CHOOSING = {
 _WHAT = {"crops": "crops of {} x {}", "images": "whole images"}
 _BEGIN = """\
 The encoder began with the weights of EfficientNet-Lite0 (ImageNet; Apache-2.0). """
+_JOINED = """\
+{} trainings of the same, each from its own seed, answer together: the mean of their logits. With
+`"asked": 1` in `configs/inference.json` the first of them answers alone, as much faster. """
 _HOW = {
     ModelTask.SEGMENT: """\
 Every outlined lesion, benign or malignant, is a positive; the answer is the probability that a
@@ -97,6 +100,7 @@ The weights may be used for research only: see `license.txt`.
 
 {_HOW[task.task]}
 {_BEGIN if task.network.pretrained else ""}{steps}.
+{_joined(task)}\
 AdamW, one-cycle schedule, averaged weights; the last state is kept, nothing was selected by a
 validation figure but the operating point.
 
@@ -126,6 +130,11 @@ applies the sigmoid |
 | SHA-256 of `models/model.pt` | `{sha256}` |
 | SHA-256 of the preprocessing | `{Preprocessing().digest()}` |
 | seed | {task.seed} |"""
+
+
+def _joined(task: Task) -> str:
+    members = task.network.arguments.get("members", 1)
+    return f"{_JOINED.format(members)}\n" if members > 1 else ""
 
 
 def _set_apart(task: Task) -> str:

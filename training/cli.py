@@ -79,6 +79,10 @@ def fit(
     cache: CacheFolder = None,
     workers: Workers = 1,
     set_apart: SetApart = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of weights, sampling and augmentation. Default: the task's."),
+    ] = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -98,6 +102,10 @@ def fit(
     from training.fit import fit as run
 
     if is_recipe(task):
+        if seed is not None:
+            raise typer.BadParameter(
+                f"{task} states its seed in its file; --seed is of TOML tasks."
+            )
         fit_named(
             task,
             data,
@@ -113,7 +121,7 @@ def fit(
     if smoke or logger:
         raise typer.BadParameter(f"{task} has neither --smoke nor --logger.")
 
-    chosen = load_task(task).with_set_apart(set_apart)
+    chosen = load_task(task).with_set_apart(set_apart).with_seed(seed)
     fitted = run(chosen, data, out, cache=cache, start_from=start_from, workers=workers)
     console.print(f"Trained for {fitted.seconds:.0f} s; weights in {fitted.checkpoint}.")
     console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
@@ -142,6 +150,7 @@ def evaluate(
 ) -> None:
     """Choose the operating point, score the model per set with intervals, write the report."""
     from training.evaluate import evaluate as run
+    from training.joining import task_of
 
     if is_recipe_run(out):
         console.print(evaluate_run(data, out, cache=cache, workers=workers, draws=draws))
@@ -149,7 +158,7 @@ def evaluate(
         return
 
     report = run(
-        load_task(task).with_set_apart(set_apart),
+        task_of(load_task(task).with_set_apart(set_apart), out),
         out / "final.ckpt",
         data,
         out,
@@ -169,6 +178,23 @@ def evaluate(
 
 
 @app.command()
+def join(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of two or more runs of the task; order counts.")
+    ],
+    task: TaskName,
+    out: OutFolder,
+) -> None:
+    """Join trainings of one task, of several seeds or without several patients, to one model."""
+    from training.joining import join as run
+
+    if is_recipe(task):
+        raise typer.BadParameter(f"{task} is no TOML task; only trainings of those are joined.")
+    run(load_task(task), runs, out)
+    console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
+
+
+@app.command()
 def export(
     task: TaskName,
     out: OutFolder,
@@ -177,6 +203,7 @@ def export(
     ],
     data: DataFolder = None,
     cache: CacheFolder = None,
+    set_apart: SetApart = 0,
     fold: Annotated[int, typer.Option(min=0, help="Fold whose weights are exported.")] = 0,
     licence: Annotated[
         Path | None, typer.Option(help="Text file with the licence of your weights.")
@@ -188,6 +215,7 @@ def export(
     """Write the MONAI bundle of an evaluated run and print the table that pins it."""
     from training.evaluate import read_report
     from training.export import export as run
+    from training.joining import task_of
 
     if is_recipe_run(out):
         for pin in export_run(
@@ -196,7 +224,8 @@ def export(
             typer.echo(pin)
         return
 
-    exported = run(load_task(task), out / "final.ckpt", read_report(out), bundle)
+    chosen = task_of(load_task(task).with_set_apart(set_apart), out)
+    exported = run(chosen, out / "final.ckpt", read_report(out), bundle)
     typer.echo(exported.pin(bundle.name))
 
 

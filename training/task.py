@@ -22,8 +22,8 @@ class _Part(BaseModel):
 class NetworkConfig(_Part):
     """A network of ``monai.networks.nets`` or of ours, as it will stand in the bundle."""
 
-    target: Literal["UNet", "DenseNet", "ResNet", "LiteUNet", "LiteClassifier"]
-    """Class name; the last two are of ``oncopixel_pacs.infer.networks``."""
+    target: Literal["UNet", "DenseNet", "ResNet", "LiteUNet", "LiteUNetEnsemble", "LiteClassifier"]
+    """Class name; the last three are of ``oncopixel_pacs.infer.networks``."""
     arguments: dict[str, Any]
     """Literal keyword arguments."""
     pretrained: Literal["efficientnet-lite0"] | None = None
@@ -129,6 +129,28 @@ class Task(_Part):
             raise ConfigurationError("--set-apart needs at least 2; 5 leaves a fifth out.")
         data = self.data.model_copy(update={"tuning": Tuning(folds=folds)})
         return self.model_copy(update={"data": data})
+
+    def with_seed(self, seed: int | None) -> Task:
+        """Draw everything random anew, for another training of the same; without one, as it is."""
+        return self if seed is None else self.model_copy(update={"seed": seed})
+
+    def joined(self, members: int) -> Task:
+        """Give the task of several trainings that answer together; of one, the task as it is.
+
+        Raises
+        ------
+        ConfigurationError
+            When the network has no such form.
+        """
+        if members == 1:
+            return self
+        if self.network.target != "LiteUNet":
+            raise ConfigurationError(
+                f"{self.name} is a {self.network.target}; only trainings of a LiteUNet are joined."
+            )
+        arguments = {"members": members, **self.network.arguments}
+        update = {"target": "LiteUNetEnsemble", "arguments": arguments}
+        return self.model_copy(update={"network": self.network.model_copy(update=update)})
 
 
 def task_names() -> list[str]:

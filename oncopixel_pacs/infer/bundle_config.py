@@ -76,6 +76,7 @@ OWN_NETWORKS: Mapping[str, frozenset[str]] = {
     for name, arguments in {
         "LiteClassifier": "num_classes depth features both_ways",
         "LiteUNet": "out_channels depth features both_ways",
+        "LiteUNetEnsemble": "members asked out_channels depth features both_ways",
         "AttentionMIL": "in_channels num_classes channels layers hidden",
         "HybridTransformer": "in_channels num_classes channels layers num_heads",
         "MultiTaskUNet": "in_channels out_channels num_classes features norm answers",

@@ -232,6 +232,55 @@ def test_a_changed_byte_in_the_weights_is_refused(
         load_network(model.model_copy(update={"bundle": bundle}), torch.device("cpu"))
 
 
+def test_trainings_of_two_seeds_are_joined_to_one_bundle(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lite.toml"
+    network = TINY[ModelTask.SEGMENT].replace('"UNet"', '"LiteUNet"').partition("spatial_dims")
+    phases = "[[phases]]" + network[2].partition("[[phases]]")[2]
+    path.write_text(COMMON + network[0] + "features = [8, 8, 8, 8]\n" + phases + DATA, "utf-8")
+    runs = [tmp_path / "a", tmp_path / "b"]
+    out, bundle = tmp_path / "both", tmp_path / "bundle"
+    task = ["--task", str(path)]
+    images = ["--cache", str(cache), "--workers", "0"]
+
+    def call(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    for seed, run in enumerate(runs):
+        call("fit", *task, "--seed", str(seed), "--out", str(run), *images)
+    call("join", *task, "--out", str(out), *map(str, runs))
+    call("evaluate", *task, "--out", str(out), *images, "--draws", "10")
+    pinned = call("export", *task, "--out", str(out), "--bundle", str(bundle))
+
+    sha256 = pinned.partition('sha256 = "')[2][:64]
+    model = ModelSettings(
+        name="tiny-segmenter", task=ModelTask.SEGMENT, bundle=bundle, sha256=sha256, threshold=0.5
+    )
+    members = [load_fitted(load_task(str(path)), run / "final.ckpt") for run in runs]
+    image = torch.rand(1, 1, 96, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        each = [member(image) for member in members]
+        served = load_network(model, torch.device("cpu"))(image)
+    assert not torch.allclose(each[0], each[1], atol=1e-3)
+    assert torch.allclose(served, (each[0] + each[1]) / 2, atol=1e-2)  # kernels are rounded
+    one = sum(value.nbytes for value in load_weights(runs[0] / "final.ckpt").values())
+    assert (bundle / "models" / "model.safetensors").stat().st_size < 1.3 * one
+    assert "2 trainings of the same" in (bundle / "docs" / "README.md").read_text("utf-8")
+
+
+def test_runs_that_are_not_of_the_task_are_not_joined(
+    trained: tuple[Task, Path, ModelSettings], tmp_path: Path
+) -> None:
+    _, out, _ = trained
+    task = ["--task", "lesion-segmenter", "--out", str(tmp_path)]
+
+    for runs, sentence in (([out], "at least two runs"), ([out, out], "of the network that the")):
+        result = CliRunner().invoke(app, ["join", *task, *map(str, runs)])
+        assert result.exit_code == 1
+        assert sentence in str(result.exception)
+
+
 def test_a_run_compared_with_itself_differs_by_nothing(
     trained: tuple[Task, Path, ModelSettings],
 ) -> None:

@@ -12,7 +12,7 @@ from bundle_builder import tiny_config, tiny_metadata, write_bundle
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused
 from oncopixel_pacs.infer.bundle import load_network
-from oncopixel_pacs.infer.networks import LiteClassifier, LiteUNet
+from oncopixel_pacs.infer.networks import LiteClassifier, LiteUNet, LiteUNetEnsemble
 from oncopixel_pacs.infer.networks.lite_unet import LiteEncoder
 from training.published_weights import load_published, start_with
 
@@ -130,3 +130,29 @@ def test_a_classifier_starts_from_the_segmenter_of_the_same_encoder() -> None:
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="of another network"):
         start_with(network(ModelTask.SEGMENT), {"head.weight": torch.zeros(1, 8, 1, 1)})
+
+
+def test_several_trainings_answer_with_their_mean_and_the_first_alone_when_asked_so() -> None:
+    torch.manual_seed(3)
+    three = LiteUNetEnsemble(members=3, depth=12, features=FEATURES, both_ways=True).eval()
+    first = LiteUNetEnsemble(3, 1, depth=12, features=FEATURES, both_ways=True).eval()
+    first.load_state_dict(three.state_dict())
+    image = torch.rand(2, 1, 96, 64)
+
+    with torch.inference_mode():
+        each = [member(image) for member in three.members]
+        assert torch.allclose(three(image), sum(each) / 3, atol=1e-6)
+        assert torch.equal(first(image), each[0])
+    assert not torch.allclose(each[0], each[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("arguments", [{"members": 0}, {"members": 99}, {"asked": 3}])
+def test_a_senseless_number_of_trainings_is_refused(
+    arguments: dict[str, int], tmp_path: Path
+) -> None:
+    target = {"_target_": "oncopixel_pacs.infer.networks.LiteUNetEnsemble", "features": FEATURES}
+    config = tiny_config() | {"network_def": target | arguments}
+    weights = LiteUNetEnsemble(features=FEATURES).state_dict()
+
+    with pytest.raises(ModelRefused, match="cannot be built with the arguments"):
+        load_network(write_bundle(tmp_path / "b", config=config, weights=weights), CPU)

@@ -59,3 +59,8 @@ def test_a_task_that_would_train_on_demonstration_seeds_is_refused(tmp_path: Pat
 
     with pytest.raises(ConfigurationError, match="greater than or equal to 10000"):
         load_task(str(path))
+
+
+def test_only_trainings_of_a_segmenter_of_ours_are_joined() -> None:
+    with pytest.raises(ConfigurationError, match="only trainings of a LiteUNet are joined"):
+        load_task("malignancy-classifier").joined(2)

@@ -9,6 +9,7 @@ import torch
 from oncopixel_pacs.infer.networks.attention_mil import AttentionMIL
 from oncopixel_pacs.infer.networks.hybrid import HybridTransformer
 from oncopixel_pacs.infer.networks.lite_classifier import LiteClassifier
+from oncopixel_pacs.infer.networks.lite_ensemble import LiteUNetEnsemble
 from oncopixel_pacs.infer.networks.lite_unet import LiteUNet
 from oncopixel_pacs.infer.networks.multitask import MultiTaskUNet
 from oncopixel_pacs.infer.networks.patch_to_image import PatchToImage
@@ -22,6 +23,7 @@ OWN_NETWORKS: Mapping[str, type[torch.nn.Module]] = {
         HybridTransformer,
         LiteClassifier,
         LiteUNet,
+        LiteUNetEnsemble,
         MultiTaskUNet,
         PatchToImage,
         VGG16BN,
@@ -36,6 +38,7 @@ __all__ = [
     "HybridTransformer",
     "LiteClassifier",
     "LiteUNet",
+    "LiteUNetEnsemble",
     "MultiTaskUNet",
     "PatchToImage",
     "VGG16BN",

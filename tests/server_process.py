@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -93,24 +95,32 @@ max_retry_seconds = 2.0
     def log(self) -> str:
         return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
 
-    def start(self, *, ready: bool = True) -> None:
+    @property
+    def _arguments(self) -> list[str]:
+        roles = (option for role in self.roles for option in ("--role", role))
+        return ["serve", "--config", str(self.config), *roles]
+
+    def _begin(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "oncopixel_pacs", "serve"),
-                    *("--config", str(self.config)),
-                    *(option for role in self.roles for option in ("--role", role)),
-                ],
+                [sys.executable, "-m", "oncopixel_pacs", *self._arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    @property
+    def _is_over(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is not None
+
+    def start(self, *, ready: bool = True) -> None:
+        self._begin()
         wait_until(self.listening, 90, f"the server does not listen:\n{self.log[-2000:]}")
         if ready:
             wait_until(self.ready, 120, f"the server is not ready:\n{self.log[-2000:]}")
 
     def listening(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, f"the server stopped:\n{self.log[-3000:]}"
+        assert not self._is_over, f"the server stopped:\n{self.log[-3000:]}"
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.dimse_port)) == 0
@@ -166,3 +176,63 @@ max_retry_seconds = 2.0
         job = wait_until(ended, seconds, f"study {study_instance_uid} has no finished job")
         assert job is not None
         return job
+
+
+@dataclass
+class PreloadedServerProcess(ServerProcess):
+    """The same in forks of one process: a life begins without the seconds that imports take."""
+
+    _pid: int = 0
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    def _begin(self) -> None:
+        if self._process is None:
+            with (self.folder / "server.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tests.preloaded_process"],
+                    cwd=Path(__file__).parents[1],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    bufsize=0,  # so that what was said and not read is seen by select
+                )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self._arguments).encode() + b"\n")
+        self._pid = int(self._said())
+
+    @property
+    def _is_over(self) -> bool:
+        assert self._process is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], 0)
+        return bool(readable)
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        assert self._said() == b"over"
+        self._pid = 0
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        if self._pid:
+            os.kill(self._pid, signal.SIGTERM)
+        try:
+            self._process.wait(timeout=30)
+        finally:
+            if self._pid and self._process.poll() is None:
+                os.kill(self._pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+        self._process = None
+
+    def _said(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()

@@ -15,7 +15,7 @@ from oncopixel_pacs.demo.archives import Archive, open_archive
 from oncopixel_pacs.errors import DeliveryFailed
 from sample_dicom.study import write_studies
 from tests.faults.oracle import SEG, SR, dataset_digest, lost, wrong_result_sets
-from tests.server_process import ServerProcess, free_port, wait_until
+from tests.server_process import PreloadedServerProcess, free_port, wait_until
 
 KILLS = 20
 STUDIES = 10
@@ -30,13 +30,32 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
     archive.stop()
 
 
+@pytest.fixture
+def server(tmp_path: Path, archive: Archive) -> Iterator[PreloadedServerProcess]:
+    server = PreloadedServerProcess(
+        tmp_path / "server",
+        # The modality pauses in mid-study; a study that settled then would get two revisions.
+        completion="settle_seconds = 0.5\nquiet_seconds = 600.0",
+        destinations=f"""
+[[destinations]]
+name = "archive"
+type = "cstore"
+host = "127.0.0.1"
+port = {archive.port}
+ae_title = "{archive.ae_title}"
+""",
+    )
+    yield server
+    server.stop()
+
+
 class Modality(threading.Thread):
     """Sends images one by one, each until it is acknowledged, as a modality does.
 
     It may send two images per life of the server, so that every kill finds work under way.
     """
 
-    def __init__(self, server: ServerProcess, images: list[Path]) -> None:
+    def __init__(self, server: PreloadedServerProcess, images: list[Path]) -> None:
         super().__init__(name="modality", daemon=True)
         self.server = server
         self.images = images
@@ -81,25 +100,15 @@ class Modality(threading.Thread):
 
 @pytest.mark.slow
 def test_kill_9_at_twenty_random_moments_loses_and_doubles_nothing(
-    tmp_path: Path, archive: Archive, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    archive: Archive,
+    server: PreloadedServerProcess,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     images = list(
         write_studies(tmp_path / "sent", STUDIES, 100, lesion=True, rows=256, columns=208)
     )
     studies = _count_by_study(images)
-    server = ServerProcess(
-        tmp_path / "server",
-        # The modality pauses in mid-study; a study that settled then would get two revisions.
-        completion="settle_seconds = 0.5\nquiet_seconds = 600.0",
-        destinations=f"""
-[[destinations]]
-name = "archive"
-type = "cstore"
-host = "127.0.0.1"
-port = {archive.port}
-ae_title = "{archive.ae_title}"
-""",
-    )
     modality = Modality(server, images)
     moments = random.Random(SEED)
     server.start(ready=False)
@@ -134,7 +143,6 @@ ae_title = "{archive.ae_title}"
             f"{len(studies) - len(wrong)} of {len(studies)} studies with exactly one result set, "
             f"{attempts} step attempts, archive {archive.name}"
         )
-    server.stop()
     assert missing == []
     assert wrong == {}
     assert {uid: job["state"] for uid, job in jobs.items()} == dict.fromkeys(studies, "done")

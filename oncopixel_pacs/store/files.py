@@ -225,6 +225,7 @@ class FileStore:
         else:
             os.fsync(descriptor)
             _sync(folder)
+        _give_back_pages(descriptor)
 
     def _make_durable(self, folder: str) -> None:
         # Whoever made the folder may not have synced it, so each process does, once.
@@ -244,6 +245,15 @@ def relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
     name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]
     # 128 bit: nobody can make two objects that share them, and so overwrite the first.
     return f"{folder}/{name[:2]}/{name}-{sha256[:32]}.dcm"
+
+
+def _give_back_pages(descriptor: int) -> None:
+    """Let the page cache forget a file that is synced: it is read minutes later, if ever.
+
+    The next file is written into the same pages, which costs a third of what fresh memory does.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(path: Path | str) -> None:

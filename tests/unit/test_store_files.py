@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,53 @@ def test_what_a_full_disk_took_in_part_is_given_back(
     with pytest.raises(OSError, match="No space left"):
         files.write(b"bytes", "results", "1.2.3")
     assert not list(files.data_dir.rglob("*.part"))
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether the page cache holds a file's first bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def can_be_forgotten(path: Path) -> bool:
+    """Whether the file system lets go of what was read or written; one in memory cannot."""
+    path.write_bytes(bytes(8192))
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+    return not is_in_memory(path)
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_a_received_file_leaves_no_pages_in_memory(
+    files: FileStore, tmp_path: Path, in_turns: bool
+) -> None:
+    if not can_be_forgotten(tmp_path / "other"):
+        pytest.skip("this file system is memory")
+    content = os.urandom(130_000)
+
+    def place(number: int) -> Path:
+        temp = received(files, content, f"{number}.part")
+        descriptor = os.open(temp, os.O_RDWR)
+        try:
+            return files.absolute(files.place(temp, descriptor, f"1.2.{number}", SHA))
+        finally:
+            os.close(descriptor)
+
+    with ThreadPoolExecutor(1) as another:
+        # One thread alone syncs file and folder at once, several one after the other.
+        first = another.submit(place, 1).result() if in_turns else place(1)
+        second = place(2)
+    assert not is_in_memory(first)
+    assert not is_in_memory(second)
+    assert second.read_bytes() == content
 
 
 def test_written_bytes_come_with_their_digest(files: FileStore) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import mmap
 import os
 import secrets
@@ -17,9 +16,6 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-#: Makes names that no other process chose, of those that this one counts.
-_OURS = secrets.token_hex(8)
-_NUMBERS = itertools.count()
 #: What buffers, lengths and positions are multiples of: the page, and any disk's block.
 BLOCK_BYTES = 4096
 #: One write; a shorter one costs nearly as much.
@@ -62,7 +58,7 @@ class DirectFile:
     """
 
     def __init__(self, folder: Path, suffix: str) -> None:
-        self.path = folder / f"{_OURS}{next(_NUMBERS)}{suffix}"
+        self.path = folder / f"{secrets.token_hex(8)}{suffix}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self.descriptor = os.open(self.path, flags, 0o600)
         self._is_direct = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -39,7 +40,9 @@ def ask(
 ) -> Iterator[Answer]:
     """Ask a network about whole images, one bag at a time, as the server would."""
     items = Items(bags, recipe, preparer, None)
-    for number, bag in enumerate(track(bags, "Scoring", disable=len(bags) < 20)):
+    for number, bag in enumerate(
+        track(bags, "Scoring", disable=len(bags) < 20, console=Console(stderr=True))
+    ):
         with torch.inference_mode():
             output = network(items[number]["image"][None])
         what = where = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from training.pixel_scores import PixelScores, dice_values
 if TYPE_CHECKING:
     from training.assessment import Assessment
 
-_CASES, _BINS = 4, 10
+_CASES, _BINS, _LEAST_IN_BIN = 4, 10, 12
+_LINES = ("-", "--", ":")
+_WIDE, _TITLE = 20.0, 30
 Draw = Callable[[Axes], None]
 
 
@@ -40,16 +43,22 @@ def draw_charts(
         save(folder / "calibration.png", lambda axes: reliability(axes, {name: scores}))
         save(folder / "confusion.png", lambda axes: confusion(axes, scores, names))
         sure = scores.model[np.arange(len(scores.labels)), scores.labels]
-        cases(folder / "cases.png", scores.keys, sure, examples, preparer)
+        told = [
+            f"{names[label]} {value:.2f}, said {names[answer]}"
+            for label, value, answer in zip(scores.labels, sure, _answers(scores), strict=True)
+        ]
+        cases(folder / "cases.png", scores.keys, sure, told, examples, preparer)
     if assessment.pixels is not None:
         pixels = assessment.pixels
         save(folder / "dice.png", lambda axes: violins(axes, {name: pixels}))
         if pixels.model[0].marks is not None:
             save(folder / "froc.png", lambda axes: froc(axes, {name: pixels}))
+        overlap = dice_values(pixels.model)
         cases(
             folder / "segmentation_cases.png",
             pixels.keys,
-            dice_values(pixels.model),
+            overlap,
+            [f"Dice {value:.2f}" for value in overlap],
             examples,
             preparer,
         )
@@ -64,51 +73,75 @@ def save(path: Path, draw: Draw) -> None:
 
 
 def roc_curves(axes: Axes, models: Mapping[str, ClassScores], names: Sequence[str]) -> None:
-    """Trace sensitivity by false positives, of each class against the rest."""
-    for model, scores in models.items():
-        wanted = [1] if len(names) == 2 else range(len(names))
+    """Trace sensitivity by false positives, of each class against the rest.
+
+    A class has a colour and a model a style of line, unless there is one class alone.
+    """
+    wanted = [1] if len(names) == 2 else range(len(names))
+    for place, (model, scores) in enumerate(models.items()):
         for number in wanted:
             order = np.argsort(-scores.model[:, number], kind="stable")
             positive = (scores.labels == number)[order]
             found = np.cumsum(positive) / max(int(positive.sum()), 1)
             false = np.cumsum(~positive) / max(int((~positive).sum()), 1)
-            axes.plot([0, *false], [0, *found], label=f"{model}: {names[number]}")
+            axes.plot(
+                [0, *false],
+                [0, *found],
+                _LINES[place % len(_LINES)],
+                color=f"C{number if len(wanted) > 1 else place}",
+                label=f"{model}: {names[number]}",
+            )
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    _label(axes, "false positives", "sensitivity")
+    axes.set_aspect("equal")
+    _label(axes, "share of the others called so (1 - specificity)", "sensitivity")
 
 
 def reliability(axes: Axes, models: Mapping[str, ClassScores]) -> None:
-    """Show how often the most likely class is right, by how likely it is said to be."""
+    """Show how often the most likely class is right, by how likely it is said to be.
+
+    Each point stands for as many images as the others, so that none hangs on one image.
+    """
     for model, scores in models.items():
         sure = scores.model.max(axis=1)
         right = scores.model.argmax(axis=1) == scores.labels
-        bins = np.minimum((sure * _BINS).astype(np.intp), _BINS - 1)
-        points = [
-            (float(sure[bins == k].mean()), float(right[bins == k].mean())) for k in np.unique(bins)
-        ]
+        bins = max(1, min(_BINS, len(sure) // _LEAST_IN_BIN))
+        parts = np.array_split(np.argsort(sure, kind="stable"), bins)
+        points = [(float(sure[part].mean()), float(right[part].mean())) for part in parts]
         axes.plot(*zip(*points, strict=True), marker="o", label=model)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    _label(axes, "said", "true")
+    axes.set_aspect("equal")
+    axes.set_ylim(-0.03, 1.03)
+    _label(axes, "probability of the answer", "share of answers that are right")
 
 
 def confusion(axes: Axes, scores: ClassScores, names: Sequence[str]) -> None:
     """Count images by class and answer."""
     count = len(names)
-    answer = scores.model.argmax(axis=1)
-    if count == 2:
-        answer = scores.called.astype(np.intp)
-    table = np.bincount(scores.labels * count + answer, minlength=count * count)
+    table = np.bincount(scores.labels * count + _answers(scores), minlength=count * count)
     table = table.reshape(count, count)
-    axes.imshow(table, cmap="Blues")
+    axes.imshow(table, cmap="Blues", vmin=0, vmax=max(int(table.max()), 1))
     for row, column in np.ndindex(count, count):
         dark = table[row, column] > table.max() / 2
         axes.text(
-            column, row, str(table[row, column]), ha="center", color="white" if dark else "black"
+            column,
+            row,
+            str(table[row, column]),
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
         )
     axes.set_xticks(range(count), names, rotation=30)
     axes.set_yticks(range(count), names)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
+
+
+def _answers(scores: ClassScores) -> NDArray[np.intp]:
+    """Class that each image is called; of two, at the operating point."""
+    if scores.model.shape[1] == 2:
+        return scores.called.astype(np.intp)
+    likeliest: NDArray[np.intp] = scores.model.argmax(axis=1)
+    return likeliest
 
 
 def violins(axes: Axes, models: Mapping[str, PixelScores]) -> None:
@@ -139,27 +172,39 @@ def froc(axes: Axes, models: Mapping[str, PixelScores]) -> None:
 
 
 def learning_curves(axes: Axes, runs: Mapping[str, Path]) -> None:
-    """Trace training and validation loss of the first fold, stage after stage."""
-    for name, out in runs.items():
+    """Trace training and validation loss of the first fold, stage after stage.
+
+    The scale is logarithmic where an early loss would press all others to the floor.
+    """
+    every: list[float] = []
+    for place, (name, out) in enumerate(runs.items()):
         start = 0.0
-        for log in sorted((out / "fold-0").glob("stage-*/logs/metrics.csv")):
+        logs = sorted((out / "fold-0").glob("stage-*/logs/metrics.csv"))
+        for log in logs:
+            stage = f" {log.parent.parent.name}" if len(logs) > 1 else ""
             with log.open(newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
-            for column, style in (("train_loss", "-"), ("val_loss", "--")):
+            for column, style, mark, what in (
+                ("train_loss", "-", "o", "training"),
+                ("val_loss", "--", "s", "validation"),
+            ):
                 points = [
                     (start + float(row["step"]), float(row[column]))
                     for row in rows
                     if row.get(column)
                 ]
                 if points:
-                    marker = "o" if len(points) == 1 else None
+                    every += [loss for _, loss in points]
                     axes.plot(
                         *zip(*points, strict=True),
                         style,
-                        marker=marker,
-                        label=f"{name} {log.parent.parent.name} {column}",
+                        marker=mark if len(points) == 1 else None,
+                        color=f"C{place}",
+                        label=f"{name}{stage} {what}",
                     )
             start += max((float(row["step"]) for row in rows), default=0.0)
+    if every and 0 < min(every) * _WIDE < max(every):
+        axes.set_yscale("log")
     _label(axes, "step", "loss")
 
 
@@ -167,21 +212,23 @@ def cases(
     path: Path,
     keys: Sequence[str],
     quality: NDArray[np.float64],
+    told: Sequence[str],
     examples: Sequence[Example],
     preparer: Preparer,
 ) -> None:
-    """Show the best and the worst images, with their masks outlined."""
+    """Show the best and the worst images, with their masks outlined and what is told of them."""
     by_key = {example.key: example for example in examples}
     order = [int(i) for i in np.argsort(quality, kind="stable") if not np.isnan(quality[i])]
-    chosen = [*order[:_CASES], *order[-_CASES:]]
-    if not chosen:
+    if not order:
         return
-    figure = Figure(figsize=(2.2 * _CASES, 5), layout="constrained")
+    # Of few images none is both.
+    worst = min(_CASES, (len(order) + 1) // 2)
+    rows = (order[:worst], order[worst:][::-1][:_CASES])
+    figure = Figure(figsize=(2.6 * _CASES, 6), layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(2, _CASES, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    rows = (order[:_CASES], order[::-1][:_CASES])
     for row, (title, places) in enumerate(zip(("worst", "best"), rows, strict=True)):
         for column, place in enumerate(places):
             prepared = preparer(by_key[keys[place]])
@@ -192,7 +239,8 @@ def cases(
             axes.imshow(shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray")
             if prepared.mask is not None and (prepared.mask == 1).any():
                 axes.contour(prepared.mask == 1, levels=[0.5], colors="yellow", linewidths=0.8)
-            axes.set_title(f"{title}: {quality[place]:.2f}\n{keys[place][-22:]}", fontsize=6)
+            key = "\n".join(wrap(keys[place], _TITLE)[-2:])
+            axes.set_title(f"{title}: {told[place]}\n{key}", fontsize=7)
     figure.savefig(path, dpi=110)
 
 

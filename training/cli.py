@@ -116,7 +116,7 @@ def fit(
             loggers=tuple(logger or ()),
             smoke=smoke,
         )
-        console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
+        _say_next("evaluate", task, out, data, cache)
         return
     if smoke or logger:
         raise typer.BadParameter(f"{task} has neither --smoke nor --logger.")
@@ -124,7 +124,7 @@ def fit(
     chosen = load_task(task).with_set_apart(set_apart).with_seed(seed)
     fitted = run(chosen, data, out, cache=cache, start_from=start_from, workers=workers)
     console.print(f"Trained for {fitted.seconds:.0f} s; weights in {fitted.checkpoint}.")
-    console.print(f"Next: oncopixel-train evaluate --task {task} --out {out}")
+    _say_next("evaluate", task, out, data, cache)
 
 
 @app.command()
@@ -154,7 +154,7 @@ def evaluate(
 
     if is_recipe_run(out):
         console.print(evaluate_run(data, out, cache=cache, workers=workers, draws=draws))
-        console.print(f"Next: oncopixel-train export --task {task} --out {out} --bundle FOLDER")
+        _say_next("export", task, out, data, cache)
         return
 
     report = run(
@@ -174,7 +174,7 @@ def evaluate(
     for figure in report.figures:
         table.add_row(figure.subset, figure.name, str(figure.estimate), str(figure.baseline or ""))
     console.print(table)
-    console.print(f"Next: oncopixel-train export --task {task} --out {out} --bundle FOLDER")
+    _say_next("export", task, out, data, cache)
 
 
 @app.command()
@@ -269,6 +269,15 @@ def compare(
     for figure in run(read_report(one), read_report(other)):
         table.add_row(figure.subset, figure.name, str(figure.estimate), str(figure.estimate.images))
     console.print(table)
+
+
+def _say_next(command: str, task: str, out: Path, data: Path | None, cache: Path | None) -> None:
+    """Print the command that follows, in one line that can be copied."""
+    given = [f"--task {task}", f"--out {out}"]
+    given += [f"--data {data}"] if data is not None else []
+    given += [f"--cache {cache}"] if cache is not None else []
+    given += ["--bundle FOLDER"] if command == "export" else []
+    console.print(f"Next: oncopixel-train {command} {' '.join(given)}", soft_wrap=True)
 
 
 def main() -> None:

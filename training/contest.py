@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from training.charts import (
     violins,
 )
 from training.class_scores import ClassScores, macro_auc
-from training.learning import Options, fit_recipe
+from training.learning import Options, fit_recipe, training_seconds
 from training.metrics import Estimate, bootstrap
 from training.network_names import describe_network
 from training.pixel_scores import PixelScores, dice_values
@@ -84,10 +83,9 @@ def contest(
     pair = (recipe, equal_budget(recipe, other))
     assessments, seconds, parameters = [], [], []
     for one in pair:
-        start = time.monotonic()
         # Each from fresh weights or its own recipe's checkpoint, never from the other's.
         fit_recipe(one, out / one.name, options)
-        seconds.append(time.monotonic() - start)
+        seconds.append(training_seconds(out / one.name))
         assessments.append(assess(one, out / one.name, options, draws))
         network = describe_network(one).make()
         parameters.append(sum(value.numel() for value in network.parameters()))

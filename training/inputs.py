@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 
 from oncopixel_pacs.domain import Reason
@@ -112,7 +113,9 @@ class Preparer:
         if self._data.reading != "breast":
             return list(examples), []
         kept, left = [], []
-        for example in track(examples, "Preparing images", disable=len(examples) < 20):
+        for example in track(
+            examples, "Preparing images", disable=len(examples) < 20, console=Console(stderr=True)
+        ):
             try:
                 self(example)
             except UnreadableImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
     ModelCheckpoint,
+    Timer,
     TQDMProgressBar,
 )
 from pytorch_lightning.loggers import CSVLogger, Logger
@@ -136,6 +138,14 @@ def fit_recipe(recipe: Recipe, out: Path, options: Options) -> list[Path]:
     return folders
 
 
+def training_seconds(out: Path) -> float:
+    """Seconds that the stages of every fold of a run took, over all its interruptions."""
+    return sum(
+        float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0))
+        for path in out.glob("fold-*/stage-*/done.json")
+    )
+
+
 def fitted_network(recipe: Recipe, folder: Path) -> torch.nn.Module:
     """Rebuild the trained network of a fold, in evaluation mode.
 
@@ -232,9 +242,10 @@ def _run_stages(
             best = place / json.loads(done.read_text(encoding="utf-8"))["best"]
         else:
             batches = Batches(recipe, parts, stage, preparer, options.workers)
-            best = _run_stage(recipe, stage, network, batches, place, options)
+            best, seconds = _run_stage(recipe, stage, network, batches, place, options)
             if _leads():
-                done.write_text(json.dumps({"best": best.name}) + "\n", encoding="utf-8")
+                content = {"best": best.name, "seconds": seconds}
+                done.write_text(json.dumps(content) + "\n", encoding="utf-8")
         load_checkpoint(network, best)
     if not _leads():
         return
@@ -251,7 +262,8 @@ def _run_stage(
     batches: Batches,
     place: Path,
     options: Options,
-) -> Path:
+) -> tuple[Path, float]:
+    """Train one stage; where its best weights lie, and the seconds that it took in all."""
     keeper, callbacks = _callbacks(recipe, place, options)
     if _leads():
         set_log_aside(place / _LOGS)
@@ -276,7 +288,8 @@ def _run_stage(
     trainer.fit(Learner(network, recipe, stage), batches, ckpt_path=resume, weights_only=False)
     if _leads():
         join_log(place / _LOGS)
-    return Path(keeper.best_model_path or place / "last.ckpt")
+    (timer,) = (one for one in callbacks if isinstance(one, Timer))
+    return Path(keeper.best_model_path or place / "last.ckpt"), timer.time_elapsed("train")
 
 
 def _callbacks(
@@ -299,6 +312,8 @@ def _callbacks(
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [
+        # Its state is in the checkpoint: time before an interruption counts.
+        Timer(),
         WarmWeightAveraging(recipe.training.ema_decay),
         _LateStopping(
             "val_loss", patience=recipe.training.patience, mode="min", check_on_train_epoch_end=True
@@ -355,8 +370,17 @@ def _logger(name: str, recipe: Recipe, place: Path) -> Logger:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning's hints about cluster and loaders to itself."""
-    with warnings.catch_warnings():
-        for message in _HARMLESS:
-            warnings.filterwarnings("ignore", message)
-        yield
+    """Keep Lightning's hints about cluster, loaders and its own services to itself."""
+    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    log.addFilter(_no_advertisement)
+    try:
+        with warnings.catch_warnings():
+            for message in _HARMLESS:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        log.removeFilter(_no_advertisement)
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

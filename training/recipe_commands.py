@@ -56,7 +56,9 @@ def evaluate_run(
 
     recipe = read_run(out)
     assessment = assess(recipe, out, _options(data, out, cache, workers), draws)
-    table = Table("images", "figure", "model", "commonest", "classical floor", title=recipe.name)
+    table = Table(title=recipe.name)
+    for name in ("images", "figure", "model", "commonest", "classical floor"):
+        table.add_column(name, overflow="fold")
     for row in assessment.rows:
         table.add_row(
             row.subset, row.name, str(row.model), str(row.trivial or ""), str(row.floor or "")

@@ -1,0 +1,44 @@
+"""The tasks of the examples and the pipeline fit the product as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.contest import equal_budget
+from training.recipe import load_recipe
+from training.task import load_task
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "training"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_small_task_asks_what_the_whole_one_asks(path: Path) -> None:
+    small, whole = load_recipe(str(path)), load_recipe(path.stem.removesuffix("-cpu"))
+
+    assert small.name == path.stem
+    assert (small.kind, small.network.name) == (whole.kind, whole.network.name)
+    assert (small.data.sets, small.data.classes) == (whole.data.sets, whole.data.classes)
+    if small.twin is not None:
+        equal_budget(small, load_recipe(str(ROOT / small.twin)))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_task_of_minutes_trains_the_network_that_ships(path: Path) -> None:
+    short, whole = load_task(str(path)), load_task(path.stem.removesuffix("-minutes"))
+
+    assert short.network == whole.network
+    assert [one.kind for one in short.phases] == [one.kind for one in whole.phases]
+
+
+def test_the_pipeline_names_tasks_that_are_there() -> None:
+    chosen = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    commands = " ".join(stage["cmd"] for stage in stages.values())
+
+    assert load_task(chosen["segmenter"]).task == "segment"
+    assert load_task(chosen["classifier"]).task == "classify"
+    assert all(f"${{{name}}}" in commands for name in chosen)

@@ -5,11 +5,15 @@ models) and goes through the same studies in turns: the bare way, a loop in a pr
 that decodes the images and asks the networks, and the whole way, from the moment in which a study
 is complete to its written result objects. What the whole way takes more is the overhead. Both are
 of the same minute of the same machine, so that whatever else keeps it busy is in both.
+
+The bare loop finds its files in memory, whatever was done before; the server reads what it has
+itself received and written past the page cache, as it does in earnest.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import tempfile
@@ -28,14 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu_share import GpuShare
-from benchmarks.served import VIEWS, finished, moment, send, serving, study_of
-from oncopixel_pacs.child_process import share_cores
+from benchmarks.sample_studies import SYNTAXES, studies_in
+from benchmarks.served import finished, moment, send, serving, study_of
+from oncopixel_pacs.child_process import keep_memory, share_cores
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.preprocess import prepare
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import CompletionSettings, InferenceSettings, shipped_models
-from sample_dicom.study import write_studies
 
 if TYPE_CHECKING:
     from oncopixel_pacs.infer.loaded_models import LoadedModels
@@ -103,34 +107,35 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, nargs="*", default=[1, 6], help="studies at once")
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--columns", type=int, default=3328)
+    parser.add_argument("--syntax", choices=[*SYNTAXES], default="uncompressed", help="as sent")
+    parser.add_argument("--studies", type=Path, help="keep the images here, and use them again")
     options = parser.parse_args()
     configure_logging("error", "text")
     with tempfile.TemporaryDirectory(prefix="oncopixel-inference-") as name:
+        sent = options.studies or Path(name) / "sent"
         for number in options.waiting:
-            folder = Path(name) / str(number)
-            pairs, device = measure(folder, options.rounds, number, options.rows, options.columns)
-            print(f"\n{number} at once, {options.rounds} rounds, {device}, {os.cpu_count()} cores")
+            # The first round warms up: what is loaded or connected once is not of any study.
+            count = number * (options.rounds + 1)
+            studies = studies_in(sent, count, options.rows, options.columns, options.syntax)
+            os.sync()  # what was written just now is not to be written while we measure
+            pairs, device = measure(Path(name) / str(number), studies, number)
+            size = f"{options.rows} x {options.columns} {options.syntax}"
+            print(f"\n{number} at once, {size}, {device}, {os.cpu_count()} cores")
             print(report(pairs), flush=True)
 
 
-def measure(
-    folder: Path, rounds: int, at_once: int, rows: int, columns: int
-) -> tuple[list[Pair], str]:
+def measure(data_dir: Path, studies: Sequence[Study], at_once: int) -> tuple[list[Pair], str]:
     """Go through rounds of so many studies both ways; returns them, and where the models ran."""
-    # The first round warms up: what is loaded or connected once is not of any study.
-    paths = write_studies(folder / "sent", at_once * (rounds + 1), 1, rows=rows, columns=columns)
-    images = list(paths)
-    studies = [images[first : first + VIEWS] for first in range(0, len(images), VIEWS)]
     # All are there before the first is read: what is measured is reading, not sending.
     completion = CompletionSettings(settle_seconds=1.0 + at_once)
     pairs = []
     with (
-        serving(folder / "data", completion=completion) as (client, port),
+        serving(data_dir, completion=completion) as (client, port),
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside,
     ):
         for turn, first in enumerate(range(0, len(studies), at_once)):
             these = studies[first : first + at_once]
-            # By turns, since whoever goes first finds the files less warm.
+            # By turns, since the machine may change its pace in between.
             alone = None if turn % 2 else beside.submit(bare, these).result()
             whole = through_the_server(these, client, port)
             pairs.append(Pair(alone or beside.submit(bare, these).result(), whole))
@@ -156,33 +161,41 @@ def through_the_server(studies: Sequence[Study], client: httpx.Client, port: int
 
 def bare(studies: Sequence[Study]) -> Bare:
     """Decode images and ask the networks, study after study and nothing else."""
-    models = _models()
+    models, decoder = _models(), _decoder()
+    for path in itertools.chain(*studies):
+        path.read_bytes()  # so that it lies in memory
     seconds = dict.fromkeys(("decode", "prepare", "forward"), 0.0)
-    with DecodePool() as decoder:
-        for study in studies:
-            images = []
-            for path in study:
-                since = time.perf_counter()
-                mammogram = read_mammogram(path, decoder)
-                seconds["decode"] += time.perf_counter() - since
-                since = time.perf_counter()
-                spacing = mammogram.facts.spacing_mm or (1.0, 1.0)
-                images.append(prepare(mammogram.pixels, spacing).image)
-                seconds["prepare"] += time.perf_counter() - since
+    for study in studies:
+        images = []
+        for path in study:
             since = time.perf_counter()
-            for batch in _alike(images):
-                for model in models.models:
-                    model.probabilities(batch)
-            seconds["forward"] += time.perf_counter() - since
+            mammogram = read_mammogram(path, decoder)
+            seconds["decode"] += time.perf_counter() - since
+            since = time.perf_counter()
+            spacing = mammogram.facts.spacing_mm or (1.0, 1.0)
+            images.append(prepare(mammogram.pixels, spacing).image)
+            seconds["prepare"] += time.perf_counter() - since
+        since = time.perf_counter()
+        for batch in _alike(images):
+            for model in models.models:
+                model.probabilities(batch)
+        seconds["forward"] += time.perf_counter() - since
     return Bare(**{name: value / len(studies) for name, value in seconds.items()})
 
 
 @cache
 def _models() -> LoadedModels:
-    share_cores()  # as the server does
+    share_cores()  # as the server does, and
+    keep_memory()
     from oncopixel_pacs.infer.loaded_models import load_models  # takes seconds, and only beside
 
     return load_models(shipped_models(), InferenceSettings())
+
+
+@cache
+def _decoder() -> DecodePool:
+    """Start the process of decoders, once as in the server; it ends with this one."""
+    return DecodePool()
 
 
 def _alike(images: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""What processes of the server share: whom they belong to, and how they use the cores."""
+"""What processes of the server share: whom they belong to, how they use cores and memory."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ def share_cores() -> None:
     """
     for name, value in SHARED_CORES.items():
         os.environ.setdefault(name, value)
+
+
+#: mallopt(3) of GNU's C library: what may lie free at the end of the heap, and from which size on
+#: memory is mapped for one purpose and given back after it.
+_TRIM_THRESHOLD, _MAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 512 << 20
+
+
+def keep_memory() -> None:
+    """Let this process use memory again rather than give it back after each image.
+
+    Networks and images take and free tens of megabytes at a time; every page that comes anew is
+    cleared by the kernel first. Does nothing where the C library has no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MAP_THRESHOLD, _KEPT_BYTES)
 
 
 def usable_cores() -> int:

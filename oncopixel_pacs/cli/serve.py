@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.bootstrap import Role, Server
+from oncopixel_pacs.bootstrap import Addresses, Role, Server
 from oncopixel_pacs.cli.options import ConfigOption
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import load_settings
@@ -44,6 +45,9 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     server = Server(settings, tuple(role or Role))
     addresses = server.start()
+    # What is there now stays until the end; the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         if addresses.dimse_port is not None:
             typer.echo(f"DICOM    {settings.ae_title}@{settings.dimse_host}:{addresses.dimse_port}")
@@ -56,13 +60,17 @@ def serve(
             typer.echo(f"Metrics  {settings.metrics.host}:{addresses.metrics_port}/metrics")
         typer.echo(RESEARCH_NOTICE)
         if ports_file is not None:
-            lines = [f"dimse_port = {addresses.dimse_port or 0}"]
-            lines.append(f"dimse_tls_port = {addresses.dimse_tls_port or 0}")
-            lines.append(f"http_port = {addresses.http_port or 0}\n")
-            # Written beside and renamed: who waits for the file sees all of it.
-            beside = ports_file.with_suffix(".part")
-            beside.write_text("\n".join(lines), encoding="utf-8")
-            beside.replace(ports_file)
+            _write_ports(ports_file, addresses)
         stopped.wait()
     finally:
         server.stop()
+
+
+def _write_ports(file: Path, addresses: Addresses) -> None:
+    lines = [f"dimse_port = {addresses.dimse_port or 0}"]
+    lines.append(f"dimse_tls_port = {addresses.dimse_tls_port or 0}")
+    lines.append(f"http_port = {addresses.http_port or 0}\n")
+    # Written beside and renamed: who waits for the file sees all of it.
+    beside = file.with_suffix(".part")
+    beside.write_text("\n".join(lines), encoding="utf-8")
+    beside.replace(file)

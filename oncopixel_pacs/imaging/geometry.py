@@ -80,11 +80,18 @@ class Geometry:
         top, left, height, width = self.crop
         rows = self._nearest(height, self.scale[0], self.content_shape[0])
         columns = self._nearest(width, self.scale[1], self.content_shape[1])
+        # What is empty need not be copied.
+        used_rows, used_columns = window_of(labels)
+        rows, above = _within(rows, used_rows)
+        columns, before = _within(columns, used_columns)
         if self.mirrored:
-            columns = columns[::-1]
+            columns, before = columns[::-1], width - before - len(columns)
         out = np.zeros(self.stored_shape, dtype=np.uint8)
+        first_row, first_column = top + above, left + before
         # Columns first, while there are few rows; then whole rows are copied.
-        out[top : top + height, left : left + width] = labels[:, columns][rows]
+        out[first_row : first_row + len(rows), first_column : first_column + len(columns)] = labels[
+            :, columns
+        ][rows]
         return out
 
     def values_to_stored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,6 +122,28 @@ class Geometry:
     def _nearest(length: int, scale: float, limit: int) -> NDArray[np.int64]:
         nearest = np.floor((np.arange(length) + 0.5) / scale).astype(np.int64)
         return np.asarray(np.clip(nearest, 0, limit - 1), dtype=np.int64)
+
+
+def window_of(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Find the smallest window that holds every pixel that is not 0; empty where all are.
+
+    Parameters
+    ----------
+    labels
+        ``(rows, columns)``.
+    """
+    rows = np.flatnonzero(labels.max(axis=1, initial=0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    found = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(labels[found].max(axis=0))
+    return found, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _within(indices: NDArray[np.int64], used: slice) -> tuple[NDArray[np.int64], int]:
+    """Keep those of some ascending indices that are used; and tell how many come before them."""
+    first, last = np.searchsorted(indices, (used.start, used.stop))
+    return indices[first:last], int(first)
 
 
 def area_resample(pixels: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import TypeAdapter
 
-from oncopixel_pacs.child_process import belong_to, share_cores, usable_cores
+from oncopixel_pacs.child_process import belong_to, keep_memory, share_cores, usable_cores
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost, ModelRefused
 from oncopixel_pacs.imaging.decode_pool import DecodePool
@@ -96,6 +96,7 @@ def serve(
     os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
     configure_logging()
     share_cores()
+    keep_memory()
     try:
         read_algorithms(models)  # says what is wrong before the seconds that torch takes
         from oncopixel_pacs.infer.loaded_models import load_models

@@ -12,6 +12,7 @@ from scipy import ndimage
 from skimage import measure
 
 from oncopixel_pacs.domain import Finding
+from oncopixel_pacs.imaging.geometry import window_of
 from oncopixel_pacs.infer.label_maps import Labels
 
 MIN_AREA_MM2 = 25.0
@@ -91,15 +92,20 @@ def find_lesions(
     """
     regions, scores = _regions(probability, breast, threshold, pixel_size_mm)
     stored = geometry.labels_to_stored(regions)
-    labels = np.zeros_like(stored)
+    # Findings are small: what is done to whole images takes longer than all the rest.
+    window = window_of(stored)
+    there = stored[window]
+    labels = np.zeros(stored.shape, dtype=np.uint8)
+    if not there.size:
+        return (), labels
     findings: list[Finding] = []
-    for region, box in enumerate(ndimage.find_objects(stored, max_label=len(scores)), start=1):
+    for region, box in enumerate(ndimage.find_objects(there, max_label=len(scores)), start=1):
         if box is None:  # wholly outside the stored image
             continue
         number = len(findings) + 1
-        mask = stored[box] == region
-        labels[box][mask] = number
-        origin = (box[0].start, box[1].start)
+        mask = there[box] == region
+        labels[window][box][mask] = number
+        origin = (window[0].start + box[0].start, window[1].start + box[1].start)
         score = scores[region - 1]
         findings.append(_finding(mask, origin, stored.shape, spacing_mm, number, score, naming))
     return tuple(findings), labels

@@ -1,7 +1,9 @@
 """Label maps on disk: which stored pixels of an image belong to which finding. No torch here.
 
-One compressed NumPy archive per image with findings, key ``labels``: uint8 of shape
-``(rows, columns)``, 0 for background and ``k`` for finding ``k``.
+One compressed NumPy archive per image with findings: ``labels``, uint8, 0 for background and
+``k`` for finding ``k``, of the window that holds them; ``origin``, its first row and column; and
+``shape``, the ``(rows, columns)`` of the image. An archive without the latter two, as earlier
+versions wrote it, holds the labels of the whole image.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.imaging.geometry import window_of
 
 Labels = NDArray[np.uint8]
 
@@ -40,7 +43,13 @@ def write_label_map(labels_dir: Path, sop_uid: str, labels: Labels) -> Path:
     handle, name = tempfile.mkstemp(dir=labels_dir, prefix=".", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, labels=labels)
+            rows, columns = window_of(labels)
+            np.savez_compressed(
+                stream,
+                labels=labels[rows, columns],
+                origin=(rows.start, columns.start),
+                shape=labels.shape,
+            )
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(name, path)
@@ -67,6 +76,8 @@ def read_label_map(labels_dir: Path, sop_uid: str) -> Labels | None:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             labels: Labels = archive["labels"]
+            if "shape" in archive:
+                labels = _placed(labels, archive["origin"], archive["shape"])
     except FileNotFoundError:
         return None
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as exc:
@@ -78,4 +89,16 @@ def read_label_map(labels_dir: Path, sop_uid: str) -> Labels | None:
             f"The label map {path.name} is not a two-dimensional array of bytes; "
             "analyse the study again."
         )
+    return labels
+
+
+def _placed(window: Labels, origin: NDArray[np.int64], shape: NDArray[np.int64]) -> Labels:
+    """Put a window back into its image; raises `ValueError` where it does not fit."""
+    top, left = (int(value) for value in origin)
+    rows, columns = (int(value) for value in shape)
+    height, width = window.shape
+    labels = np.zeros((rows, columns), dtype=window.dtype)
+    if top < 0 or left < 0 or top + height > rows or left + width > columns:
+        raise ValueError("the window lies outside its image")
+    labels[top : top + height, left : left + width] = window
     return labels

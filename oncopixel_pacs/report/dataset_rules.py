@@ -22,18 +22,22 @@ _COPIED = frozenset(
 
 def walk(dataset: Dataset, *, skip: frozenset[str] = frozenset()) -> Iterator[Dataset]:
     """Give the data set and every item in it, depth first, without sequences in `skip`."""
-    yield dataset
-    for element in _elements(dataset, "SQ"):
-        if element.keyword not in skip:
-            for item in element.value:
-                yield from walk(item, skip=skip)
+    # A generator in a generator would hand on each item once for every sequence that it is in.
+    ahead = [dataset]
+    while ahead:
+        item = ahead.pop()
+        yield item
+        below = (element for element in _elements(item, "SQ") if element.keyword not in skip)
+        ahead += reversed([nested for element in below for nested in element.value])
 
 
 def _elements(dataset: Dataset, vr: str) -> list[DataElement]:
     """List the elements of a value representation by their tags; the others stay unparsed."""
     # None where the file did not say it (Implicit VR).
-    possible = (item for item in dataset.values() if item.VR in (vr, None))
-    parsed = (dataset[tag] for tag in sorted(item.tag for item in possible))
+    possible = [item.tag for item in dataset.values() if vr == item.VR or item.VR is None]
+    if not possible:
+        return []
+    parsed = (dataset[tag] for tag in sorted(possible))
     return [element for element in parsed if vr == element.VR]
 
 

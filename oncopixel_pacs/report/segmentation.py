@@ -32,6 +32,7 @@ from oncopixel_pacs.domain import (
     SegmentationForm,
 )
 from oncopixel_pacs.errors import ResultRejected
+from oncopixel_pacs.imaging.geometry import window_of
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.provenance import (
     MANUFACTURER,
@@ -221,7 +222,7 @@ def _checked(
         raise ResultRejected(
             f"The label map of image {name} is {labels.shape}, the image {shape}; analyse it again."
         )
-    held = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+    held = np.flatnonzero(np.bincount(labels[window_of(labels)].ravel(), minlength=1)[1:]) + 1
     if held.tolist() != numbers or numbers != list(range(1, len(numbers) + 1)):
         raise ResultRejected(
             f"The label map of image {name} holds regions {held.tolist()}, "

@@ -256,6 +256,18 @@ def _give_back_pages(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def fetch_ahead(paths: Iterable[Path]) -> None:
+    """Ask the system to read files into its page cache, and do not wait for it.
+
+    What cannot be asked for is left to whoever reads it, and says what is wrong.
+    """
+    if not hasattr(os, "posix_fadvise"):  # there is none on macOS
+        return
+    for path in paths:
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
 def _sync(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

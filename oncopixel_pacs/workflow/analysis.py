@@ -35,7 +35,7 @@ from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.rejection_note import rejected_uids
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects, build_retraction
 from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.files import FileStore, fetch_ahead
 from oncopixel_pacs.store.job_rows import Retraction
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.retractions import Retractions
@@ -109,7 +109,10 @@ class StudySteps:
 
     def _analyse(self, job: Job, ticket: Ticket) -> None:
         labels_dir = self.files.labels_dir(job.id)
-        result = self._attempt(job.id, request_for(job, self.catalogue, self.files, labels_dir))
+        request = request_for(job, self.catalogue, self.files, labels_dir)
+        # Images were written past the page cache; they are read while the study waits its turn.
+        fetch_ahead(image.path for image in request.images)
+        result = self._attempt(job.id, request)
         ticket.require()
         self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)

@@ -35,6 +35,8 @@ _WAITING = ("ENQUEUED", "PENDING", "DELAYED")
 _APPLICATION = "oncopixel"
 _STUDY_QUEUE = "study"
 _POLL_SECONDS = 0.25
+#: A study waits for its first look; a delivery for its network.
+_STUDY_POLL_SECONDS = 0.1
 #: Starts of one workflow after which it counts as the one that kills the server.
 _MAX_STARTS = 100
 #: Attempts at a step that fails for want of disk or database, a second apart and then longer.
@@ -290,7 +292,7 @@ class Executor:
         DBOS.register_queue(
             _STUDY_QUEUE,
             worker_concurrency=studies_at_a_time,
-            polling_interval_sec=_POLL_SECONDS,
+            polling_interval_sec=_STUDY_POLL_SECONDS,
             on_conflict="always_update",
         )
         for name, deliveries_at_a_time in self._destinations.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,15 +58,19 @@ class Gate:
         ResultRejected
             Listing what is wrong; everything is in quarantine then.
         """
-        problems = find_problems(objects, sources, superseded)
-        if not problems and self.settings.validators == "auto":
-            problems = self._ask_validators(job, objects)
+        with ThreadPoolExecutor(1, thread_name_prefix="validators") as beside:
+            # They are processes of their own: while they work our rules are applied here.
+            asked = beside.submit(self._ask_validators, job, objects)
+            problems = find_problems(objects, sources, superseded)
+            problems = problems or asked.result()
         if problems:
             self._hold(job, objects, problems)
             raise ResultRejected(sentence_of(problems))
         self.quarantine.resolve(job.id, self.now())
 
     def _ask_validators(self, job: Job, objects: Sequence[BuiltObject]) -> tuple[Problem, ...]:
+        if self.settings.validators != "auto":
+            return ()
         with tempfile.TemporaryDirectory(prefix="oncopixel-gate-") as folder:
             paths = {}
             for number, item in enumerate(objects):

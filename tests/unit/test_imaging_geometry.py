@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oncopixel_pacs.imaging.geometry import Geometry, area_resample
+from oncopixel_pacs.imaging.geometry import Geometry, area_resample, window_of
 
 
 @st.composite
@@ -68,3 +68,43 @@ def test_resampling_by_area_keeps_the_mean_and_the_range(rows, columns, height, 
     assert out.mean() == pytest.approx(pixels.mean(), abs=1e-4)
     assert out.min() >= pixels.min() - 1e-5
     assert out.max() <= pixels.max() + 1e-5
+
+
+@st.composite
+def sparse_labels(draw: st.DrawFn) -> tuple[Geometry, np.ndarray]:
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    top, left = draw(st.integers(0, 5)), draw(st.integers(0, 5))
+    content = (draw(st.integers(1, 30)), draw(st.integers(1, 30)))
+    stored = (top + height + draw(st.integers(0, 5)), left + width + draw(st.integers(0, 5)))
+    geometry = Geometry(stored, (top, left, height, width), draw(st.booleans()), content, (32, 32))
+    labels = np.zeros(geometry.model_shape, np.uint8)
+    for _ in range(draw(st.integers(0, 3))):
+        row, column = draw(st.integers(0, content[0] - 1)), draw(st.integers(0, content[1] - 1))
+        labels[row, column] = draw(st.integers(1, 255))
+    return geometry, labels
+
+
+@given(sparse_labels())
+def test_every_stored_pixel_has_the_label_of_the_model_pixel_that_it_lies_in(drawn) -> None:
+    geometry, labels = drawn
+    top, left, height, width = geometry.crop
+    expected = np.zeros(geometry.stored_shape, np.uint8)
+    for row in range(top, top + height):
+        for column in range(left, left + width):
+            point = np.floor(geometry.to_model(np.array([(row, column)])) + 0.5)[0]
+            inside = np.clip(point, 0, np.array(geometry.content_shape) - 1).astype(int)
+            expected[row, column] = labels[inside[0], inside[1]]
+    np.testing.assert_array_equal(geometry.labels_to_stored(labels), expected)
+
+
+@given(sparse_labels())
+def test_a_window_holds_every_label_and_no_smaller_one_does(drawn) -> None:
+    labels = drawn[1]
+    rows, columns = window_of(labels)
+    inside = labels[rows, columns]
+    assert np.count_nonzero(inside) == np.count_nonzero(labels)
+    if inside.size:
+        assert inside[0].any()
+        assert inside[-1].any()
+        assert inside[:, 0].any()
+        assert inside[:, -1].any()

@@ -60,6 +60,26 @@ def test_a_failed_write_leaves_the_earlier_map_and_nothing_else(
     assert list(tmp_path.iterdir()) == [label_map_path(tmp_path, UID)]
 
 
+def test_a_map_of_the_whole_image_as_earlier_versions_wrote_it_is_read(tmp_path: Path) -> None:
+    np.savez_compressed(label_map_path(tmp_path, UID), labels=some_labels())
+    read = read_label_map(tmp_path, UID)
+    assert read is not None
+    np.testing.assert_array_equal(read, some_labels())
+
+
+def test_only_the_window_with_findings_is_kept(tmp_path: Path) -> None:
+    with np.load(write_label_map(tmp_path, UID, some_labels())) as archive:
+        assert archive["labels"].shape == (4, 5)
+
+
+def test_a_map_without_any_label_comes_back_empty(tmp_path: Path) -> None:
+    write_label_map(tmp_path, UID, np.zeros((30, 20), dtype=np.uint8))
+    read = read_label_map(tmp_path, UID)
+    assert read is not None
+    assert read.shape == (30, 20)
+    assert not read.any()
+
+
 def broken(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
 
@@ -89,8 +109,27 @@ def wrong_type(path: Path) -> None:
     np.savez(path, labels=some_labels().astype(float))
 
 
+def beyond_the_image(path: Path) -> None:
+    np.savez(path, labels=some_labels(), origin=(1, 0), shape=(30, 20))
+
+
+def of_three_axes(path: Path) -> None:
+    np.savez(path, labels=some_labels()[None], origin=(0, 0), shape=(30, 20))
+
+
 @pytest.mark.parametrize(
-    "spoil", [broken, not_an_archive, empty, bare_array, other_key, pickled, wrong_type]
+    "spoil",
+    [
+        broken,
+        not_an_archive,
+        empty,
+        bare_array,
+        other_key,
+        pickled,
+        wrong_type,
+        beyond_the_image,
+        of_three_axes,
+    ],
 )
 def test_a_spoiled_label_map_is_said_to_be_one(spoil: object, tmp_path: Path) -> None:
     assert callable(spoil)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.files import FileStore, fetch_ahead
 
 SHA = hashlib.sha256(b"bytes").hexdigest()
 
@@ -271,3 +271,21 @@ def test_half_written_results_are_swept_once_they_are_old(tmp_path: Path) -> Non
 
     assert not old.exists()
     assert young.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no such advice")
+def test_the_system_is_asked_for_every_file_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / name for name in ("first", "gone", "last")]
+    for file in (files[0], files[2]):
+        file.write_bytes(b"image")
+    asked: list[str] = []
+
+    def advise(descriptor: int, start: int, length: int, advice: int) -> None:
+        assert (start, length, advice) == (0, 0, os.POSIX_FADV_WILLNEED)
+        asked.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    fetch_ahead(files)
+    assert asked == [str(files[0]), str(files[2])]

@@ -161,9 +161,15 @@ def through_the_server(studies: Sequence[Study], client: httpx.Client, port: int
 
 def bare(studies: Sequence[Study]) -> Bare:
     """Decode images and ask the networks, study after study and nothing else."""
-    models, decoder = _models(), _decoder()
-    for path in itertools.chain(*studies):
-        path.read_bytes()  # so that it lies in memory
+    with DecodePool() as decoder:
+        read_mammogram(studies[0][0], decoder)  # starts the decoder, as it has started in a server
+        for path in itertools.chain(*studies):
+            path.read_bytes()  # so that it lies in memory
+        return _bare(studies, decoder)
+
+
+def _bare(studies: Sequence[Study], decoder: DecodePool) -> Bare:
+    models = _models()
     seconds = dict.fromkeys(("decode", "prepare", "forward"), 0.0)
     for study in studies:
         images = []
@@ -190,12 +196,6 @@ def _models() -> LoadedModels:
     from oncopixel_pacs.infer.loaded_models import load_models  # takes seconds, and only beside
 
     return load_models(shipped_models(), InferenceSettings())
-
-
-@cache
-def _decoder() -> DecodePool:
-    """Start the process of decoders, once as in the server; it ends with this one."""
-    return DecodePool()
 
 
 def _alike(images: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

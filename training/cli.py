@@ -68,6 +68,12 @@ SetApart = Annotated[
         "calibration by (TOML tasks). Default: as the task says.",
     ),
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, help="Of weights, sampling and augmentation. Default: the task's."
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that load images.")]
 
 
@@ -79,10 +85,7 @@ def fit(
     cache: CacheFolder = None,
     workers: Workers = 1,
     set_apart: SetApart = 0,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Of weights, sampling and augmentation. Default: the task's."),
-    ] = None,
+    seed: Seed = None,
     start_from: Annotated[
         Path | None,
         typer.Option(

@@ -214,5 +214,9 @@ def forget(store: Store) -> None:
             connection.execute(sa.text(drop.format(name)))
         for table in ("state_count", "reading"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
+        # And what came after it.
+        connection.execute(sa.text("DROP INDEX ix_deletion_removed_at"))
+        for column in ("paths", "removed_at"):
+            connection.execute(sa.text(f"ALTER TABLE deletion DROP COLUMN {column}"))
         connection.execute(sa.text("DROP INDEX ix_delivery_object"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0025'"))

@@ -43,7 +43,7 @@ class IntakeRefused(OncoPixelError):
 
 
 class OutOfResources(IntakeRefused):
-    """Disk or database cannot take the object now."""
+    """Disk, database, or processes of this machine cannot do it now; asking again may help."""
 
 
 class DatasetMismatch(IntakeRefused):

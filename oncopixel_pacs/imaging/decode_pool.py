@@ -5,21 +5,26 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import tempfile
+import threading
 import warnings
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.child_process import belong_to
-from oncopixel_pacs.errors import UnreadableImage
+from oncopixel_pacs.errors import OutOfResources, UnreadableImage
 from oncopixel_pacs.imaging.codecs import decode, is_compressed
 from oncopixel_pacs.imaging.frames import read_object
 
@@ -39,6 +44,9 @@ class DecodeLimits:
 
 
 DEFAULT_LIMITS = DecodeLimits()
+
+#: An image whose decoder is lost by no fault of its own is decoded again, so many times in all.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +68,14 @@ class DecodePool:
     """
 
     def __init__(self, workers: int = 1, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
+        self._workers = workers
         self._limits = limits
-        self._pool = ProcessPool(
-            workers,
-            initializer=_confine,
-            initargs=(os.getpid(), limits.memory_bytes),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._guard = threading.Lock()
+        # A child ends with the thread that started it (prctl(2), PR_SET_PDEATHSIG); callers'
+        # threads come and go.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoders")
+        self._pool: ProcessPool | None = None
+        self._closed = False
 
     def __call__(self, dataset: Dataset, path: Path, index: int = 0) -> NDArray[Any]:
         """Decode one frame, as `codecs.decode` does.
@@ -84,6 +93,11 @@ class DecodePool:
         ------
         ValueError, and what `codecs.decode` raises
             When the frame is damaged, or takes more memory or time than the limits allow.
+        OutOfResources
+            When decoders cannot be started or are ended from outside, again and again, which
+            says nothing about the image; or the pool is closed.
+        OSError
+            When the file cannot be read.
         """
         if not is_compressed(dataset.file_meta.TransferSyntaxUID):
             return decode(dataset, index)
@@ -96,8 +110,12 @@ class DecodePool:
 
     def close(self) -> None:
         """End the children; frames that are being decoded fail."""
-        self._pool.stop()
-        self._pool.join()
+        with self._guard:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            _end(pool)
+        self._starter.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -111,9 +129,47 @@ class DecodePool:
         self.close()
 
     def _answer(self, path: Path, index: int, pixels: Path) -> _Decoded:
-        task = self._pool.schedule(
-            _decode_file, args=(path, index, pixels), timeout=self._limits.seconds
+        lost: ProcessPool | None = None
+        for _ in range(_ATTEMPTS):
+            pool = self._running(lost)
+            try:
+                return self._ask(pool, path, index, pixels)
+            except ProcessExpired as exc:
+                # No codestream does that; the kernel does, when memory is short.
+                if exc.exitcode != -signal.SIGKILL:
+                    raise ValueError("the codestream crashed its decoder") from exc
+            except (RuntimeError, CancelledError):  # of the pool: what is decoded raises neither
+                lost = pool
+        raise OutOfResources(
+            "The processes that decode images do not stay alive; look at memory, the number of "
+            "processes and the log."
         )
+
+    def _running(self, lost: ProcessPool | None) -> ProcessPool:
+        """Give the pool, a new one in place of one that is lost."""
+        with self._guard:
+            if self._closed:
+                raise OutOfResources("The server is being stopped; ask again later.")
+            if self._pool is None or self._pool is lost:
+                self._pool = self._starter.submit(self._begin, self._pool).result()
+            return self._pool
+
+    def _begin(self, lost: ProcessPool | None) -> ProcessPool:
+        if lost is not None:
+            structlog.get_logger().warning("decoders.lost")
+            _end(lost)
+        pool = ProcessPool(
+            self._workers,
+            initializer=_confine,
+            initargs=(os.getpid(), self._limits.memory_bytes),
+            context=multiprocessing.get_context("spawn"),
+        )
+        with suppress(RuntimeError):  # whoever asks it is told
+            _ = pool.active  # starts the children, here and now
+        return pool
+
+    def _ask(self, pool: ProcessPool, path: Path, index: int, pixels: Path) -> _Decoded:
+        task = pool.schedule(_decode_file, args=(path, index, pixels), timeout=self._limits.seconds)
         try:
             done: _Decoded = task.result()
         except TimeoutError as exc:
@@ -125,9 +181,12 @@ class DecodePool:
                 "decoding needs more memory than one image may take "
                 f"({self._limits.memory_bytes >> 20} MiB)"
             ) from exc
-        except ProcessExpired as exc:
-            raise ValueError("the codestream crashed its decoder") from exc
         return done
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
 
 
 def _scratch() -> str | None:

@@ -61,7 +61,7 @@ def read_mammogram(path: Path, decoder: Decoder = decode_here) -> Mammogram:
     UnreadableImage
         With the reason: no pixel data, more than one frame, colour, or pixel data that cannot
         be decoded, be it damaged, cut short or of another size than the header says.
-    OSError, MemoryError
+    OSError, MemoryError, OutOfResources
         Passing trouble of this machine, which says nothing about the image.
     """
     with quiet():

@@ -25,7 +25,13 @@ from pydantic import TypeAdapter
 
 from oncopixel_pacs.child_process import belong_to, keep_memory, share_cores, usable_cores
 from oncopixel_pacs.domain import StudyResult
-from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost, ModelRefused
+from oncopixel_pacs.errors import (
+    AnalysisFailed,
+    ConfigurationError,
+    DeviceLost,
+    ModelRefused,
+    OutOfResources,
+)
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.infer.reading import AnalysisRequest, read_studies
@@ -143,6 +149,8 @@ def _answer(request: AnalysisRequest, read: Callable[[], StudyResult]) -> Answer
         return Answer(DeviceLost.__name__, str(exc))
     except AnalysisFailed as exc:
         return Answer("AnalysisFailed", str(exc), permanent=exc.permanent)
+    except OutOfResources as exc:
+        return Answer("AnalysisFailed", str(exc))
     except Exception as exc:  # the top of the worker loop: one study must not end the child
         return _unexpected(exc, request)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagecodecs
@@ -20,7 +21,7 @@ from pydicom.uid import JPEG2000Lossless
 from server_process import wait_until
 
 from oncopixel_pacs.domain import Reason
-from oncopixel_pacs.errors import UnreadableImage
+from oncopixel_pacs.errors import OutOfResources, UnreadableImage
 from oncopixel_pacs.imaging.decode_pool import DecodeLimits, DecodePool
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from sample_dicom.study import make_study
@@ -111,6 +112,66 @@ def test_a_decoder_that_crashes_takes_only_its_image_with_it(path: Path, stuck: 
             asking.join(30)
         assert [str(item) for item in caught] == ["the codestream crashed its decoder"]
         assert read_mammogram(path, pool).pixels.shape == (256, 208)
+
+
+def test_decoders_outlive_the_thread_that_first_asked(path: Path) -> None:
+    with DecodePool(2) as pool:
+        with ThreadPoolExecutor(1) as reader:
+            reader.submit(read_mammogram, path, pool).result()
+            decoders = decoders_of(os.getpid())
+        assert read_mammogram(path, pool).pixels.shape == (256, 208)
+        assert decoders_of(os.getpid()) == decoders
+
+
+def test_a_decoder_that_is_ended_while_idle_costs_no_image(path: Path) -> None:
+    with DecodePool() as pool:
+        read_mammogram(path, pool)
+        for pid in decoders_of(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+        for _ in range(3):
+            assert read_mammogram(path, pool).pixels.shape == (256, 208)
+
+
+def test_an_image_whose_decoder_was_ended_from_outside_is_decoded_again(
+    path: Path, stuck: Path
+) -> None:
+    """The kernel ends processes so when memory is short: that is no word on the image."""
+    with DecodePool() as pool, ThreadPoolExecutor(1) as thread:
+        read_mammogram(path, pool)
+        asking = thread.submit(pool, dataset_of(path), stuck)
+        with stuck.open("wb"):
+            (first,) = decoders_of(os.getpid())
+            os.kill(first, signal.SIGKILL)
+            wait_until(
+                lambda: any(has_open(pid, stuck) for pid in decoders_of(os.getpid()) - {first}),
+                30,
+                "another decoder at work on the image",
+            )
+        assert isinstance(asking.exception(), ValueError)  # an empty file is no image
+        assert "crashed" not in str(asking.exception())
+
+
+def test_decoders_that_cannot_start_are_no_fault_of_the_image(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DecodePool() as pool:
+        # As where the interpreter was removed by an upgrade under a running server.
+        monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
+        with pytest.raises(OutOfResources, match="do not stay alive"):
+            read_mammogram(path, pool)
+        monkeypatch.undo()
+        assert read_mammogram(path, pool).pixels.shape == (256, 208)
+
+
+def test_a_closed_pool_says_so(path: Path) -> None:
+    pool = DecodePool()
+    pool.close()
+    with pytest.raises(OutOfResources, match="is being stopped"):
+        read_mammogram(path, pool)
+
+
+def decoders_of(pid: int) -> set[int]:
+    return {child for child in children_of(pid) if is_decoder(child)}
 
 
 def is_decoder(pid: int) -> bool:

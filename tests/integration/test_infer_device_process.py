@@ -21,6 +21,8 @@ import pretended_child
 import pytest
 from bundle_builder import write_bundle
 from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
+from pydicom import dcmread
+from pydicom.uid import RLELossless
 
 from oncopixel_pacs.domain import ModelTask, StudyResult
 from oncopixel_pacs.errors import AnalysisFailed, ModelRefused
@@ -83,6 +85,18 @@ def endless(tmp_path: Path) -> Iterator[EndlessImage]:
     image = EndlessImage(tmp_path)
     yield image
     image.close()
+
+
+def compressed(study: AnalysisRequest, folder: Path) -> AnalysisRequest:
+    """Give the study anew, from compressed files."""
+    images = []
+    for number, image in enumerate(study.images):
+        dataset = dcmread(image.path)
+        dataset.compress(RLELossless, generate_instance_uid=False)
+        path = folder / f"{number}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        images.append(RequestedImage(read_mammogram(path).facts, path))
+    return replace(study, images=tuple(images))
 
 
 def with_image(study: AnalysisRequest, path: Path) -> AnalysisRequest:
@@ -204,6 +218,14 @@ def test_a_crash_fails_one_attempt_and_the_next_study_is_read(
             analysis.result()
     assert not failure.value.permanent
     assert device.analyse(study).probability is not None
+
+
+def test_compressed_studies_are_read_one_after_the_other(
+    device: DeviceProcess, study: AnalysisRequest, tmp_path: Path
+) -> None:
+    again = compressed(study, tmp_path)
+    scores = {device.analyse(request).probability for request in (study, again, again)}
+    assert len(scores) == 1 and None not in scores
 
 
 def test_a_study_that_fails_takes_none_of_its_round_along(

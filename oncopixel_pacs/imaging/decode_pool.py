@@ -10,8 +10,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +47,7 @@ DEFAULT_LIMITS = DecodeLimits()
 
 #: An image whose decoder is lost by no fault of its own is decoded again, so many times in all.
 _ATTEMPTS = 3
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,11 @@ class DecodePool:
         self.close()
 
     def _answer(self, path: Path, index: int, pixels: Path) -> _Decoded:
+        pool: ProcessPool | None = None
         lost: ProcessPool | None = None
         for _ in range(_ATTEMPTS):
-            pool = self._running(lost)
             try:
+                pool = self._running(lost)
                 return self._ask(pool, path, index, pixels)
             except ProcessExpired as exc:
                 # No codestream does that; the kernel does, when memory is short.
@@ -150,26 +152,34 @@ class DecodePool:
         with self._guard:
             if self._closed:
                 raise OutOfResources("The server is being stopped; ask again later.")
-            if self._pool is None or self._pool is lost:
-                self._pool = self._starter.submit(self._begin, self._pool).result()
+            if self._pool is not None and self._pool is lost:
+                structlog.get_logger().warning("decoders.lost")
+                self._pool = None
+                _end(lost)
+            if self._pool is None:
+                self._pool = self._starter.submit(self._begin).result()
             return self._pool
 
-    def _begin(self, lost: ProcessPool | None) -> ProcessPool:
-        if lost is not None:
-            structlog.get_logger().warning("decoders.lost")
-            _end(lost)
+    def _begin(self) -> ProcessPool:
         pool = ProcessPool(
             self._workers,
             initializer=_confine,
             initargs=(os.getpid(), self._limits.memory_bytes),
             context=multiprocessing.get_context("spawn"),
         )
-        with suppress(RuntimeError):  # whoever asks it is told
+        try:
             _ = pool.active  # starts the children, here and now
+        except RuntimeError:
+            _end(pool)
+            raise
         return pool
 
     def _ask(self, pool: ProcessPool, path: Path, index: int, pixels: Path) -> _Decoded:
         task = pool.schedule(_decode_file, args=(path, index, pixels), timeout=self._limits.seconds)
+        while not wait([task], _LOOK_SECONDS).done:
+            # What is asked of a pool while it breaks may stay in its queue for ever.
+            if not pool.active and not task.done():
+                raise BrokenProcessPool
         try:
             done: _Decoded = task.result()
         except TimeoutError as exc:

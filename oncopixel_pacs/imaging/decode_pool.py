@@ -187,10 +187,7 @@ class DecodePool:
                 f"decoding took more than {self._limits.seconds:g} seconds and was ended"
             ) from exc
         except MemoryError as exc:
-            raise ValueError(
-                "decoding needs more memory than one image may take "
-                f"({self._limits.memory_bytes >> 20} MiB)"
-            ) from exc
+            raise ValueError("decoding needs more memory than one image may take") from exc
         return done
 
 

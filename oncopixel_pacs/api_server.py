@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypedDict
 
 from oncopixel_pacs import __version__
-from oncopixel_pacs.actions import overlay_png, retry_job
+from oncopixel_pacs.actions import retry_job
 from oncopixel_pacs.api.access import Gatekeeper, require_sign_in
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb.addresses import service_url
@@ -22,7 +22,9 @@ from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.infer.cards import read_candidates
 from oncopixel_pacs.infer.device_pool import DevicePool
-from oncopixel_pacs.opening import Store, shared_state, utc_now
+from oncopixel_pacs.metrics.state import StateCollector
+from oncopixel_pacs.opening import Store, utc_now
+from oncopixel_pacs.overlays import overlay_png
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
@@ -115,6 +117,22 @@ def start_metrics(settings: Settings, store: Store, closing: ExitStack) -> int:
     http = HttpServer(app, host, port or 0, tls)
     closing.callback(http.stop)
     return http.start()
+
+
+def shared_state(
+    store: Store, settings: Settings, algorithms: tuple[Algorithm, ...]
+) -> StateCollector:
+    """Make what reads for Prometheus how the whole stands."""
+    certificates = {"dicom": settings.tls.certificate, "http": settings.api.certificate}
+    return StateCollector(
+        store.database,
+        FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
+        tuple(item.name for item in settings.destinations),
+        {use: path for use, path in certificates.items() if path is not None},
+        algorithms,
+        store.drift,
+        utc_now,
+    )
 
 
 class _Lists(TypedDict):

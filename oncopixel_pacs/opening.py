@@ -7,23 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from oncopixel_pacs import __version__
-from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.metrics.counting_store import CountingCatalogue, CountingLedger
 from oncopixel_pacs.metrics.meters import Meters
-from oncopixel_pacs.metrics.state import StateCollector
 from oncopixel_pacs.sender_drift import DriftWatch
-from oncopixel_pacs.settings import ResultSettings, Settings
+from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
-from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
-from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retention import Retention
-from oncopixel_pacs.workflow.gate import Gate
 
 
 def utc_now() -> datetime:
@@ -42,10 +37,6 @@ class Store:
     audit: AuditTrail
     meters: Meters
     drift: DriftWatch
-
-    def gate(self, settings: ResultSettings) -> Gate:
-        """Make the gate that results pass before they are kept here."""
-        return Gate(Quarantine(self.database), self.files, settings, utc_now)
 
 
 def open_store(settings: Settings) -> Store:
@@ -75,22 +66,6 @@ def open_store(settings: Settings) -> Store:
         AuditTrail(database, settings.ae_title),
         meters,
         DriftWatch(History(database), utc_now),
-    )
-
-
-def shared_state(
-    store: Store, settings: Settings, algorithms: tuple[Algorithm, ...]
-) -> StateCollector:
-    """Make what reads for Prometheus how the whole stands."""
-    certificates = {"dicom": settings.tls.certificate, "http": settings.api.certificate}
-    return StateCollector(
-        store.database,
-        FreeSpace(store.files.data_dir, settings.receive.least_free_bytes),
-        tuple(item.name for item in settings.destinations),
-        {use: path for use, path in certificates.items() if path is not None},
-        algorithms,
-        store.drift,
-        utc_now,
     )
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from workflow_builder import PretendedModel  # noqa: E402
 
-from oncopixel_pacs import bootstrap  # noqa: E402
+from oncopixel_pacs import bootstrap, receive_server, work_server  # noqa: E402, F401
 from oncopixel_pacs.logs import configure_logging  # noqa: E402
 from oncopixel_pacs.settings import load_settings  # noqa: E402
 from oncopixel_pacs.store.catalogue import Catalogue  # noqa: E402
@@ -71,7 +71,7 @@ def _live(config: Path, boundary: str) -> None:
     if boundary != NOWHERE:
         owner, name, after = BOUNDARIES[boundary]
         _pull_plug(owner, name, after=after)
-    bootstrap.DevicePool = lambda *_: Model()  # type: ignore[assignment,misc]
+    work_server.DevicePool = lambda *_: Model()  # type: ignore[assignment,misc]
     settings = load_settings(config)
     configure_logging(settings.log_level, "json")
     stopped = threading.Event()

@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 def main() -> None:
     """Live as often as told; the children of multiprocessing import this module, and no more."""
-    import dbos  # noqa: F401 - the command imports these three when it runs
-    import uvicorn  # noqa: F401
-
-    import oncopixel_pacs.cli.commands  # noqa: F401
+    # The command loads these when it runs.
+    import oncopixel_pacs.api_server
+    import oncopixel_pacs.cli.serve
+    import oncopixel_pacs.receive_server
+    import oncopixel_pacs.work_server  # noqa: F401
     from oncopixel_pacs.cli import main as run
 
     for line in sys.stdin:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from workflow_builder import PretendedModel  # noqa: E402
 
-from oncopixel_pacs import bootstrap  # noqa: E402
+from oncopixel_pacs import bootstrap, work_server  # noqa: E402
 from oncopixel_pacs.domain import StudyResult  # noqa: E402
 from oncopixel_pacs.infer.reading import AnalysisRequest  # noqa: E402
 from oncopixel_pacs.logs import configure_logging  # noqa: E402
@@ -47,7 +47,7 @@ class FixedCostModel(PretendedModel):
 
 def main() -> None:
     """Serve until SIGTERM."""
-    bootstrap.DevicePool = lambda *_: FixedCostModel()  # type: ignore[assignment,misc]
+    work_server.DevicePool = lambda *_: FixedCostModel()  # type: ignore[assignment,misc]
     settings = load_settings(Path(sys.argv[1]))
     configure_logging(settings.log_level, "json")
     stopped = threading.Event()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
@@ -13,13 +12,14 @@ from pydantic import BaseModel
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Parts
+from oncopixel_pacs.api.place_schemas import EchoAnswer, address_of_destination
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.domain import DeliveryState, ObjectKind
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
-from oncopixel_pacs.settings import CStoreDestination, DestinationSettings, FolderDestination
+from oncopixel_pacs.settings import DestinationSettings
 
 router = APIRouter(prefix="/api/v1/destinations", tags=["destinations"])
 
@@ -88,40 +88,6 @@ class DestinationAnswer(BaseModel):
     def waiting(self) -> int:
         """Result objects that are not through yet and did not fail for good."""
         return self.deliveries[DeliveryState.QUEUED] + self.deliveries[DeliveryState.SENDING]
-
-
-class DestinationSummary(BaseModel):
-    """What stands of a destination in the configuration."""
-
-    model_config = shape(
-        {key: examples.DESTINATION[key] for key in ("name", "type", "address", "objects")}
-    )
-
-    name: str
-    type: Literal["cstore", "orthanc", "stow", "folder"]
-    address: str
-    """Without password."""
-    objects: tuple[ObjectKind, ...]
-
-    @classmethod
-    def of(cls, settings: DestinationSettings) -> Self:
-        """Describe a destination."""
-        return cls(
-            name=settings.name,
-            type=settings.type,
-            address=_address(settings),
-            objects=settings.objects,
-        )
-
-
-class EchoAnswer(BaseModel):
-    """Whether a destination is there."""
-
-    model_config = shape({"ok": True, "said": "pacs (ARCHIVE at 192.0.2.10 port 104) answered"})
-
-    ok: bool
-    said: str
-    """What it answered, or what to check."""
 
 
 DestinationName = Annotated[str, Path(max_length=64)]
@@ -233,7 +199,7 @@ def _describe(
     return DestinationAnswer(
         name=name,
         type=settings.type if settings else None,
-        address=_address(settings) if settings else "",
+        address=address_of_destination(settings) if settings else "",
         objects=settings.objects if settings else (),
         configured=settings is not None,
         deliveries={state: counts.get(state, 0) for state in DeliveryState},
@@ -272,13 +238,3 @@ def _oldest_problem(parts: Standing, name: str) -> ProblemDelivery | None:
         status=delivery.status,
         error=delivery.error,
     )
-
-
-def _address(settings: DestinationSettings) -> str:
-    if isinstance(settings, CStoreDestination):
-        return f"{settings.ae_title}@{settings.host}:{settings.port}"
-    if isinstance(settings, FolderDestination):
-        return str(settings.path)
-    parts = urlsplit(settings.url)
-    # A URL may carry user and password before the host.
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -12,13 +12,13 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
+from oncopixel_pacs.api.place_schemas import SourceAnswer
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.studies import Cursor, Limit
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.pulls import Pull, PullState
-from oncopixel_pacs.settings import SourceSettings
 
 router = APIRouter(prefix="/api/v1", tags=["pulls"])
 
@@ -66,21 +66,6 @@ class PullList(BaseModel):
 
     items: tuple[PullAnswer, ...]
     next_cursor: str | None = Field(description="Fetches what follows; null at the end.")
-
-
-class SourceAnswer(BaseModel):
-    """An archive from which studies can be pulled."""
-
-    model_config = shape(examples.SOURCE)
-
-    name: str
-    type: str
-    address: str
-
-    @classmethod
-    def of(cls, source: SourceSettings) -> Self:
-        """Answer for a source, without what is secret."""
-        return cls(name=source.name, type=source.type, address=address_of(source))
 
 
 class SourceList(BaseModel):
@@ -147,10 +132,3 @@ def ask(parts: ApiParts, wanted: PullRequest) -> Pull:
         known = f"it has {', '.join(names)}" if names else "none is configured in [[sources]]"
         raise NotFound(f"There is no source {wanted.source}; {known}.")
     return parts.pulls.add(wanted.study_instance_uid, wanted.source, parts.now())
-
-
-def address_of(source: SourceSettings) -> str:
-    """Where a source is, as people write it."""
-    if source.type == "cmove":
-        return f"{source.query_ae_title or source.ae_title}@{source.host}:{source.port}"
-    return source.url

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from oncopixel_pacs import __version__
-from oncopixel_pacs.bootstrap import Store, open_store, utc_now
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import watching
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.opening import Store, open_store, utc_now
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup

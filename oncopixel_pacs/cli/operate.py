@@ -15,13 +15,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from oncopixel_pacs.api.destinations import DestinationSummary, EchoAnswer
-from oncopixel_pacs.bootstrap import open_store
+from oncopixel_pacs.api.place_schemas import DestinationSummary, EchoAnswer
 from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
+from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.settings import Settings, TlsSettings, load_settings
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.tls import acceptor_context, read_certificate

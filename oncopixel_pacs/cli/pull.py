@@ -10,14 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from oncopixel_pacs.api.destinations import EchoAnswer
-from oncopixel_pacs.api.pulls import SourceAnswer, address_of
-from oncopixel_pacs.bootstrap import open_store, utc_now
+from oncopixel_pacs.api.place_schemas import EchoAnswer, SourceAnswer, address_of_source
 from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import progress_bar
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.errors import PullFailed
+from oncopixel_pacs.opening import open_store, utc_now
 from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
 from oncopixel_pacs.settings import load_settings
@@ -71,7 +70,7 @@ def list_sources(config: ConfigOption = None, as_json: JsonOption = False) -> No
         return
     table = Table("Name", "Type", "Address")
     for item in load_settings(config).sources:
-        table.add_row(item.name, item.type, address_of(item))
+        table.add_row(item.name, item.type, address_of_source(item))
     Console().print(table)
 
 

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from oncopixel_pacs.bootstrap import open_store, utc_now
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.opening import open_store, utc_now
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.retention import Deletion, Expired, Retention
 from oncopixel_pacs.workflow.engine import WorkQueue

@@ -10,13 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from oncopixel_pacs.actions import retry_job
-from oncopixel_pacs.bootstrap import Store, open_store, utc_now
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.domain import Job, JobState, Study
+from oncopixel_pacs.opening import Store, open_store, utc_now
 from oncopixel_pacs.settings import load_settings
-from oncopixel_pacs.workflow.engine import WorkQueue
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
@@ -105,6 +103,10 @@ def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOpti
 @jobs.command("retry")
 def retry(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Queue a failed job again; results that exist are sent, not computed again."""
+    # The engine takes longer to load than a list to print.
+    from oncopixel_pacs.actions import retry_job
+    from oncopixel_pacs.workflow.engine import WorkQueue
+
     with _opened(config) as store, contextlib.closing(WorkQueue(store.database.engine)) as queue:
         job = retry_job(store.ledger, queue, job_id)
     if as_json:

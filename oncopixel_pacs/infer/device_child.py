@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import TypeAdapter
 
-from oncopixel_pacs.child_process import belong_to, keep_memory, share_cores, usable_cores
+from oncopixel_pacs.child_process import belong_to, keep_memory, loading, share_cores, usable_cores
 from oncopixel_pacs.domain import StudyResult
 from oncopixel_pacs.errors import (
     AnalysisFailed,
@@ -105,8 +105,8 @@ def serve(
     keep_memory()
     try:
         read_algorithms(models)  # says what is wrong before the seconds that torch takes
-        from oncopixel_pacs.infer.loaded_models import load_models
-
+        with loading():
+            from oncopixel_pacs.infer.loaded_models import load_models
         loaded = load_models(models, inference, number)
     except (ModelRefused, ConfigurationError) as exc:
         _send(connection, [Answer(error=type(exc).__name__, message=str(exc))])

@@ -9,11 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlmodel import Session
 
 from oncopixel_pacs.errors import ConfigurationError, OutOfResources
@@ -179,12 +176,8 @@ def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Databa
             else:
                 engine = _server_engine(url)
             undo.callback(engine.dispose)
-            _migrate(engine)
-        except CommandError as exc:
-            raise ConfigurationError(
-                f"The database was made by a newer version of this server ({exc}); "
-                "install that version or set another database_url."
-            ) from exc
+            if not _is_current(engine):
+                _migrate(engine)
         except SQLAlchemyError as exc:
             raise _unusable(exc) from exc
         undo.pop_all()
@@ -251,7 +244,22 @@ def _server_engine(url: str) -> Engine:
     return engine
 
 
+def _is_current(engine: Engine) -> bool:
+    """Whether the last migration is done: that is told without Alembic, which is slow to load."""
+    last = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    with engine.connect() as connection:
+        try:
+            done = connection.exec_driver_sql("SELECT version_num FROM alembic_version").all()
+        except (OperationalError, ProgrammingError):  # no such table, or it is being made
+            return False
+    return [row.version_num for row in done] == [last]
+
+
 def _migrate(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
@@ -262,6 +270,12 @@ def _migrate(engine: Engine) -> None:
         else:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as exc:
+            raise ConfigurationError(
+                f"The database was made by a newer version of this server ({exc}); "
+                "install that version or set another database_url."
+            ) from exc
     # The connection that waited so long is not used again.
     engine.dispose()

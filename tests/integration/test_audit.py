@@ -26,9 +26,9 @@ from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.api import audit_guard
 from oncopixel_pacs.audit import AuditEvent, AuditKind, message
 from oncopixel_pacs.audit_settings import AuditSettings
-from oncopixel_pacs.bootstrap import open_store
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail

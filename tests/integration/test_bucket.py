@@ -26,10 +26,10 @@ from workflow_builder import (
 )
 
 from oncopixel_pacs import bootstrap
-from oncopixel_pacs.bootstrap import open_store
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain import IntakeOutcome, JobState
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.receive.intake import Intake, is_intact
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store import bucket_cache

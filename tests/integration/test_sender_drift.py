@@ -12,9 +12,10 @@ from api_builders import make_parts, serving
 from builders import later
 from prometheus_client.parser import text_string_to_metric_families
 
+from oncopixel_pacs.api_server import shared_state
 from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.metrics.state import StateCollector
-from oncopixel_pacs.opening import Store, open_store, shared_state
+from oncopixel_pacs.opening import Store, open_store
 from oncopixel_pacs.sender_drift import HOLDS, DriftWatch
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.history import History

@@ -79,7 +79,7 @@ def install_next_schema(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Put a version in place whose schema has one more migration."""
     head = sorted(path.name[:4] for path in (database.MIGRATIONS / "versions").glob("0*.py"))[-1]
     shutil.copytree(database.MIGRATIONS, folder / "migrations")
-    new = folder / "migrations" / "versions" / "next.py"
+    new = folder / "migrations" / "versions" / f"{int(head) + 1:04}_next.py"
     new.write_text(NEXT_MIGRATION.format(head=head), encoding="utf-8")
     monkeypatch.setattr(database, "MIGRATIONS", folder / "migrations")
 

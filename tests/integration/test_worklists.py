@@ -42,7 +42,7 @@ from workflow_builder import (
     until,
 )
 
-from oncopixel_pacs import bootstrap
+from oncopixel_pacs import bootstrap, work_server
 from oncopixel_pacs.api.health import alarms
 from oncopixel_pacs.deliver.worklist import Worklist
 from oncopixel_pacs.deliver.worklist import opened as open_worklist
@@ -178,7 +178,7 @@ class PretendedPool(PretendedModel):
 def working(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[None]:
     """Run the real server, but for its models and destinations."""
     install(monkeypatch, PretendedPacs(accept))
-    monkeypatch.setattr(bootstrap, "DevicePool", lambda *_: PretendedPool())
+    monkeypatch.setattr(work_server, "DevicePool", lambda *_: PretendedPool())
     server = bootstrap.Server(settings, (bootstrap.Role.WORK,))
     server.start()
     try:

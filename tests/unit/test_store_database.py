@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import sys
 import threading
@@ -103,6 +104,12 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     database.close()
     assert "newer version" in refusal(url_in(tmp_path))
+
+
+def test_a_current_database_is_opened_while_another_process_writes(store: Store) -> None:
+    url = store.database.engine.url.render_as_string(hide_password=False)
+    with store.database.write(), contextlib.closing(open_database(url, busy_timeout_ms=1)) as other:
+        assert Catalogue(other).studies(limit=1).items == ()
 
 
 def test_a_start_that_dies_in_the_middle_of_a_migration_is_made_up_for(

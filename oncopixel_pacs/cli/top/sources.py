@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from oncopixel_pacs.api.destinations import DestinationAnswer, DestinationList, destinations
 from oncopixel_pacs.api.overview import Overview, overview
 from oncopixel_pacs.api.schemas import JobAnswer, JobList
-from oncopixel_pacs.bootstrap import open_store, utc_now
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.opening import open_store, utc_now
 from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.catalogue import Catalogue

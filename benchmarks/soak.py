@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import os
 import random
 import signal
@@ -28,6 +29,7 @@ from typing import Any
 
 import httpx
 from pydicom import dcmread
+from pydicom.uid import RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
@@ -309,12 +311,17 @@ ae_title = "ARCHIVE"
 
 
 def _studies(folder: Path, number: int, expected: float) -> list[list[Path]]:
-    """Four views each, more than can be sent."""
+    """Four views each, more than can be sent; every second study comes compressed."""
     count = 4 + int(2 * expected)
     images = list(
         write_studies(folder, count, 1000 * (number + 1), lesion=True, rows=256, columns=208)
     )
-    return [images[begin : begin + 4] for begin in range(0, len(images), 4)]
+    studies = [images[begin : begin + 4] for begin in range(0, len(images), 4)]
+    for path in itertools.chain(*studies[1::2]):
+        dataset = dcmread(path)
+        dataset.compress(RLELossless, generate_instance_uid=False)
+        dataset.save_as(path, enforce_file_format=True)
+    return studies
 
 
 def main() -> int:

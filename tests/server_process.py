@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from free_ports import free_port as free_port
+
+from tests.free_ports import free_port as free_port
 
 Found = TypeVar("Found")
 

@@ -33,7 +33,13 @@ from training.floors import (
 from training.inputs import Preparer
 from training.learning import Options, fitted_network, quiet
 from training.metrics import Estimate
-from training.pixel_scores import PixelScores, best_threshold, pixel_rows, score_pixels
+from training.pixel_scores import (
+    AnsweredClasses,
+    PixelScores,
+    best_threshold,
+    pixel_rows,
+    score_pixels,
+)
 from training.protocol import Parts, split_by_patient
 from training.recipe import Recipe
 
@@ -205,7 +211,7 @@ class _Fold:
         floor = ClassicalSegmenter(max(len(names), 2), self._recipe.seed).fit(pairs)
         pixel_mm = None if tissue else self._pixel_mm()
         common = _commonest(pairs, len(names))
-        scored: dict[str, list[Any]] = {"model": [], "trivial": [], "floor": []}
+        scored: dict[str, list[Any]] = {"model": [], "trivial": [], "floor": [], "answers": []}
         for one in outlined:
             prepared = self._preparer(one.bag[0])
             mask, inside, image = prepared.mask, prepared.breast, prepared.image
@@ -215,7 +221,9 @@ class _Fold:
             simple = common(image) if tissue else _spots(image, inside, self._pixel_mm())
             # The brightest fiftieth of the breast is about what a lesion takes up.
             cuts = (settings.pixel_threshold, float(np.quantile(simple[0], 0.98)), 0.5)
-            for name, where, cut in zip(scored, (one.where, simple, hand_made), cuts, strict=True):
+            maps = (one.where, simple, hand_made)
+            scored["answers"].append(AnsweredClasses.of(one.where, inside, cuts[0]))
+            for name, where, cut in zip(("model", "trivial", "floor"), maps, cuts, strict=True):
                 scored[name].append(
                     score_pixels(where, mask, inside, threshold=cut, pixel_mm=pixel_mm)
                 )
@@ -252,7 +260,7 @@ def _spots(image: Pixels, inside: NDArray[np.bool_], pixel_mm: float) -> NDArray
 def _joined_pixels(parts: Sequence[PixelScores]) -> PixelScores:
     fields = {
         name: tuple(value for part in parts for value in getattr(part, name))
-        for name in ("keys", "patients", "folds", "facts", "model", "trivial", "floor")
+        for name in ("keys", "patients", "folds", "facts", "answers", "model", "trivial", "floor")
     }
     return PixelScores(classes=parts[0].classes, **fields)
 

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from training.class_scores import ClassScores
-from training.datasets.example import Example
-from training.inputs import Preparer
+from training.datasets.example import IGNORED, Classes, Example
+from training.inputs import Prepared, Preparer
 from training.metrics import Marks, froc_curve
-from training.pixel_scores import PixelScores, dice_values
+from training.pixel_scores import AnsweredClasses, PixelScores, dice_values
 
 if TYPE_CHECKING:
     from training.assessment import Assessment
 
 _CASES, _BINS, _LEAST_IN_BIN = 4, 10, 12
 _LINES = ("-", "--", ":")
+_TISSUES = colormaps["tab10"]
 _WIDE, _TITLE = 20.0, 30
 Draw = Callable[[Axes], None]
 
@@ -61,6 +65,7 @@ def draw_charts(
             [f"Dice {value:.2f}" for value in overlap],
             examples,
             preparer,
+            Answers(pixels.answers, pixels.classes),
         )
 
 
@@ -215,8 +220,9 @@ def cases(
     told: Sequence[str],
     examples: Sequence[Example],
     preparer: Preparer,
+    answers: Answers | None = None,
 ) -> None:
-    """Show the best and the worst images, with their masks outlined and what is told of them."""
+    """Show the best and the worst images, with truth, answer and what is told of them."""
     by_key = {example.key: example for example in examples}
     order = [int(i) for i in np.argsort(quality, kind="stable") if not np.isnan(quality[i])]
     if not order:
@@ -224,24 +230,62 @@ def cases(
     # Of few images none is both.
     worst = min(_CASES, (len(order) + 1) // 2)
     rows = (order[:worst], order[worst:][::-1][:_CASES])
-    figure = Figure(figsize=(2.6 * _CASES, 6), layout="constrained")
+    panels = 2 if answers and answers.tissue else 1
+    figure = Figure(figsize=(max(2.6 * panels * worst, 4.0), 6), layout="constrained")
     FigureCanvasAgg(figure)
-    grid: Any = figure.subplots(2, _CASES, squeeze=False)
+    grid: Any = figure.subplots(2, panels * worst, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (title, places) in enumerate(zip(("worst", "best"), rows, strict=True)):
         for column, place in enumerate(places):
             prepared = preparer(by_key[keys[place]])
-            image = prepared.image.transpose(1, 2, 0)
-            low, high = float(image.min()), float(image.max())
-            shown = (image - low) / max(high - low, 1e-6)
-            axes = grid[row, column]
-            axes.imshow(shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray")
-            if prepared.mask is not None and (prepared.mask == 1).any():
-                axes.contour(prepared.mask == 1, levels=[0.5], colors="yellow", linewidths=0.8)
+            given = answers.given[place].classes() if answers else None
+            shown = grid[row, panels * column : panels * (column + 1)]
+            _case(shown, prepared, given)
             key = "\n".join(wrap(keys[place], _TITLE)[-2:])
-            axes.set_title(f"{title}: {told[place]}\n{key}", fontsize=7)
+            shown[0].set_title(f"{title}: {told[place]}\n{key}", fontsize=7)
+    if answers:
+        answers.explain(figure)
     figure.savefig(path, dpi=110)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a segmenter said of each image that is shown."""
+
+    given: Sequence[AnsweredClasses]
+    names: Sequence[str]
+
+    @property
+    def tissue(self) -> bool:
+        """Whether every pixel is of one of several classes."""
+        return len(self.names) > 1
+
+    def explain(self, figure: Figure) -> None:
+        """Say what the colours are."""
+        if not self.tissue:
+            figure.supxlabel("yellow: truth, cyan: answer", fontsize=8)
+            return
+        colours = [Patch(color=_TISSUES(i), label=name) for i, name in enumerate(self.names)]
+        figure.legend(handles=colours, loc="outside lower center", ncols=5, fontsize=7)
+        figure.suptitle("left: truth, right: answer", fontsize=8)
+
+
+def _case(panels: Sequence[Axes], prepared: Prepared, answer: Classes | None) -> None:
+    image = prepared.image.transpose(1, 2, 0)
+    low, high = float(image.min()), float(image.max())
+    shown = (image - low) / max(high - low, 1e-6)
+    for axes in panels:
+        axes.imshow(shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray")
+    drawn = [(prepared.mask, "yellow"), (answer, "cyan")]
+    for number, (classes, colour) in enumerate(drawn):
+        if classes is None:
+            continue
+        if len(panels) > 1:
+            seen = np.ma.masked_equal(classes, IGNORED)
+            panels[number].imshow(seen, cmap=_TISSUES, vmin=0, vmax=_TISSUES.N, alpha=0.5)
+        elif (classes == 1).any() and not (classes == 1).all():
+            panels[0].contour(classes == 1, levels=[0.5], colors=colour, linewidths=0.8)
 
 
 def _label(axes: Axes, x_label: str, y_label: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +43,41 @@ class PixelScore:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredClasses:
+    """Class of each pixel by the model, compressed: there is one for every image of a set."""
+
+    shape: tuple[int, int]
+    compressed: bytes
+
+    @classmethod
+    def of(
+        cls, probability: NDArray[np.float32], inside: NDArray[np.bool_], threshold: float
+    ) -> Self:
+        """Keep the answer of a map, as `score_pixels` takes it."""
+        answered = _answered(probability, inside, threshold)
+        return cls(inside.shape, zlib.compress(answered.tobytes(), level=1))
+
+    def classes(self) -> Classes:
+        """Give the classes back, ``(height, width)``."""
+        return np.frombuffer(zlib.decompress(self.compressed), np.uint8).reshape(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class PixelScores:
-    """What three segmenters said of the same images."""
+    """What three segmenters said of the same images.
+
+    Attributes
+    ----------
+    answers
+        Of the model.
+    """
 
     keys: tuple[str, ...]
     patients: tuple[str, ...]
     folds: tuple[int, ...]
     facts: tuple[Mapping[str, str], ...]
     classes: tuple[str, ...]
+    answers: tuple[AnsweredClasses, ...]
     model: tuple[PixelScore, ...]
     trivial: tuple[PixelScore, ...]
     floor: tuple[PixelScore, ...]
@@ -72,11 +101,9 @@ def score_pixels(
         Size of a pixel, for marks; ``None`` for tissue classes.
     """
     known = mask != IGNORED
-    if probability.shape[0] == 1:
-        pairs = [((probability[0] >= threshold) & inside, mask == 1)]
-    else:
-        answer = probability.argmax(axis=0)
-        pairs = [(answer == k, mask == k) for k in range(probability.shape[0])]
+    answer = _answered(probability, inside, threshold)
+    judged = range(probability.shape[0]) if probability.shape[0] > 1 else (1,)
+    pairs = [(answer == k, mask == k) for k in judged]
     overlap = np.array(
         [[(a & b & known).sum(), (a & known).sum(), (b & known).sum()] for a, b in pairs]
     )
@@ -84,6 +111,16 @@ def score_pixels(
     if pixel_mm is not None and probability.shape[0] == 1:
         marks = judge(peaks(probability[0], inside, pixel_mm), mask == 1, pixel_mm)
     return PixelScore(overlap, marks)
+
+
+def _answered(
+    probability: NDArray[np.float32], inside: NDArray[np.bool_], threshold: float
+) -> Classes:
+    lesion = probability.shape[0] == 1
+    answer: Classes = (
+        ((probability[0] >= threshold) & inside) if lesion else probability.argmax(axis=0)
+    ).astype(np.uint8)
+    return answer
 
 
 def best_threshold(maps: Sequence[tuple[NDArray[np.float32], Classes, NDArray[np.bool_]]]) -> float:

@@ -36,6 +36,8 @@ class Algorithm:
         Operating point: probability at or above which the model calls a finding.
     rule_sha256
         Hex digest of the rule by which images are given to it; empty without a rule.
+    outline_threshold
+        Lower probability down to which a segmenter's findings reach; ``None``: down to `threshold`.
     """
 
     name: str
@@ -46,3 +48,4 @@ class Algorithm:
     threshold: float
     manufacturer: str = "OncoPixel"
     rule_sha256: str = ""
+    outline_threshold: float | None = None

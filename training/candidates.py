@@ -36,22 +36,30 @@ class Component:
 
 
 def components(
-    probability: Map, threshold: float, pixel_size_mm: float, min_area_mm2: float = MIN_AREA_MM2
+    probability: Map,
+    threshold: float,
+    pixel_size_mm: float,
+    min_area_mm2: float = MIN_AREA_MM2,
+    outline_threshold: float | None = None,
 ) -> list[Component]:
-    """Regions of at least `min_area_mm2` at or above the threshold, 8-connected.
+    """Regions of at least `min_area_mm2`, 8-connected, that reach the threshold somewhere.
 
     Parameters
     ----------
     probability
         ``(height, width)``, in [0, 1].
+    outline_threshold
+        Every pixel of a region is at or above it; `threshold` where it is absent.
     """
-    labels, count = ndimage.label(probability >= threshold, structure=np.ones((3, 3)))
+    lowest = threshold if outline_threshold is None else outline_threshold
+    labels, count = ndimage.label(probability >= lowest, structure=np.ones((3, 3)))
     least_px = min_area_mm2 / pixel_size_mm**2
     found = []
     for label in range(1, count + 1):
         mask = labels == label
-        if mask.sum() >= least_px:
-            found.append(Component(mask, float(probability[mask].max())))
+        score = float(probability[mask].max())
+        if mask.sum() >= least_px and score >= threshold:
+            found.append(Component(mask, score))
     return found
 
 

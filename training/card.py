@@ -51,7 +51,7 @@ _JOINED = """\
 _HOW = {
     ModelTask.SEGMENT: """\
 Every outlined lesion, benign or malignant, is a positive; the answer is the probability that a
-pixel belongs to one. Findings are connected regions at or above the operating point.""",
+pixel belongs to one. Findings are connected regions {reach}.""",
     ModelTask.CLASSIFY: """\
 Whole images. The encoder is the segmenter's, left as it is; what is learned is where to look and
 what is malignant there, from the labels and from the outlines of malignant lesions. CDD-CESM takes
@@ -98,7 +98,7 @@ The weights may be used for research only: see `license.txt`.
 
 ## Training
 
-{_HOW[task.task]}
+{_how(task, report)}
 {_BEGIN if task.network.pretrained else ""}{steps}.
 {_joined(task)}\
 AdamW, one-cycle schedule, averaged weights; the last state is kept, nothing was selected by a
@@ -125,11 +125,24 @@ def _summary(task: Task, report: Report, sha256: str, parameters: int) -> str:
 | output | one logit per {"pixel" if task.task is ModelTask.SEGMENT else "image"}; the server \
 applies the sigmoid |
 | operating point | {report.choice.threshold:g} on the network's own score, chosen on \
-{_CHOSEN[report.choice.made_on]} |
+{_CHOSEN[report.choice.made_on]}{_outlined(report)} |
 | calibration | {_calibration(report)} |
 | SHA-256 of `models/model.pt` | `{sha256}` |
 | SHA-256 of the preprocessing | `{Preprocessing().digest()}` |
 | seed | {task.seed} |"""
+
+
+def _how(task: Task, report: Report) -> str:
+    outline = report.choice.outline_threshold
+    reach = "at or above the operating point"
+    if outline is not None:
+        reach = f"at or above {outline:g}, of which the operating point is reached somewhere"
+    return _HOW[task.task].format(reach=reach)
+
+
+def _outlined(report: Report) -> str:
+    outline = report.choice.outline_threshold
+    return "" if outline is None else f"; findings are outlined at {outline:g}, chosen with it"
 
 
 def _joined(task: Task) -> str:

@@ -171,9 +171,7 @@ def evaluate(
         workers=max(workers, 1),
         draws=draws,
     )
-    table = Table(
-        "set", "figure", "model", "baseline", title=f"Operating point {report.choice.threshold}"
-    )
+    table = Table("set", "figure", "model", "baseline", title=report.choice.heading)
     for figure in report.figures:
         table.add_row(figure.subset, figure.name, str(figure.estimate), str(figure.baseline or ""))
     console.print(table)

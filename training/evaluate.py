@@ -32,7 +32,7 @@ from training.metrics import DRAWS, Estimate, auc, bootstrap, froc_curve
 from training.operating_point import (
     classifier_threshold,
     learn_calibration,
-    segmenter_threshold,
+    segmenter_thresholds,
 )
 from training.plots import line_plot
 from training.predict import Classified, Network, Segmented, classify, segment
@@ -59,6 +59,8 @@ class Choice:
         the same task. ``val``: where a task sets no patients apart.
     images, malignant
         How many real images the calibration rests on.
+    outline_threshold
+        Of a segmenter: lower probability down to which findings reach; ``None``: `threshold`.
     """
 
     threshold: float
@@ -66,6 +68,14 @@ class Choice:
     made_on: str = Split.VAL.value
     images: int = 0
     malignant: int = 0
+    outline_threshold: float | None = None
+
+    @property
+    def heading(self) -> str:
+        """Thresholds in words, above a table of figures."""
+        outline = self.outline_threshold
+        reach = "" if outline is None else f", outlined at {outline}"
+        return f"Operating point {self.threshold}{reach}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +143,11 @@ def _choose(task: Task, network: Network, samples: Sequence[Sample]) -> Choice:
     if task.task is ModelTask.SEGMENT:
         found = _by_source(segment(network, [s for s in samples if s.lesions is not None]))
         real = {name: items for name, items in found.items() if name != PHANTOMS}
+        threshold, outline = segmenter_thresholds(found.get(PHANTOMS, []), real)
         return Choice(
-            segmenter_threshold(found.get(PHANTOMS, []), real),
+            threshold,
             images=sum(len(items) for items in real.values()),
+            outline_threshold=outline,
         )
     scored = classify(network, [s for s in samples if s.malignant is not None])
     films = [item for item in scored if item.sample.source != PHANTOMS]
@@ -170,10 +182,12 @@ def _evaluate_segmenter(
     figures = [
         figure
         for subset, items in groups.items()
-        for figure in segmenter_figures(items, subset, choice.threshold, draws)
+        for figure in segmenter_figures(
+            items, subset, choice.threshold, draws, choice.outline_threshold
+        )
     ]
     outcomes = [
-        segmenter_outcome(item, subset, choice.threshold)
+        segmenter_outcome(item, subset, choice.threshold, choice.outline_threshold)
         for subset, items in groups.items()
         for item in items
     ]

@@ -99,6 +99,7 @@ def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, An
     """Content of ``configs/metadata.json``."""
     height, width = task.phases[-1].size
     ours = Preprocessing()
+    outline = report.choice.outline_threshold
     return {
         **origin(task.name, task.version, task.description),
         "data_source": DATA_SOURCE,
@@ -124,6 +125,7 @@ def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, An
             "preprocessing_sha256": ours.digest(),
             "pixel_size_mm": ours.pixel_size_mm,
             "manufacturer": "OncoPixel",
+            **({} if outline is None else {"outline_threshold": outline}),
         },
     }
 

@@ -14,7 +14,7 @@ from oncopixel_pacs.infer.calibration import Calibrator
 from oncopixel_pacs.infer.findings import MIN_AREA_MM2
 from training.batches import lesions_of
 from training.calibration import brier_score, calibration_error
-from training.candidates import blobness, components, judge, peaks
+from training.candidates import Component, blobness, components, judge, peaks
 from training.metrics import (
     Estimate,
     Floats,
@@ -83,12 +83,20 @@ def blob_map(sample: Sample) -> NDArray[np.float32]:
     return blobness(sample.image, sample.breast, PIXEL_SIZE_MM)
 
 
-def predicted_mask(probability: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+def predicted_mask(
+    probability: NDArray[np.float32], threshold: float, outline_threshold: float | None = None
+) -> NDArray[np.bool_]:
     """Union of the findings that the server would report, ``(height, width)``."""
     mask = np.zeros(probability.shape, dtype=np.bool_)
-    for component in components(probability, threshold, PIXEL_SIZE_MM, MIN_AREA_MM2):
+    for component in _findings(probability, threshold, outline_threshold):
         mask |= component.mask
     return mask
+
+
+def _findings(
+    probability: NDArray[np.float32], threshold: float, outline_threshold: float | None
+) -> list[Component]:
+    return components(probability, threshold, PIXEL_SIZE_MM, MIN_AREA_MM2, outline_threshold)
 
 
 def marks_of(sample: Sample, score: NDArray[np.float32]) -> Marks:
@@ -96,11 +104,13 @@ def marks_of(sample: Sample, score: NDArray[np.float32]) -> Marks:
     return judge(peaks(score, sample.breast, PIXEL_SIZE_MM), lesions_of(sample), PIXEL_SIZE_MM)
 
 
-def segmenter_outcome(found: Segmented, subset: str, threshold: float) -> ImageOutcome:
+def segmenter_outcome(
+    found: Segmented, subset: str, threshold: float, outline_threshold: float | None = None
+) -> ImageOutcome:
     """Score one image at the operating point."""
     lesions = lesions_of(found.sample)
-    mask = predicted_mask(found.probability, threshold)
-    regions = components(found.probability, threshold, PIXEL_SIZE_MM, MIN_AREA_MM2)
+    mask = predicted_mask(found.probability, threshold, outline_threshold)
+    regions = _findings(found.probability, threshold, outline_threshold)
     return ImageOutcome(
         subset=subset,
         key=found.sample.key,
@@ -114,7 +124,11 @@ def segmenter_outcome(found: Segmented, subset: str, threshold: float) -> ImageO
 
 
 def segmenter_figures(
-    found: Sequence[Segmented], subset: str, threshold: float, draws: int
+    found: Sequence[Segmented],
+    subset: str,
+    threshold: float,
+    draws: int,
+    outline_threshold: float | None = None,
 ) -> list[Figure]:
     """Sensitivity by false marks, Dice, and figures at the operating point, for one subset.
 
@@ -135,7 +149,7 @@ def segmenter_figures(
         )
         for rate in _RATES
     ]
-    outcomes = [segmenter_outcome(item, subset, threshold) for item in found]
+    outcomes = [segmenter_outcome(item, subset, threshold, outline_threshold) for item in found]
     figures += _overlap_figures(found, outcomes, subset, draws)
     figures += _operating_figures(outcomes, subset, draws)
     return figures
@@ -211,9 +225,14 @@ def _per_patient(pairs: Sequence[tuple[bool, str]]) -> list[tuple[float, str]]:
 
 def centres_inside(lesions: NDArray[np.bool_], mask: NDArray[np.bool_]) -> bool:
     """Whether the centroid of every lesion lies inside a mask of the same shape."""
+    return all(bool(mask[centre]) for centre in lesion_centres(lesions))
+
+
+def lesion_centres(lesions: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Pixel at the centroid of every lesion."""
     labels, count = ndimage.label(lesions, structure=np.ones((3, 3)))
     centres = ndimage.center_of_mass(lesions, labels, np.arange(1, count + 1))
-    return all(bool(mask[round(row), round(column)]) for row, column in centres)
+    return [(round(row), round(column)) for row, column in centres]
 
 
 def _blob_dice(sample: Sample) -> float:

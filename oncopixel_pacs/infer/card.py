@@ -67,6 +67,8 @@ class Card:
         Of the model's grid; 0 of pictures, which are brought to one size in pixels.
     input_shape
         ``(height, width)`` in pixels of the model's grid.
+    outline_threshold
+        Probability down to which findings reach, below the operating point; ``None``: down to that.
     reader
         How a picture becomes the input; ``None`` of a model of mammograms.
     keys
@@ -86,6 +88,7 @@ class Card:
     manufacturer: str
     input_shape: tuple[int, int]
     requirements: Requirements = Requirements()
+    outline_threshold: float | None = None
     reader: PictureInput | AsShown | None = None
     classes: tuple[PictureClass, ...] = ()
     calibrator: Calibrator = Calibrator("none")

@@ -12,6 +12,8 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
         "preprocessing_sha256": "9f2c…",       digest of the preprocessing it was trained with
         "pixel_size_mm": 0.5,                  size of a pixel on the model's grid
         "manufacturer": "OncoPixel",           who answers for the model
+        "outline_threshold": 0.4,             optional, of a segmenter: findings reach down to this
+                                               probability, below the operating point
         "eligibility": {                       optional, as is each of its keys: which images it
                                                reads, beyond what every model asks
             "sop_class_uids": ["1.2.840.10008.5.1.4.1.1.1.2"],
@@ -78,6 +80,7 @@ class _Table(BaseModel):
     preprocessing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     pixel_size_mm: float = Field(gt=0.01, le=10)
     manufacturer: str = Field(min_length=1, max_length=64)
+    outline_threshold: float | None = Field(default=None, gt=0, lt=1)
     eligibility: _Eligibility = _Eligibility()
 
 
@@ -112,6 +115,8 @@ class _Metadata(BaseModel):
             raise ValueError("a model of mammograms has two classes: calibration is none or platt")
         if self.calibration.kind != "none" and self.oncopixel.task is ModelTask.SEGMENT:
             raise ValueError("a segmenter has no calibration")
+        if self.oncopixel.outline_threshold and self.oncopixel.task is ModelTask.CLASSIFY:
+            raise ValueError("a classifier outlines nothing: it has no outline_threshold")
         return self
 
 
@@ -159,6 +164,7 @@ def read_card(model: ModelSettings) -> Card:
         manufacturer=table.manufacturer,
         input_shape=metadata.network_data_format.inputs.image.spatial_shape,
         requirements=Requirements(**dict(table.eligibility)),
+        outline_threshold=table.outline_threshold,
         calibrator=metadata.calibration.as_calibrator(),
     )
 
@@ -268,6 +274,7 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
         threshold=_reported_threshold(model, card),
         manufacturer=card.manufacturer,
         rule_sha256=_rule_digest(model.rule.as_rule()),
+        outline_threshold=_outline_threshold(model, card),
     )
 
 
@@ -280,6 +287,12 @@ def _reported_threshold(model: ModelSettings, card: Card) -> float:
     if card.reader is not None or card.calibrator.kind == "none":
         return model.threshold
     return round(float(card.calibrator.binary(np.array([model.threshold]))[0]), 6)
+
+
+def _outline_threshold(model: ModelSettings, card: Card) -> float | None:
+    """Give the bundle's, unless an operating point is configured that lies no higher."""
+    found = card.outline_threshold
+    return found if found is not None and found < model.threshold else None
 
 
 def _require_our_preprocessing(model: ModelSettings, card: Card) -> None:

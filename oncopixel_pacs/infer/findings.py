@@ -56,15 +56,17 @@ def find_lesions(
     geometry: ToStored,
     *,
     threshold: float,
+    outline_threshold: float | None = None,
     pixel_size_mm: float,
     spacing_mm: tuple[float, float],
     naming: Naming,
 ) -> tuple[tuple[Finding, ...], Labels]:
     """Turn a probability map into findings.
 
-    A region is a set of 8-connected pixels inside the breast at or above `threshold`, of at
-    least `MIN_AREA_MM2`. The `MAX_FINDINGS` most probable become findings, numbered by falling
-    probability, then from top to bottom and left to right.
+    A region is a set of 8-connected pixels inside the breast at or above `outline_threshold`, of
+    at least `MIN_AREA_MM2`, one of which is at or above `threshold`. The `MAX_FINDINGS` most
+    probable become findings, numbered by falling probability, then from top to bottom and left to
+    right.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ def find_lesions(
         Way back to the stored pixels.
     threshold
         Operating point of the segmenter.
+    outline_threshold
+        How far a region reaches; the operating point where it is absent or higher.
     pixel_size_mm
         Size of a pixel of the model's grid.
     spacing_mm
@@ -90,7 +94,8 @@ def find_lesions(
     labels : ndarray
         uint8 ``(rows, columns)``: 0 for background, ``k`` for finding ``k``.
     """
-    regions, scores = _regions(probability, breast, threshold, pixel_size_mm)
+    lowest = threshold if outline_threshold is None else min(outline_threshold, threshold)
+    regions, scores = _regions(probability, breast, (lowest, threshold), pixel_size_mm)
     stored = geometry.labels_to_stored(regions)
     # Findings are small: what is done to whole images takes longer than all the rest.
     window = window_of(stored)
@@ -114,17 +119,18 @@ def find_lesions(
 def _regions(
     probability: NDArray[np.float32],
     breast: NDArray[np.bool_],
-    threshold: float,
+    thresholds: tuple[float, float],
     pixel_size_mm: float,
 ) -> tuple[Labels, list[float]]:
     """Label map of the regions to report, on the model's grid, and their probabilities."""
+    lowest, threshold = thresholds
     # A threshold of zero must not make the whole background a finding.
-    above = (probability >= threshold) & (probability > 0) & breast
+    above = (probability >= lowest) & (probability > 0) & breast
     components, count = ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
     numbers = np.arange(1, count + 1)
     areas = np.bincount(components.ravel(), minlength=count + 1)[1:] * pixel_size_mm**2
     peaks = np.asarray(ndimage.maximum(probability, components, numbers))
-    large = numbers[areas >= MIN_AREA_MM2]
+    large = numbers[(areas >= MIN_AREA_MM2) & (peaks >= threshold)]
     # scipy numbers components in reading order, so a stable sort breaks ties by position.
     kept = large[np.argsort(-peaks[large - 1], kind="stable")][:MAX_FINDINGS]
     relabel = np.zeros(count + 1, dtype=np.uint8)

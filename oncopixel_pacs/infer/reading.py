@@ -291,6 +291,7 @@ def _findings(
         image.prepared.breast,
         image.prepared.geometry,
         threshold=segmenter.algorithm.threshold,
+        outline_threshold=segmenter.algorithm.outline_threshold,
         pixel_size_mm=segmenter.card.pixel_size_mm,
         spacing_mm=image.spacing_mm,
         naming=Naming(

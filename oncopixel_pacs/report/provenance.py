@@ -56,6 +56,7 @@ class Provenance:
             parts += [item.weights_sha256, item.preprocessing_sha256, repr(item.threshold)]
             # What a rule leaves out changes the result.
             parts += [item.rule_sha256] if item.rule_sha256 else []
+            parts += _outlined_from(item)
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
     @property
@@ -82,14 +83,19 @@ class Provenance:
             algorithm.preprocessing_sha256,
             repr(algorithm.threshold),
             self.software_version,
+            *_outlined_from(algorithm),
         )
 
 
 def parameters(algorithm: Algorithm, provenance: Provenance) -> dict[str, str]:
     """Parameters of an algorithm as they stand in result objects."""
+    outlined = algorithm.outline_threshold
+    reach = "" if outlined is None else f", outlined at >= {outlined!r}"
     return {
         "threshold": repr(algorithm.threshold),
-        "operating_point": f"{algorithm.task} called at probability >= {algorithm.threshold!r}",
+        "operating_point": (
+            f"{algorithm.task} called at probability >= {algorithm.threshold!r}{reach}"
+        ),
         "weights_sha256": algorithm.weights_sha256,
         "preprocessing_sha256": algorithm.preprocessing_sha256,
         "software": f"{MODEL_NAME} {provenance.software_version}",
@@ -178,6 +184,12 @@ def file_meta(dataset: Dataset, syntax: UID, software_version: str) -> FileMetaD
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = f"ONCOPIXEL {software_version}"[:16].rstrip()
     return meta
+
+
+def _outlined_from(algorithm: Algorithm) -> list[str]:
+    """Say how far findings reach, where that is further than the operating point."""
+    found = algorithm.outline_threshold
+    return [] if found is None else [f"outlined {found!r}"]
 
 
 def _equipment(algorithm: Algorithm, provenance: Provenance) -> Dataset:

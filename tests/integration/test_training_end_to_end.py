@@ -24,6 +24,7 @@ from tests.exported_bundle import read_whole_bundle
 from training.bundle_files import Bundle, prove_golden
 from training.cli import app
 from training.evaluate import Choice, compare, evaluate, read_report, write_report
+from training.export import export
 from training.fit import fit, load_fitted, load_weights
 from training.task import Task, load_task
 
@@ -216,6 +217,24 @@ def test_a_choice_made_on_patients_set_apart_is_taken_over_by_another_training(
 
     assert report.choice == replace(by_them.choice, made_on="out-of-fold")
     assert read_report(tmp_path) == report
+
+
+def test_a_segmenter_says_in_its_bundle_how_far_its_findings_reach(
+    trained: tuple[Task, Path, ModelSettings], tmp_path: Path
+) -> None:
+    task, out, _ = trained
+    if task.task is not ModelTask.SEGMENT:
+        pytest.skip("A classifier outlines nothing.")
+    report = replace(read_report(out), choice=Choice(0.6, outline_threshold=0.38))
+    write_report(report, tmp_path)
+
+    bundle = export(task, out / "final.ckpt", read_report(tmp_path), tmp_path / "bundle")
+
+    (algorithm,) = read_algorithms([bundle.settings()])
+    assert (algorithm.threshold, algorithm.outline_threshold) == (0.6, 0.38)
+    card = (bundle.folder / "docs" / "README.md").read_text("utf-8")
+    assert "findings are outlined at 0.38" in card
+    assert "regions at or above 0.38, of which the operating point is reached somewhere" in card
 
 
 def test_a_changed_byte_in_the_weights_is_refused(

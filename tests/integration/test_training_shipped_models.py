@@ -49,6 +49,7 @@ def read(models: LoadedModels, tmp_path_factory: pytest.TempPathFactory) -> Read
             prepared.breast,
             prepared.geometry,
             threshold=models.segmenter.algorithm.threshold,
+            outline_threshold=models.segmenter.algorithm.outline_threshold,
             pixel_size_mm=models.segmenter.card.pixel_size_mm,
             spacing_mm=spacing_mm,
             naming=Naming(mammogram.facts.name, str),

@@ -118,6 +118,8 @@ def changed(path: str, value: object) -> dict[str, Any]:
         (changed("calibration", {"kind": "platt"}), "a segmenter has no calibration"),
         (changed("calibration", {"kind": "temperature"}), "calibration is none or platt"),
         (changed("calibration", {"slope": -1.0}), "calibration.slope"),
+        (changed("oncopixel.outline_threshold", 1.5), "oncopixel.outline_threshold"),
+        (changed("oncopixel.outline_threshold", 0), "oncopixel.outline_threshold"),
     ],
 )
 def test_incomplete_or_contradictory_metadata_is_refused(
@@ -125,6 +127,21 @@ def test_incomplete_or_contradictory_metadata_is_refused(
 ) -> None:
     with pytest.raises(ModelRefused, match=sentence):
         read_algorithms([write_bundle(tmp_path / "b", metadata=metadata)])
+
+
+def test_findings_reach_as_far_as_the_bundle_says_below_the_operating_point(tmp_path: Path) -> None:
+    metadata = changed("oncopixel.outline_threshold", 0.4)
+    model = write_bundle(tmp_path / "b", metadata=metadata, threshold=0.6)
+    configured = [model, model.model_copy(update={"threshold": 0.4})]
+
+    assert [item.outline_threshold for item in read_algorithms(configured)] == [0.4, None]
+
+
+def test_a_classifier_has_no_outline_threshold(tmp_path: Path) -> None:
+    metadata = tiny_metadata(ModelTask.CLASSIFY)
+    metadata["oncopixel"]["outline_threshold"] = 0.4
+    with pytest.raises(ModelRefused, match="a classifier outlines nothing"):
+        read_card(write_bundle(tmp_path / "b", ModelTask.CLASSIFY, metadata=metadata))
 
 
 def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
@@ -143,6 +160,7 @@ def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
         replace(ALGORITHM, preprocessing_sha256="c" * 64),
         replace(ALGORITHM, name="n"),
         replace(ALGORITHM, version="2"),
+        replace(ALGORITHM, outline_threshold=0.4),
     ],
 )
 def test_digest_changes_with_the_model(other: Algorithm) -> None:

@@ -40,6 +40,7 @@ def find(
     breast: np.ndarray | None = None,
     geometry: Enlarged | None = None,
     threshold: float = 0.5,
+    outline_threshold: float | None = None,
 ) -> tuple[tuple[Finding, ...], np.ndarray]:
     geometry = geometry or Enlarged()
     return find_lesions(
@@ -47,6 +48,7 @@ def find(
         np.ones(probability.shape, dtype=bool) if breast is None else breast,
         geometry,
         threshold=threshold,
+        outline_threshold=outline_threshold,
         pixel_size_mm=0.5,
         spacing_mm=(0.5 / geometry.factor, 0.5 / geometry.factor),
         naming=Naming("R MLO", lambda number: f"2.25.{number}"),
@@ -203,3 +205,78 @@ def test_what_holds_for_every_probability_map(seed: int, grain: float, factor: i
         assert tuple(outline[0]) == tuple(outline[-1])
         assert outline.min() >= 0
         assert (outline <= np.array(mask.shape) - 1).all()
+
+
+def smooth_noise(seed: int, grain: float) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random(GRID), grain)
+    probability: np.ndarray = (noise - noise.min()) / np.ptp(noise)
+    return probability
+
+
+def test_a_finding_reaches_down_to_the_outline_threshold() -> None:
+    faint, sure = ((30, 40), 15, 0.45), ((30, 40), 4, 0.8)
+    (finding,), labels = find(spots(faint, sure), threshold=0.6, outline_threshold=0.4)
+    assert finding.probability == pytest.approx(0.8)
+    assert finding.area_mm2 == pytest.approx(np.pi * 7.5**2, rel=0.05)
+    assert labels[4 * 30, 4 * 28] == 1
+
+
+def test_a_region_that_nowhere_reaches_the_operating_point_is_no_finding() -> None:
+    probability = spots(((30, 40), 15, 0.55), ((90, 40), 10, 0.7))
+    findings, labels = find(probability, threshold=0.6, outline_threshold=0.4)
+    assert [round(finding.probability, 6) for finding in findings] == [0.7]
+    assert not labels[4 * 30, 4 * 40]
+
+
+def test_a_small_spot_is_a_finding_when_its_surroundings_are_large_enough() -> None:
+    probability = spots(((60, 40), 12, 0.45), ((60, 40), 2, 0.9))
+    assert find(probability, threshold=0.6)[0] == ()
+    assert len(find(probability, threshold=0.6, outline_threshold=0.4)[0]) == 1
+
+
+def test_an_operating_point_below_the_outline_threshold_is_the_only_one() -> None:
+    probability = spots(((60, 40), 12, 0.35), ((60, 40), 6, 0.9))
+    (finding,), _ = find(probability, threshold=0.3, outline_threshold=0.5)
+    assert finding.area_mm2 == pytest.approx(np.pi * 36, rel=0.05)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), grain=st.floats(0.5, 6), threshold=st.floats(0.2, 0.9))
+def test_equal_thresholds_are_one(seed: int, grain: float, threshold: float) -> None:
+    probability = smooth_noise(seed, grain)
+    alone, labels = find(probability, threshold=threshold)
+    both, twice = find(probability, threshold=threshold, outline_threshold=threshold)
+    assert alone == both
+    assert np.array_equal(labels, twice)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    grain=st.floats(0.5, 6),
+    threshold=st.floats(0.5, 0.95),
+    below=st.floats(0, 0.3),
+)
+def test_every_finding_is_a_whole_region_that_is_sure_somewhere(
+    seed: int, grain: float, threshold: float, below: float
+) -> None:
+    probability = smooth_noise(seed, grain).astype(np.float32)
+    findings, labels = find(
+        probability,
+        geometry=Enlarged(1),
+        threshold=threshold,
+        outline_threshold=threshold - below,
+    )
+    regions, count = ndimage.label(probability >= threshold - below, structure=np.ones((3, 3)))
+    reported = set()
+    for finding in findings:
+        mask = labels == finding.number
+        (region,) = set(np.unique(regions[mask]))
+        assert region and np.array_equal(mask, regions == region)
+        assert finding.probability == pytest.approx(probability[mask].max())
+        assert finding.probability >= threshold
+        reported.add(region)
+    if len(findings) < MAX_FINDINGS:
+        for region in set(range(1, count + 1)) - reported:
+            mask = regions == region
+            assert probability[mask].max() < threshold or mask.sum() * 0.25 < MIN_AREA_MM2

@@ -8,7 +8,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from oncopixel_pacs.domain import ModelTask
-from oncopixel_pacs.report.provenance import IMPLEMENTATION_CLASS_UID, file_meta, sign
+from oncopixel_pacs.report.provenance import (
+    IMPLEMENTATION_CLASS_UID,
+    file_meta,
+    parameters,
+    sign,
+)
 from tests.report_builders import CLASSIFIER, PROVENANCE, SEGMENTER
 
 
@@ -18,6 +23,7 @@ from tests.report_builders import CLASSIFIER, PROVENANCE, SEGMENTER
         replace(SEGMENTER, weights_sha256="f" * 64),
         replace(SEGMENTER, preprocessing_sha256="f" * 64),
         replace(SEGMENTER, threshold=0.51),
+        replace(SEGMENTER, outline_threshold=0.4),
     ],
 )
 def test_device_uid_and_digest_change_with_weights_preprocessing_and_threshold(changed) -> None:
@@ -25,6 +31,11 @@ def test_device_uid_and_digest_change_with_weights_preprocessing_and_threshold(c
     assert PROVENANCE.device_uid(SEGMENTER) != other.device_uid(changed)
     assert PROVENANCE.digest != other.digest
     assert PROVENANCE.serial_number != other.serial_number
+
+
+def test_objects_say_down_to_which_probability_a_finding_reaches() -> None:
+    stated = parameters(replace(SEGMENTER, outline_threshold=0.4), PROVENANCE)
+    assert stated["operating_point"] == "segment called at probability >= 0.5, outlined at >= 0.4"
 
 
 def test_device_uid_changes_with_the_software() -> None:

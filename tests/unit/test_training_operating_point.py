@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
+from training.batches import lesions_of
 from training.datasets import Split
 from training.figures import (
     classifier_figures,
@@ -12,7 +18,8 @@ from training.figures import (
     segmenter_figures,
     segmenter_outcome,
 )
-from training.operating_point import classifier_threshold, segmenter_threshold
+from training.metrics import dice
+from training.operating_point import classifier_threshold, segmenter_thresholds
 from training.predict import Classified, Segmented
 from training.prepared import Sample
 
@@ -40,21 +47,65 @@ def classified(score: float, malignant: bool, patient: str = "P1") -> Classified
 def test_the_threshold_lies_between_false_and_true_regions() -> None:
     phantoms = [segmented(0.9, lesion=True), segmented(0.0, lesion=False, elsewhere=0.4)]
 
-    assert 0.4 < segmenter_threshold(phantoms, {}) <= 0.9
+    threshold, outline = segmenter_thresholds(phantoms, {})
+
+    assert 0.4 < threshold <= 0.9 and outline is None
 
 
 def test_among_safe_thresholds_the_best_on_real_images_is_taken() -> None:
     phantoms = [segmented(0.9, lesion=True), segmented(0.0, lesion=False, elsewhere=0.3)]
     real = {"mias": [segmented(0.8, lesion=True, elsewhere=0.6)]}
 
-    assert 0.6 < segmenter_threshold(phantoms, real) <= 0.8
+    threshold, outline = segmenter_thresholds(phantoms, real)
+
+    assert 0.6 < threshold <= 0.8 and outline is None
 
 
 def test_phantoms_come_first() -> None:
     phantoms = [segmented(0.9, lesion=True), segmented(0.0, lesion=False, elsewhere=0.68)]
     real = {"mias": [segmented(0.5, lesion=True)]}
 
-    assert segmenter_threshold(phantoms, real) > 0.68
+    assert segmenter_thresholds(phantoms, real)[0] > 0.68
+
+
+def around(found: Segmented, value: float) -> Segmented:
+    """Give the same with a faint rim of the lesion; the lesion is rim and core."""
+    probability = found.probability.copy()
+    rim = np.zeros(probability.shape, dtype=bool)
+    rim[34:58, 34:58] = True
+    probability[rim] = np.maximum(probability[rim], value)
+    return Segmented(replace(found.sample, lesions=rim), probability)
+
+
+def test_findings_are_outlined_lower_where_that_is_as_safe_and_outlines_better() -> None:
+    phantoms = [segmented(0.9, lesion=True), segmented(0.0, lesion=False, elsewhere=0.68)]
+    real = {"mias": [around(segmented(0.9, lesion=True), 0.6)]}
+
+    threshold, outline = segmenter_thresholds(phantoms, real)
+
+    assert threshold > 0.68 and outline is not None
+    assert threshold - 0.3 <= outline + 1e-9 and outline <= 0.6
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), grain=st.floats(1, 4))
+def test_no_pair_that_is_as_safe_outlines_better_by_the_findings_themselves(
+    seed: int, grain: float
+) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random((96, 96)), grain)
+    probability = ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+    found = Segmented(segmented(0.0, lesion=True).sample, probability)
+
+    threshold, outline = segmenter_thresholds([], {"mias": [found]})
+
+    def overlap(cut: float, low: float | None) -> float:
+        return dice(predicted_mask(probability, cut, low), lesions_of(found.sample))
+
+    best = overlap(threshold, outline)
+    for cut in (0.3, 0.44, 0.6, 0.76, 0.9):
+        for below in (0.0, 0.1, 0.2, 0.3):
+            low = round(cut - below, 2)
+            assert low < 0.1 or overlap(cut, low) <= best + 1e-9
 
 
 def test_the_classifiers_threshold_separates_what_can_be_separated() -> None:

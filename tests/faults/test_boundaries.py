@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -115,11 +116,15 @@ ae_title = "ARCHIVE"
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            start_new_session=True,
         )
     try:
         yield Lives(tmp_path, process, port)
     finally:
-        process.communicate(timeout=30)
+        # A life that the test did not end would be waited for.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def images(folder: Path, number: int) -> list[Path]:

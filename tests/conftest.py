@@ -112,7 +112,7 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]
     """Open the same store on each database that is supported."""
     url = f"sqlite:///{tmp_path / 'oncopixel.sqlite'}"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").empty_database()
+        url = request.getfixturevalue("postgresql").prepared_database()
     yield from opened(url, tmp_path)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from free_ports import free_port
 
+from oncopixel_pacs.store.database import open_database
+
 _UNPRIVILEGED = "postgres"
 
 
@@ -27,16 +29,35 @@ class PostgresqlServer:
     folder: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
+    _is_prepared: bool = False
 
     def empty_database(self) -> str:
         """Empty the one database; returns its SQLAlchemy URL."""
-        url = f"postgresql+psycopg://{_UNPRIVILEGED}@127.0.0.1:{self.port}/postgres"
+        url = self._url("postgres")
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         with engine.begin() as connection:
             for schema in ("dbos", "public"):
                 connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
             connection.execute(sa.text("CREATE SCHEMA public"))
         return url
+
+    def prepared_database(self) -> str:
+        """Make the one copy anew of a database at the last migration; returns its URL."""
+        first, copy = (self._url(name) for name in ("prepared", "copy"))
+        engine = sa.create_engine(
+            self._url("postgres"), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            if not self._is_prepared:
+                connection.execute(sa.text("CREATE DATABASE prepared"))
+                open_database(first).close()
+                self._is_prepared = True
+            connection.execute(sa.text("DROP DATABASE IF EXISTS copy WITH (FORCE)"))
+            connection.execute(sa.text("CREATE DATABASE copy TEMPLATE prepared"))
+        return copy
+
+    def _url(self, name: str) -> str:
+        return f"postgresql+psycopg://{_UNPRIVILEGED}@127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:
         """Start, and wait until it answers."""

@@ -102,7 +102,7 @@ class InferenceSettings(Section):
     batch_images: int = Field(default=0, ge=0, le=4096)
     """Images that a model is asked for at a time, of one study or several; 0 stands for 4 on the
     CPU and 32 on a GPU. Where they do not fit into the memory, half as many are tried."""
-    studies_at_a_time: int = Field(default=2, ge=1, le=256)
+    studies_at_a_time: int = Field(default=3, ge=1, le=256)
     """Studies that a host has under way, from reading to written results. The same on all hosts
     of a database: the one that started last decides. On GPUs 8 for each."""
     deadline_seconds: PositiveSeconds = 600.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -152,10 +152,13 @@ def read_studies(
     studies = [_Study(item, _models_for(item, models)) for item in requests]
     tasks = [(image, study) for study in studies if not study.pictures for image in study.images]
     waiting = deque(studies)
-    with ThreadPoolExecutor(openers, thread_name_prefix="open") as threads:
+    with (
+        ThreadPoolExecutor(openers, thread_name_prefix="open") as threads,
+        ThreadPoolExecutor(1, thread_name_prefix="classify") as beside,
+    ):
         opened = threads.map(lambda task: _open(task[0], task[1], decoder), tasks)
         for batch in _batches(opened, models):
-            _read_batch(batch)
+            _read_batch(batch, beside)
             while waiting and waiting[0].read:
                 yield _gather(waiting.popleft())
     for study in waiting:
@@ -249,18 +252,9 @@ def _batches(opened: Iterator[_Readable | None], models: LoadedModels) -> Iterat
     yield from groups.values()
 
 
-def _read_batch(batch: list[_Readable]) -> None:
-    pixels = np.stack([image.prepared.image for image in batch])
-    models = batch[0].study.models
-    scores: Sequence[float | None] = [None] * len(batch)
-    maps: Sequence[NDArray[np.float32] | None] = [None] * len(batch)
-    classifier, segmenter = models.classifier, models.segmenter
-    if classifier is not None and batch[0].is_for(classifier):
-        with _shared_stage(batch, "classify"):
-            scores = [float(score) for score in classifier.probabilities(pixels)]
-    if segmenter is not None and batch[0].is_for(segmenter):
-        with _shared_stage(batch, "segment"):
-            maps = list(segmenter.probabilities(pixels))
+def _read_batch(batch: list[_Readable], beside: Executor) -> None:
+    scores, maps = _ask(batch, beside)
+    segmenter = batch[0].study.models.segmenter
     for image, score, probability in zip(batch, scores, maps, strict=True):
         findings: tuple[Finding, ...] = ()
         if segmenter is not None and probability is not None:
@@ -269,6 +263,39 @@ def _read_batch(batch: list[_Readable]) -> None:
         image.study.keep(
             ImageResult(image.facts, probability=score, findings=findings, skipped=image.skipped)
         )
+
+
+def _ask(
+    batch: list[_Readable], beside: Executor
+) -> tuple[Sequence[float | None], Sequence[NDArray[np.float32] | None]]:
+    """Ask the models of one batch; on the CPU both at a time.
+
+    No network keeps every core busy from its first layer to its last; two fill each other's gaps.
+    """
+    pixels = np.stack([image.prepared.image for image in batch])
+    models = batch[0].study.models
+    classifier, segmenter = (
+        model if model is not None and batch[0].is_for(model) else None
+        for model in (models.classifier, models.segmenter)
+    )
+
+    def classify() -> Sequence[float | None]:
+        if classifier is None:
+            return [None] * len(batch)
+        with _shared_stage(batch, "classify"):
+            return [float(score) for score in classifier.probabilities(pixels)]
+
+    def segment() -> Sequence[NDArray[np.float32] | None]:
+        if segmenter is None:
+            return [None] * len(batch)
+        with _shared_stage(batch, "segment"):
+            return list(segmenter.probabilities(pixels))
+
+    if models.gpus or classifier is None or segmenter is None:
+        return classify(), segment()
+    scores = beside.submit(classify)
+    maps = segment()
+    return scores.result(), maps
 
 
 @contextmanager

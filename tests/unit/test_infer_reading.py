@@ -185,6 +185,50 @@ def test_a_study_does_not_wait_for_those_that_are_read_after_it(
     assert list(reading) == []
 
 
+def test_on_the_cpu_both_models_are_asked_at_the_same_time(study: AnalysisRequest) -> None:
+    met = threading.Barrier(2)
+
+    def meeting(network: Network) -> Network:
+        def ask(images: torch.Tensor) -> torch.Tensor:
+            met.wait(timeout=20)  # breaks where one is asked only after the other
+            return network(images)
+
+        return ask
+
+    result = read_study(study, models(meeting(brightest), meeting(bright)))
+
+    assert [image.findings for image in result.images] == [
+        image.findings for image in read_study(study, models()).images
+    ]
+
+
+def test_a_gpu_is_asked_by_one_model_after_the_other(study: AnalysisRequest) -> None:
+    asked_by: list[int] = []
+
+    def noted(network: Network) -> Network:
+        def ask(images: torch.Tensor) -> torch.Tensor:
+            asked_by.append(threading.get_ident())
+            return network(images)
+
+        return ask
+
+    read_study(study, replace(models(noted(brightest), noted(bright)), gpus=1))
+
+    assert set(asked_by) == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("broken", ["classify", "segment"])
+def test_a_model_that_fails_beside_the_other_fails_the_study(
+    study: AnalysisRequest, broken: str
+) -> None:
+    networks: dict[str, Network] = {"classify": brightest, "segment": bright}
+    sound = networks[broken]
+    networks[broken] = lambda images: sound(images) * float("nan")
+
+    with pytest.raises(AnalysisFailed, match=f"{broken} answered NaN"):
+        read_study(study, models(**networks))
+
+
 def test_no_more_images_are_asked_for_at_a_time_than_is_configured(study: AnalysisRequest) -> None:
     counted = Counted(bright, [])
     read_study(study, replace(models(None, counted), batch_images=1))

@@ -1,4 +1,4 @@
-"""Result objects as Part 10 bytes: those of pydicom, in a quarter of its time.
+"""Result objects as Part 10 bytes: those of pydicom, in a fifth of its time.
 
 A report has hundreds of small items, and pydicom asks of each whether it came from a file, in
 which encoding and with which ambiguities. What we build came from no file. Values of the usual

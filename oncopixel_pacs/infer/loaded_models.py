@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -170,12 +171,18 @@ class LoadedModels:
         Images that they are asked for at a time.
     gpus
         GPUs among which processes like this one are spread; 0 on the CPU.
+    beside
+        A thread in which one model may work while another does. It stays, since a process of a
+        trusted bundle ends with the thread that started it.
     """
 
     models: tuple[LoadedModel, ...]
     device: str
     batch_images: int = CPU_BATCH
     gpus: int = 0
+    beside: Executor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="beside"), compare=False
+    )
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
@@ -217,7 +224,8 @@ class LoadedModels:
                 item.network.try_once()
 
     def close(self) -> None:
-        """End the processes of trusted bundles."""
+        """End the processes of trusted bundles and the thread beside."""
+        self.beside.shutdown()
         for item in self.models:
             if isinstance(item.network, TrustedNetwork):
                 item.network.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -152,13 +152,10 @@ def read_studies(
     studies = [_Study(item, _models_for(item, models)) for item in requests]
     tasks = [(image, study) for study in studies if not study.pictures for image in study.images]
     waiting = deque(studies)
-    with (
-        ThreadPoolExecutor(openers, thread_name_prefix="open") as threads,
-        ThreadPoolExecutor(1, thread_name_prefix="classify") as beside,
-    ):
+    with ThreadPoolExecutor(openers, thread_name_prefix="open") as threads:
         opened = threads.map(lambda task: _open(task[0], task[1], decoder), tasks)
         for batch in _batches(opened, models):
-            _read_batch(batch, beside)
+            _read_batch(batch)
             while waiting and waiting[0].read:
                 yield _gather(waiting.popleft())
     for study in waiting:
@@ -252,8 +249,8 @@ def _batches(opened: Iterator[_Readable | None], models: LoadedModels) -> Iterat
     yield from groups.values()
 
 
-def _read_batch(batch: list[_Readable], beside: Executor) -> None:
-    scores, maps = _ask(batch, beside)
+def _read_batch(batch: list[_Readable]) -> None:
+    scores, maps = _ask(batch)
     segmenter = batch[0].study.models.segmenter
     for image, score, probability in zip(batch, scores, maps, strict=True):
         findings: tuple[Finding, ...] = ()
@@ -266,7 +263,7 @@ def _read_batch(batch: list[_Readable], beside: Executor) -> None:
 
 
 def _ask(
-    batch: list[_Readable], beside: Executor
+    batch: list[_Readable],
 ) -> tuple[Sequence[float | None], Sequence[NDArray[np.float32] | None]]:
     """Ask the models of one batch; on the CPU both at a time.
 
@@ -293,7 +290,7 @@ def _ask(
 
     if models.gpus or classifier is None or segmenter is None:
         return classify(), segment()
-    scores = beside.submit(classify)
+    scores = models.beside.submit(classify)
     maps = segment()
     return scores.result(), maps
 

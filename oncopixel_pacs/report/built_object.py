@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from oncopixel_pacs.domain import ImageResult, ObjectKind, SegmentationForm, StudyResult
-from oncopixel_pacs.report.part10 import encode
 from oncopixel_pacs.report.provenance import Provenance, file_meta, transfer_syntax
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.uids import derive_uid
@@ -94,9 +93,12 @@ class Workshop:
         if stored is not None:
             return _described(kind, dcmread(io.BytesIO(stored)), stored, (), form)
         dataset = build()
+        buffer = io.BytesIO()
         syntax = transfer_syntax(kind, form)
         meta = file_meta(dataset, syntax, self.provenance.software_version)
-        return _described(kind, dataset, encode(dataset, meta), repairs, form)
+        file = FileDataset(buffer, dataset, preamble=b"\0" * 128, file_meta=meta)
+        file.save_as(buffer, enforce_file_format=True)
+        return _described(kind, dataset, buffer.getvalue(), repairs, form)
 
     def image_uids(
         self, kind: ObjectKind, item: ImageResult, form: SegmentationForm | None = None

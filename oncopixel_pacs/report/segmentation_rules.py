@@ -138,16 +138,27 @@ def _label_problems(dataset: Dataset, numbers: list[int]) -> Iterator[str]:
     if int(dataset.NumberOfFrames) != 1:
         yield "its label map has more than one frame"
         return
-    held = np.flatnonzero(np.bincount(pixel_array(dataset).ravel())).tolist()
+    labels = _labels(dataset)
+    if labels is None:
+        yield "its label map cannot be decoded"
+        return
+    held = np.flatnonzero(np.bincount(labels.ravel())).tolist()
     if [number for number in held if number] != numbers:
         yield "its label map does not hold what its segments say"
+
+
+def _labels(dataset: Dataset) -> NDArray[np.uint8] | None:
+    try:
+        return pixel_array(dataset)
+    except (RuntimeError, ValueError, AttributeError, EOFError):  # of whichever decoder
+        return None
 
 
 def _mask(dataset: Dataset, number: int) -> NDArray[np.bool_]:
     """Pixels of a segment, ``(rows, columns)``."""
     if dataset.SegmentationType == "LABELMAP":
-        labelled: NDArray[np.bool_] = pixel_array(dataset) == number
-        return labelled
+        labels = _labels(dataset)
+        return np.zeros((1, 1), np.bool_) if labels is None else labels == number
     if dataset.SegmentationType == "FRACTIONAL":
         several = int(dataset.NumberOfFrames) > 1
         values = pixel_array(dataset, index=number - 1) if several else pixel_array(dataset)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from oncopixel_pacs.domain import Laterality, ObjectKind, SegmentationForm, View
@@ -302,6 +303,10 @@ def label_one_pixel_otherwise(dataset: Dataset) -> None:
     dataset.compress(RLELossless, labels, generate_instance_uid=False)
 
 
+def damage_the_label_map(dataset: Dataset) -> None:
+    dataset.PixelData = encapsulate([b"\xff" * 100])
+
+
 def scale_otherwise(dataset: Dataset) -> None:
     dataset.MaximumFractionalValue = 100
 
@@ -320,6 +325,7 @@ def drop_the_map(dataset: Dataset) -> None:
         (SegmentationForm.LABELMAP, label_one_pixel_otherwise, "does not hold what its segments"),
         (SegmentationForm.LABELMAP, other_probability, "probability of a finding is not the same"),
         (SegmentationForm.LABELMAP, set_rows, "Rows differs"),
+        (SegmentationForm.LABELMAP, damage_the_label_map, "label map cannot be decoded"),
         (SegmentationForm.FRACTIONAL, scale_otherwise, "values are not probabilities"),
         (SegmentationForm.FRACTIONAL, call_it_occupancy, "values are not probabilities"),
         (SegmentationForm.FRACTIONAL, drop_the_map, "map of probabilities is not its last"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,8 +46,6 @@ def serving(data_dir: Path, **overrides: Any) -> Iterator[tuple[httpx.Client, in
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{addresses.http_port}") as client:
             wait(lambda: client.get("/health/ready").status_code == httpx.codes.OK)
-            gc.collect()
-            gc.freeze()  # as ``serve`` does
             yield client, addresses.dimse_port or 0
     finally:
         server.stop()

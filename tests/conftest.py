@@ -17,7 +17,7 @@ from hypothesis import settings
 from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
 from store_template import open_prepared
 
-from oncopixel_pacs.child_process import share_cores
+from oncopixel_pacs.child_process import loading, share_cores
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
@@ -49,13 +49,12 @@ def pytest_collection() -> Generator[None, object, object]:
 
     It would take a third of the time of collecting, and then of every test a part.
     """
-    gc.disable()
     try:
-        return (yield)
+        with loading():
+            return (yield)
     finally:
         gc.collect()
         gc.freeze()
-        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # after marks have chosen

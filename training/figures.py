@@ -83,20 +83,19 @@ def blob_map(sample: Sample) -> NDArray[np.float32]:
     return blobness(sample.image, sample.breast, PIXEL_SIZE_MM)
 
 
-def predicted_mask(
+def findings_in(
     probability: NDArray[np.float32], threshold: float, outline_threshold: float | None = None
-) -> NDArray[np.bool_]:
-    """Union of the findings that the server would report, ``(height, width)``."""
-    mask = np.zeros(probability.shape, dtype=np.bool_)
-    for component in _findings(probability, threshold, outline_threshold):
-        mask |= component.mask
-    return mask
-
-
-def _findings(
-    probability: NDArray[np.float32], threshold: float, outline_threshold: float | None
 ) -> list[Component]:
+    """Find what the server would report in a map ``(height, width)``."""
     return components(probability, threshold, PIXEL_SIZE_MM, MIN_AREA_MM2, outline_threshold)
+
+
+def union(regions: Sequence[Component], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels of all regions together."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    for region in regions:
+        mask |= region.mask
+    return mask
 
 
 def marks_of(sample: Sample, score: NDArray[np.float32]) -> Marks:
@@ -109,8 +108,8 @@ def segmenter_outcome(
 ) -> ImageOutcome:
     """Score one image at the operating point."""
     lesions = lesions_of(found.sample)
-    mask = predicted_mask(found.probability, threshold, outline_threshold)
-    regions = _findings(found.probability, threshold, outline_threshold)
+    regions = findings_in(found.probability, threshold, outline_threshold)
+    mask = union(regions, lesions.shape)
     return ImageOutcome(
         subset=subset,
         key=found.sample.key,

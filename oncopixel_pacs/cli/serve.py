@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import threading
 from pathlib import Path
@@ -45,9 +44,6 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     server = Server(settings, tuple(role or Role))
     addresses = server.start()
-    # What is there now stays until the end; the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
     try:
         if addresses.dimse_port is not None:
             typer.echo(f"DICOM    {settings.ae_title}@{settings.dimse_host}:{addresses.dimse_port}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from numpy.typing import NDArray
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from oncopixel_pacs.report import codes
@@ -18,6 +21,14 @@ _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _COPIED = frozenset(
     {"ReferencedStudySequence", "RequestAttributesSequence", "PredecessorDocumentsSequence"}
 )
+
+
+def decoded(dataset: Dataset) -> NDArray[Any] | None:
+    """Decode the pixel data of an object; ``None`` where no decoder can."""
+    try:
+        return pixel_array(dataset)
+    except (RuntimeError, ValueError, AttributeError, EOFError):  # of whichever decoder
+        return None
 
 
 def walk(dataset: Dataset, *, skip: frozenset[str] = frozenset()) -> Iterator[Dataset]:

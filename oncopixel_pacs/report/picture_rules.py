@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import pixel_array
+
+from oncopixel_pacs.report.dataset_rules import decoded
 
 
 def pictured_uid(dataset: Dataset) -> str:
@@ -37,9 +38,8 @@ def picture_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
     if form != ("YBR_FULL_422", 3, 8):
         yield "it is not in colour of 8 bits"
         return
-    try:
-        shown = pixel_array(dataset)
-    except (RuntimeError, ValueError, AttributeError, EOFError):
+    shown = decoded(dataset)
+    if shown is None:
         yield "its picture cannot be decoded"
         return
     if shown.shape != (dataset.Rows, dataset.Columns, 3):

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
 from oncopixel_pacs.domain import SegmentationForm
+from oncopixel_pacs.report.dataset_rules import decoded
 from oncopixel_pacs.report.segmentation import MAP_LABEL, MAXIMUM_FRACTION
 from oncopixel_pacs.report.tissue_segments import MAP_LABEL as TISSUE_MAP_LABEL
 
@@ -138,7 +139,7 @@ def _label_problems(dataset: Dataset, numbers: list[int]) -> Iterator[str]:
     if int(dataset.NumberOfFrames) != 1:
         yield "its label map has more than one frame"
         return
-    labels = _labels(dataset)
+    labels = decoded(dataset)
     if labels is None:
         yield "its label map cannot be decoded"
         return
@@ -147,17 +148,10 @@ def _label_problems(dataset: Dataset, numbers: list[int]) -> Iterator[str]:
         yield "its label map does not hold what its segments say"
 
 
-def _labels(dataset: Dataset) -> NDArray[np.uint8] | None:
-    try:
-        return pixel_array(dataset)
-    except (RuntimeError, ValueError, AttributeError, EOFError):  # of whichever decoder
-        return None
-
-
 def _mask(dataset: Dataset, number: int) -> NDArray[np.bool_]:
     """Pixels of a segment, ``(rows, columns)``."""
     if dataset.SegmentationType == "LABELMAP":
-        labels = _labels(dataset)
+        labels = decoded(dataset)
         return np.zeros((1, 1), np.bool_) if labels is None else labels == number
     if dataset.SegmentationType == "FRACTIONAL":
         several = int(dataset.NumberOfFrames) > 1

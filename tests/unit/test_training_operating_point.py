@@ -14,9 +14,10 @@ from training.batches import lesions_of
 from training.datasets import Split
 from training.figures import (
     classifier_figures,
-    predicted_mask,
+    findings_in,
     segmenter_figures,
     segmenter_outcome,
+    union,
 )
 from training.metrics import dice
 from training.operating_point import classifier_threshold, segmenter_thresholds
@@ -99,7 +100,9 @@ def test_no_pair_that_is_as_safe_outlines_better_by_the_findings_themselves(
     threshold, outline = segmenter_thresholds([], {"mias": [found]})
 
     def overlap(cut: float, low: float | None) -> float:
-        return dice(predicted_mask(probability, cut, low), lesions_of(found.sample))
+        return dice(
+            union(findings_in(probability, cut, low), probability.shape), lesions_of(found.sample)
+        )
 
     best = overlap(threshold, outline)
     for cut in (0.3, 0.44, 0.6, 0.76, 0.9):
@@ -119,7 +122,7 @@ def test_small_regions_are_no_findings() -> None:
     probability[5:10, 5:10] = 0.9
     probability[20:30, 20:30] = 0.9
 
-    mask = predicted_mask(probability, 0.5)
+    mask = union(findings_in(probability, 0.5), probability.shape)
 
     assert mask.sum() == 100 and mask[25, 25]
 

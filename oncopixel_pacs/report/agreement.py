@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pydicom.dataset import Dataset
-
 from oncopixel_pacs.domain import ObjectKind
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.cad_rules import (
@@ -15,6 +13,7 @@ from oncopixel_pacs.report.cad_rules import (
     shown_images,
 )
 from oncopixel_pacs.report.key_object_rules import selected_uids
+from oncopixel_pacs.report.parsed_object import ParsedItem, ParsedObject
 from oncopixel_pacs.report.picture_rules import pictured_uid
 from oncopixel_pacs.report.presentation_rules import (
     Outlined,
@@ -37,7 +36,7 @@ from oncopixel_pacs.report.segmentation_rules import (
     stated_probabilities,
 )
 
-Parsed = Sequence[tuple[ObjectKind, Dataset]]
+Parsed = Sequence[tuple[ObjectKind, ParsedObject]]
 
 _VIEW_NAMES = {code.value: view.value for view, code in codes.VIEWS.items()}
 # An outline is simplified by a pixel, and lies on the edge of its mask.
@@ -101,7 +100,7 @@ def _findings(parsed: Parsed, images: frozenset[str]) -> Iterator[str]:
         yield "an image without findings is among the key objects"
 
 
-def _places(by_kind: Mapping[ObjectKind, Sequence[Dataset]]) -> Iterator[str]:
+def _places(by_kind: Mapping[ObjectKind, Sequence[ParsedObject]]) -> Iterator[str]:
     """Compare outlines with each other, and with the pixels of the segmentations."""
     told: dict[str, set[tuple[float, ...]]] = {}
     for kind, read in (
@@ -129,7 +128,7 @@ def _places(by_kind: Mapping[ObjectKind, Sequence[Dataset]]) -> Iterator[str]:
                     yield "the outline of a finding lies elsewhere than its pixels"
 
 
-def _scores(by_kind: Mapping[ObjectKind, Sequence[Dataset]]) -> Iterator[str]:
+def _scores(by_kind: Mapping[ObjectKind, Sequence[ParsedObject]]) -> Iterator[str]:
     """Compare the probability of each finding, as far as each object has it written out."""
     percents: dict[str, float] = {}
     for dataset in by_kind[ObjectKind.SR]:
@@ -144,7 +143,7 @@ def _scores(by_kind: Mapping[ObjectKind, Sequence[Dataset]]) -> Iterator[str]:
                     yield "the probability of a finding is not the same in all objects"
 
 
-def _views(parsed: Parsed, reports: Sequence[Dataset]) -> Iterator[str]:
+def _views(parsed: Parsed, reports: Sequence[ParsedItem]) -> Iterator[str]:
     """Compare the name in each series description with side and view in the reports."""
     find = {
         ObjectKind.SEG: source_uid,

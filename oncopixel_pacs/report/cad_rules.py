@@ -18,6 +18,7 @@ from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.cad_template import ONCE, RELATIONS
 from oncopixel_pacs.report.content_items import Relation
 from oncopixel_pacs.report.dataset_rules import walk
+from oncopixel_pacs.report.parsed_object import ParsedItem
 from oncopixel_pacs.report.report_rules import (
     HEADER,
     child,
@@ -60,7 +61,7 @@ class _Told:
     percent: float = field(compare=False, default=0.0)
 
 
-def cad_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+def cad_problems(dataset: ParsedItem, sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Template, notice, evidence, references by position, coordinates, sides and summaries.
 
     Parameters
@@ -83,7 +84,7 @@ def cad_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[s
 
 
 def cad_disagreements(
-    cad: Dataset, segmentations: Iterable[Dataset], reports: Iterable[Dataset]
+    cad: ParsedItem, segmentations: Iterable[ParsedItem], reports: Iterable[ParsedItem]
 ) -> Iterator[str]:
     """Compare findings, probabilities, sides and views with those of the other results."""
     told = _told_by_cad(cad)
@@ -110,7 +111,7 @@ def cad_disagreements(
                 yield "an image has another side or view than in the report"
 
 
-def _item_problems(dataset: Dataset) -> Iterator[str]:
+def _item_problems(dataset: ParsedItem) -> Iterator[str]:
     for item in _content(dataset):
         for name in ONCE.get(_name(item), ()):
             count = sum(named(part, name) for part in children(item))
@@ -131,7 +132,7 @@ def _item_problems(dataset: Dataset) -> Iterator[str]:
             yield "a probability is not within 0 and 100 %"
 
 
-def _pointer_problems(dataset: Dataset) -> Iterator[str]:
+def _pointer_problems(dataset: ParsedItem) -> Iterator[str]:
     for item in _content(dataset):
         if "ReferencedContentItemIdentifier" not in item:
             continue
@@ -140,7 +141,7 @@ def _pointer_problems(dataset: Dataset) -> Iterator[str]:
             yield "a reference by position leads to no image"
 
 
-def _graphic_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+def _graphic_problems(dataset: ParsedItem, sources: Mapping[str, Dataset]) -> Iterator[str]:
     for finding in _findings_in(dataset):
         graphics = [part for part in children(finding) if part.get("ValueType") == "SCOORD"]
         uids = {_selected(dataset, part) for part in graphics}
@@ -156,7 +157,7 @@ def _graphic_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Itera
             yield "the centre of a finding lies outside its outline"
 
 
-def _library_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+def _library_problems(dataset: ParsedItem, sources: Mapping[str, Dataset]) -> Iterator[str]:
     for entry in _library(dataset):
         side = _SIDES.get(_value(child(entry, codes.IMAGE_LATERALITY)))
         source = sources.get(_uid(entry), Dataset())
@@ -165,7 +166,7 @@ def _library_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Itera
             yield "an image is on another side than its header says"
 
 
-def _summary_problems(dataset: Dataset) -> Iterator[str]:
+def _summary_problems(dataset: ParsedItem) -> Iterator[str]:
     """Each image is in one list of detections, and the summaries say what the lists say."""
     images = {_uid(entry) for entry in _library(dataset)}
     succeeded = _detected(dataset, codes.SUCCESSFUL_DETECTIONS)
@@ -196,7 +197,7 @@ def _differences(told: set[_Told], others: set[_Told], name: str) -> Iterator[st
         yield f"finding {item.tracking_id} of the {name} is not so in the CAD report"
 
 
-def _told_by_cad(dataset: Dataset) -> set[_Told]:
+def _told_by_cad(dataset: ParsedItem) -> set[_Told]:
     told = set()
     for finding in _findings_in(dataset):
         centre = child(finding, codes.CENTER)
@@ -205,7 +206,7 @@ def _told_by_cad(dataset: Dataset) -> set[_Told]:
     return told
 
 
-def _told_by_report(dataset: Dataset) -> set[_Told]:
+def _told_by_report(dataset: ParsedItem) -> set[_Told]:
     told = set()
     for group in groups(dataset):
         source = child(group, codes.SOURCE_FOR_SEGMENTATION)
@@ -214,7 +215,7 @@ def _told_by_report(dataset: Dataset) -> set[_Told]:
     return told
 
 
-def _told(item: Dataset, source: str) -> _Told:
+def _told(item: ParsedItem, source: str) -> _Told:
     name, uid = child(item, codes.TRACKING_IDENTIFIER), child(item, codes.TRACKING_UID)
     percent = child(item, codes.PROBABILITY_OF_CANCER)
     return _Told(
@@ -225,7 +226,7 @@ def _told(item: Dataset, source: str) -> _Told:
     )
 
 
-def cad_outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+def cad_outlines(dataset: ParsedItem) -> dict[str, tuple[float, ...]]:
     """Coordinates of each finding's outline by its tracking UID."""
     found = {}
     for finding in _findings_in(dataset):
@@ -235,7 +236,7 @@ def cad_outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
     return found
 
 
-def shown_images(dataset: Dataset) -> dict[str, tuple[str, str]]:
+def shown_images(dataset: ParsedItem) -> dict[str, tuple[str, str]]:
     """Side and code value of the view of each image in the library of a report."""
     library = child(dataset, codes.IMAGE_LIBRARY)
     return {
@@ -243,29 +244,29 @@ def shown_images(dataset: Dataset) -> dict[str, tuple[str, str]]:
             _SIDES.get(_value(child(item, codes.IMAGE_LATERALITY)), ""),
             _value(child(item, codes.IMAGE_VIEW)),
         )
-        for item in walk(library or Dataset())
+        for item in ([] if library is None else walk(library))
         if item.get("ValueType") == "IMAGE"
     }
 
 
-def _content(dataset: Dataset) -> Iterator[Dataset]:
+def _content(dataset: ParsedItem) -> Iterator[ParsedItem]:
     return (item for item in walk(dataset, skip=HEADER) if item is dataset or _is_content(item))
 
 
-def _is_content(item: Dataset) -> bool:
+def _is_content(item: ParsedItem) -> bool:
     return "ValueType" in item or "ReferencedContentItemIdentifier" in item
 
 
-def _library(dataset: Dataset) -> list[Dataset]:
+def _library(dataset: ParsedItem) -> list[ParsedItem]:
     library = child(dataset, codes.IMAGE_LIBRARY)
     return [] if library is None else children(library)
 
 
-def _findings_in(dataset: Dataset) -> list[Dataset]:
+def _findings_in(dataset: ParsedItem) -> list[ParsedItem]:
     return [item for item in _content(dataset) if named(item, codes.SINGLE_IMAGE_FINDING)]
 
 
-def _detected(dataset: Dataset, name: Code) -> list[str]:
+def _detected(dataset: ParsedItem, name: Code) -> list[str]:
     """SOP Instance UIDs in one list of detections."""
     return [
         _uid(target)
@@ -277,13 +278,13 @@ def _detected(dataset: Dataset, name: Code) -> list[str]:
     ]
 
 
-def _selected(dataset: Dataset, graphic: Dataset) -> str:
+def _selected(dataset: ParsedItem, graphic: ParsedItem) -> str:
     """SOP Instance UID of the image that a graphic lies on."""
     target = _target(dataset, graphic.ContentSequence[0])
     return "" if target is None else _uid(target)
 
 
-def _target(dataset: Dataset, pointer: Dataset) -> Dataset | None:
+def _target(dataset: ParsedItem, pointer: ParsedItem) -> ParsedItem | None:
     """Follow Referenced Content Item Identifier (0040,DB73) from the root."""
     value = pointer.ReferencedContentItemIdentifier
     positions = [int(number) for number in (value if not isinstance(value, int) else [value])]
@@ -296,12 +297,12 @@ def _target(dataset: Dataset, pointer: Dataset) -> Dataset | None:
     return item if positions[:1] == [1] else None
 
 
-def _uid(item: Dataset) -> str:
+def _uid(item: ParsedItem) -> str:
     references = item.get("ReferencedSOPSequence")
     return str(references[0].ReferencedSOPInstanceUID) if references else ""
 
 
-def _within(centre: Dataset, outline: Dataset) -> bool:
+def _within(centre: ParsedItem, outline: ParsedItem) -> bool:
     """Whether a point lies in the box around an outline."""
     x, y = (float(number) for number in centre.GraphicData[:2])
     numbers = [float(number) for number in outline.GraphicData]
@@ -309,22 +310,22 @@ def _within(centre: Dataset, outline: Dataset) -> bool:
     return min(columns) <= x <= max(columns) and min(rows) <= y <= max(rows)
 
 
-def _percent(item: Dataset) -> float:
+def _percent(item: ParsedItem) -> float:
     return float(item.MeasuredValueSequence[0].NumericValue)
 
 
-def _value(item: Dataset | None) -> str:
+def _value(item: ParsedItem | None) -> str:
     return "" if item is None else str(item.ConceptCodeSequence[0].CodeValue)
 
 
-def _is(item: Dataset, value: Code) -> bool:
+def _is(item: ParsedItem, value: Code) -> bool:
     return _value(item) == value.value
 
 
-def _name(item: Dataset) -> str:
+def _name(item: ParsedItem) -> str:
     names = item.get("ConceptNameCodeSequence")
     return str(names[0].CodeValue) if names else ""
 
 
-def _meaning(item: Dataset) -> str:
+def _meaning(item: ParsedItem) -> str:
     return str(item.ConceptNameCodeSequence[0].get("CodeMeaning", "an item"))

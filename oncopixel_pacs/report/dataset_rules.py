@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from oncopixel_pacs.report import codes
+from oncopixel_pacs.report.parsed_object import ParsedItem, ParsedObject
 from oncopixel_pacs.report.source_header import TYPE_2
 
 # PS3.5 9.1: no component begins with zero unless it is zero.
@@ -22,37 +22,39 @@ _COPIED = frozenset(
     {"ReferencedStudySequence", "RequestAttributesSequence", "PredecessorDocumentsSequence"}
 )
 
+Item = TypeVar("Item", Dataset, ParsedItem)
 
-def decoded(dataset: Dataset) -> NDArray[Any] | None:
+
+def decoded(found: ParsedObject) -> NDArray[Any] | None:
     """Decode the pixel data of an object; ``None`` where no decoder can."""
     try:
-        return pixel_array(dataset)
+        return pixel_array(found.dataset)
     except (RuntimeError, ValueError, AttributeError, EOFError):  # of whichever decoder
         return None
 
 
-def walk(dataset: Dataset, *, skip: frozenset[str] = frozenset()) -> Iterator[Dataset]:
+def walk(dataset: Item, *, skip: frozenset[str] = frozenset()) -> Iterator[Item]:
     """Give the data set and every item in it, depth first, without sequences in `skip`."""
     # A generator in a generator would hand on each item once for every sequence that it is in.
     ahead = [dataset]
     while ahead:
         item = ahead.pop()
         yield item
-        below = (element for element in _elements(item, "SQ") if element.keyword not in skip)
-        ahead += reversed([nested for element in below for nested in element.value])
+        below = [items for keyword, items in _sequences(item) if keyword not in skip]
+        ahead += reversed([nested for items in below for nested in items])
 
 
-def _elements(dataset: Dataset, vr: str) -> list[DataElement]:
-    """List the elements of a value representation by their tags; the others stay unparsed."""
+def _sequences(dataset: Dataset | ParsedItem) -> Sequence[tuple[str, Sequence[Any]]]:
+    """List keyword and items of each sequence by their tags; other elements stay unparsed."""
+    if isinstance(dataset, ParsedItem):
+        return dataset.sequences
     # None where the file did not say it (Implicit VR).
-    possible = [item.tag for item in dataset.values() if vr == item.VR or item.VR is None]
-    if not possible:
-        return []
+    possible = [item.tag for item in dataset.values() if item.VR in {"SQ", None}]
     parsed = (dataset[tag] for tag in sorted(possible))
-    return [element for element in parsed if vr == element.VR]
+    return [(element.keyword, element.value) for element in parsed if element.VR == "SQ"]
 
 
-def file_problems(dataset: Dataset, source: Dataset, syntax: UID) -> Iterator[str]:
+def file_problems(dataset: ParsedObject, source: Dataset, syntax: UID) -> Iterator[str]:
     """File Meta Information, study and patient, and the notice in the series' name.
 
     Parameters
@@ -60,7 +62,7 @@ def file_problems(dataset: Dataset, source: Dataset, syntax: UID) -> Iterator[st
     syntax
         Transfer syntax that this kind of object is written in.
     """
-    meta = dataset.file_meta
+    meta = dataset.dataset.file_meta
     if meta.TransferSyntaxUID != syntax:
         yield f"it is not {syntax.name}"
     if (meta.MediaStorageSOPInstanceUID, meta.MediaStorageSOPClassUID) != (
@@ -71,13 +73,13 @@ def file_problems(dataset: Dataset, source: Dataset, syntax: UID) -> Iterator[st
     for keyword in ("StudyInstanceUID", *TYPE_2):
         if keyword not in dataset:
             yield f"{keyword} is missing"
-        elif str(dataset[keyword].value or "") != str(source[keyword].value or ""):
+        elif str(dataset.get(keyword) or "") != str(source[keyword].value or ""):
             yield f"{keyword} differs from its source"
     if "RESEARCH USE ONLY" not in str(dataset.get("SeriesDescription", "")):
         yield "Series Description does not say that it is for research use only"
 
 
-def code_problems(dataset: Dataset) -> Iterator[str]:
+def code_problems(dataset: ParsedItem) -> Iterator[str]:
     """Codes are complete and ASCII, so that every character set can carry them."""
     for item in walk(dataset, skip=_COPIED | {"ProcedureCodeSequence"}):
         if "CodeValue" not in item:
@@ -90,17 +92,16 @@ def code_problems(dataset: Dataset) -> Iterator[str]:
                 yield f"{keyword} of code {item.CodeValue} is not ASCII"
 
 
-def uid_problems(dataset: Dataset, foreign: frozenset[str]) -> Iterator[str]:
+def uid_problems(dataset: ParsedItem, foreign: frozenset[str]) -> Iterator[str]:
     """UIDs are well formed, those of the sources aside, which are theirs to keep."""
     for item in walk(dataset, skip=_COPIED):
-        for element in _elements(item, "UI"):
-            values = [element.value] if element.VM <= 1 else element.value
+        for keyword, values in item.uids:
             for uid in map(str, values):
                 if uid not in foreign and (len(uid) > 64 or not _UID.fullmatch(uid)):
-                    yield f"{element.keyword} holds {uid!r}, which is no UID"
+                    yield f"{keyword} holds {uid!r}, which is no UID"
 
 
-def reference_problems(dataset: Dataset, known: Mapping[str, str]) -> Iterator[str]:
+def reference_problems(dataset: ParsedItem, known: Mapping[str, str]) -> Iterator[str]:
     """Every referenced object exists, under its SOP class.
 
     Parameters

@@ -9,10 +9,11 @@ from pydicom.dataset import Dataset
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.dataset_rules import walk
+from oncopixel_pacs.report.parsed_object import ParsedItem
 from oncopixel_pacs.report.report_rules import evidence_uids
 
 
-def selected_uids(dataset: Dataset) -> set[str]:
+def selected_uids(dataset: ParsedItem) -> set[str]:
     """SOP Instance UIDs of all that is selected, presentation states included."""
     return {
         str(part.ReferencedSOPInstanceUID)
@@ -22,14 +23,14 @@ def selected_uids(dataset: Dataset) -> set[str]:
     }
 
 
-def rejection_problems(dataset: Dataset) -> Iterator[str]:
+def rejection_problems(dataset: ParsedItem) -> Iterator[str]:
     """Check template, title, notice and evidence of a rejection note."""
     yield from _document_problems(dataset, codes.REJECTED.value, "Rejected for Quality Reasons")
     if not selected_uids(dataset):
         yield "it rejects nothing"
 
 
-def key_object_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+def key_object_problems(dataset: ParsedItem, sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check template, title, notice, evidence, and that an image is selected.
 
     Parameters
@@ -42,7 +43,7 @@ def key_object_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Ite
         yield "it selects no image"
 
 
-def _document_problems(dataset: Dataset, title: str, meaning: str) -> Iterator[str]:
+def _document_problems(dataset: ParsedItem, title: str, meaning: str) -> Iterator[str]:
     if dataset.ContentTemplateSequence[0].TemplateIdentifier != "2010":
         yield "its root template is not TID 2010"
     if dataset.ConceptNameCodeSequence[0].CodeValue != title:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydicom.dataset import Dataset
-
 from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.report.parsed_object import ParsedItem
 
 
-def page_uids(dataset: Dataset) -> list[str]:
+def page_uids(dataset: ParsedItem) -> list[str]:
     """SOP Instance UIDs of the images that a page tells of."""
     return [str(item.ReferencedSOPInstanceUID) for item in dataset.SourceInstanceSequence]
 
 
-def page_problems(dataset: Dataset) -> Iterator[str]:
+def page_problems(dataset: ParsedItem) -> Iterator[str]:
     """Check that it is a whole PDF of one page, and says what it is not."""
     if dataset.MIMETypeOfEncapsulatedDocument != "application/pdf":
         yield "its document is not said to be PDF"

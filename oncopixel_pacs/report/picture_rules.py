@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.report.dataset_rules import decoded
+from oncopixel_pacs.report.parsed_object import ParsedItem, ParsedObject
 
 
-def pictured_uid(dataset: Dataset) -> str:
+def pictured_uid(dataset: ParsedItem) -> str:
     """SOP Instance UID of the image that a secondary capture shows."""
     return str(dataset.SourceImageSequence[0].ReferencedSOPInstanceUID)
 
 
-def picture_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
+def picture_problems(dataset: ParsedObject, source: Dataset) -> Iterator[str]:
     """Check that it shows something, on its source's side, and says that it is no original."""
     if len(dataset.SourceImageSequence) != 1:
         yield "it refers to more than one image"

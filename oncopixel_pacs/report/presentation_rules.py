@@ -7,25 +7,26 @@ from collections.abc import Iterator, Sequence
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs import RESEARCH_NOTICE
+from oncopixel_pacs.report.parsed_object import ParsedItem
 from oncopixel_pacs.report.presentation_state import CONTENT_LABEL
 from oncopixel_pacs.report.source_presentation import SourcePresentation
 
 Outlined = tuple[str, str, str]
 
 
-def presented_uid(dataset: Dataset) -> str:
+def presented_uid(dataset: ParsedItem) -> str:
     """SOP Instance UID of the image that a presentation state is for."""
     series = dataset.ReferencedSeriesSequence[0]
     return str(series.ReferencedImageSequence[0].ReferencedSOPInstanceUID)
 
 
-def outlined_findings(dataset: Dataset) -> set[Outlined]:
+def outlined_findings(dataset: ParsedItem) -> set[Outlined]:
     """Read tracking identifier, tracking UID and image of each outline."""
     uid = presented_uid(dataset)
     return {(str(item.TrackingID), str(item.TrackingUID), uid) for item in _graphics(dataset)}
 
 
-def outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+def outlines(dataset: ParsedItem) -> dict[str, tuple[float, ...]]:
     """Coordinates of each outline by its tracking UID."""
     return {
         str(item.TrackingUID): tuple(float(number) for number in item.GraphicData)
@@ -33,7 +34,7 @@ def outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
     }
 
 
-def stated_percents(dataset: Dataset) -> dict[str, float]:
+def stated_percents(dataset: ParsedItem) -> dict[str, float]:
     """Probability beside each outline, in percent, by its tracking UID."""
     texts = [
         str(text.UnformattedTextValue)
@@ -50,7 +51,7 @@ def stated_percents(dataset: Dataset) -> dict[str, float]:
 
 
 def presentation_problems(
-    dataset: Dataset, source: Dataset, shown: SourcePresentation
+    dataset: ParsedItem, source: Dataset, shown: SourcePresentation
 ) -> Iterator[str]:
     """Check that it shows its source in the source's own grey, and outlines inside of it.
 
@@ -75,7 +76,7 @@ def presentation_problems(
     yield from _graphic_problems(dataset, source)
 
 
-def _grey_problems(dataset: Dataset, shown: SourcePresentation) -> Iterator[str]:
+def _grey_problems(dataset: ParsedItem, shown: SourcePresentation) -> Iterator[str]:
     if dataset.PresentationLUTShape != shown.shape:
         yield "its polarity is not that of its source"
     rescale = None
@@ -88,11 +89,11 @@ def _grey_problems(dataset: Dataset, shown: SourcePresentation) -> Iterator[str]
     items = dataset.get("SoftcopyVOILUTSequence") or ()
     if len(items) > 1:
         yield "it has more than one VOI transformation"
-    item = items[0] if items else Dataset()
+    item = items[0] if items else ParsedItem(Dataset())
     if ("VOILUTSequence" in item) != (shown.voi_lut is not None):
         yield "its VOI LUT is not that of its source"
     for keyword in ("WindowCenter", "WindowWidth"):
-        if keyword in item and item[keyword].VM != 1:
+        if keyword in item and not isinstance(item.get(keyword), float):
             yield f"{keyword} has more than one value"
             return
     window = None
@@ -103,7 +104,7 @@ def _grey_problems(dataset: Dataset, shown: SourcePresentation) -> Iterator[str]
         yield "its window is not the first of its source"
 
 
-def _graphic_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
+def _graphic_problems(dataset: ParsedItem, source: Dataset) -> Iterator[str]:
     layers = {str(layer.GraphicLayer) for layer in dataset.GraphicLayerSequence}
     if any(str(item.GraphicLayer) not in layers for item in dataset.GraphicAnnotationSequence):
         yield "a graphic lies on a layer that is not there"
@@ -130,7 +131,7 @@ def _graphic_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
             yield f"outline {item.TrackingID} has no label"
 
 
-def _in_pixels(text: Dataset) -> bool:
+def _in_pixels(text: ParsedItem) -> bool:
     return bool(text.BoundingBoxAnnotationUnits == "PIXEL")
 
 
@@ -140,7 +141,7 @@ def _inside(numbers: Sequence[float], across: float, down: float) -> bool:
     )
 
 
-def _graphics(dataset: Dataset) -> list[Dataset]:
+def _graphics(dataset: ParsedItem) -> list[ParsedItem]:
     return [
         item
         for annotation in dataset.GraphicAnnotationSequence

@@ -9,7 +9,8 @@ from pydicom.sr.coding import Code
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.report import codes
-from oncopixel_pacs.report.dataset_rules import walk
+from oncopixel_pacs.report.dataset_rules import Item, walk
+from oncopixel_pacs.report.parsed_object import ParsedItem
 from oncopixel_pacs.report.segmentation_rules import Marked
 
 _EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
@@ -17,7 +18,7 @@ HEADER = frozenset({*_EVIDENCE, "PredecessorDocumentsSequence", "ReferencedStudy
 """Sequences of a report that are no part of its content tree."""
 
 
-def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+def report_problems(dataset: ParsedItem, sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Template, notice, evidence, coordinates and references of a report.
 
     Parameters
@@ -43,13 +44,13 @@ def report_problems(dataset: Dataset, sources: Mapping[str, Dataset]) -> Iterato
             yield from shape_problems(item, sources.get(str(reference.ReferencedSOPInstanceUID)))
 
 
-def outcome_of(dataset: Dataset) -> str:
+def outcome_of(dataset: ParsedItem) -> str:
     """Code value of what came of the study (CID 6047), empty when it is not said."""
     summaries = [item for item in content(dataset) if named(item, codes.CAD_SUMMARY)]
     return str(summaries[0].ConceptCodeSequence[0].CodeValue) if len(summaries) == 1 else ""
 
 
-def evidence_problems(dataset: Dataset) -> Iterator[str]:
+def evidence_problems(dataset: ParsedItem) -> Iterator[str]:
     """Name references that are no evidence, or name both frame and segment."""
     listed = evidence_uids(dataset)
     for item in walk(dataset, skip=HEADER):
@@ -60,7 +61,7 @@ def evidence_problems(dataset: Dataset) -> Iterator[str]:
                 yield "a reference names both frame and segment"
 
 
-def evidence_uids(dataset: Dataset) -> set[str]:
+def evidence_uids(dataset: ParsedItem) -> set[str]:
     """Read the SOP Instance UIDs that a document lists as its evidence."""
     return {
         str(item.ReferencedSOPInstanceUID)
@@ -71,7 +72,7 @@ def evidence_uids(dataset: Dataset) -> set[str]:
     }
 
 
-def reported_findings(dataset: Dataset) -> set[Marked]:
+def reported_findings(dataset: ParsedItem) -> set[Marked]:
     """Read the findings of a report: the groups that refer to a segment."""
     found = set()
     for group in groups(dataset):
@@ -93,7 +94,7 @@ def reported_findings(dataset: Dataset) -> set[Marked]:
     return found
 
 
-def reported_outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+def reported_outlines(dataset: ParsedItem) -> dict[str, tuple[float, ...]]:
     """Coordinates of each finding's outline by its tracking UID."""
     found = {}
     for group in groups(dataset):
@@ -104,7 +105,7 @@ def reported_outlines(dataset: Dataset) -> dict[str, tuple[float, ...]]:
     return found
 
 
-def reported_percents(dataset: Dataset) -> dict[str, float]:
+def reported_percents(dataset: ParsedItem) -> dict[str, float]:
     """Probability of each finding in percent by its tracking UID."""
     found = {}
     for group in groups(dataset):
@@ -115,7 +116,7 @@ def reported_percents(dataset: Dataset) -> dict[str, float]:
     return found
 
 
-def site_problems(dataset: Dataset, sides: Mapping[str, str]) -> Iterator[str]:
+def site_problems(dataset: ParsedItem, sides: Mapping[str, str]) -> Iterator[str]:
     """Compare the finding site of each group with the side of its images.
 
     Parameters
@@ -131,7 +132,7 @@ def site_problems(dataset: Dataset, sides: Mapping[str, str]) -> Iterator[str]:
                 yield "a finding site is on another side than its image"
 
 
-def shape_problems(item: Dataset, source: Dataset | None) -> Iterator[str]:
+def shape_problems(item: ParsedItem, source: Dataset | None) -> Iterator[str]:
     """Name coordinates that are no pairs, lie outside their image, or make no closed outline."""
     if source is None:
         yield "coordinates lie on an image that is no source"
@@ -149,46 +150,46 @@ def shape_problems(item: Dataset, source: Dataset | None) -> Iterator[str]:
         yield "the outline of a region is not closed"
 
 
-def groups(dataset: Dataset) -> list[Dataset]:
+def groups(dataset: ParsedItem) -> list[ParsedItem]:
     """List the measurement groups of a report."""
     return [item for item in content(dataset) if named(item, codes.MEASUREMENT_GROUP)]
 
 
-def content(item: Dataset) -> Iterator[Dataset]:
+def content(item: ParsedItem) -> Iterator[ParsedItem]:
     """Give a content item, or a document as its root, and all below it, depth first."""
     yield item
     for part in children(item):
         yield from content(part)
 
 
-def named(item: Dataset, name: Code) -> bool:
+def named(item: Dataset | ParsedItem, name: Code) -> bool:
     """Tell whether a content item has this concept name."""
     names = item.get("ConceptNameCodeSequence")
     return bool(names) and names[0].CodeValue == name.value
 
 
-def children(item: Dataset) -> list[Dataset]:
+def children(item: Item) -> list[Item]:
     """List the content items right below an item."""
     return list(item.get("ContentSequence") or ())
 
 
-def child(item: Dataset, name: Code) -> Dataset | None:
+def child(item: Item, name: Code) -> Item | None:
     """Find the first content item right below an item with this concept name."""
     return next((part for part in children(item) if named(part, name)), None)
 
 
-def _segment_number(reference: Dataset) -> int:
+def _segment_number(reference: ParsedItem) -> int:
     """Segment that a reference is to; frame ``k`` of our segmentations is segment ``k``."""
     if "ReferencedSegmentNumber" in reference:
         return int(reference.ReferencedSegmentNumber)
     return int(reference.ReferencedFrameNumber)
 
 
-def _value(item: Dataset | None, keyword: str) -> str:
+def _value(item: ParsedItem | None, keyword: str) -> str:
     return "" if item is None else str(item.get(keyword, ""))
 
 
-def _side(group: Dataset) -> str:
+def _side(group: ParsedItem) -> str:
     site = child(group, codes.FINDING_SITE)
     side = None if site is None else child(site, codes.LATERALITY)
     return "" if side is None else str(side.ConceptCodeSequence[0].CodeValue)

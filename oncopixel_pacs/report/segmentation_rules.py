@@ -13,6 +13,7 @@ from pydicom.pixels.utils import pixel_array
 
 from oncopixel_pacs.domain import SegmentationForm
 from oncopixel_pacs.report.dataset_rules import decoded
+from oncopixel_pacs.report.parsed_object import ParsedItem, ParsedObject
 from oncopixel_pacs.report.segmentation import MAP_LABEL, MAXIMUM_FRACTION
 from oncopixel_pacs.report.tissue_segments import MAP_LABEL as TISSUE_MAP_LABEL
 
@@ -39,13 +40,13 @@ class Marked:
     source_uid: str
 
 
-def source_uid(dataset: Dataset) -> str:
+def source_uid(dataset: ParsedItem) -> str:
     """SOP Instance UID of the image that a segmentation was made from."""
     series = dataset.ReferencedSeriesSequence[0]
     return str(series.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID)
 
 
-def marked_findings(dataset: Dataset) -> set[Marked]:
+def marked_findings(dataset: ParsedItem) -> set[Marked]:
     """Read the findings of a segmentation."""
     return {
         Marked(
@@ -61,10 +62,10 @@ def marked_findings(dataset: Dataset) -> set[Marked]:
     }
 
 
-def segmentation_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
+def segmentation_problems(dataset: ParsedObject, source: Dataset) -> Iterator[str]:
     """Geometry is the source's, and frame ``k`` is segment ``k`` with pixels in it."""
     for keyword in ("Rows", "Columns"):
-        if dataset[keyword].value != source[keyword].value:
+        if getattr(dataset, keyword) != source[keyword].value:
             yield f"{keyword} differs from its source"
     if list(dataset.get("PatientOrientation") or ()) != list(source.PatientOrientation or ()):
         yield "Patient Orientation differs from its source"
@@ -84,7 +85,7 @@ def segmentation_problems(dataset: Dataset, source: Dataset) -> Iterator[str]:
     yield from _frame_problems(dataset)
 
 
-def stated_probabilities(dataset: Dataset) -> dict[str, float]:
+def stated_probabilities(dataset: ParsedItem) -> dict[str, float]:
     """Probability in the description of each finding's segment, in percent, by tracking UID."""
     found = {}
     for segment in dataset.SegmentSequence:
@@ -94,7 +95,7 @@ def stated_probabilities(dataset: Dataset) -> dict[str, float]:
     return found
 
 
-def marked_boxes(dataset: Dataset) -> dict[str, Box]:
+def marked_boxes(dataset: ParsedObject) -> dict[str, Box]:
     """Box ``(top, left, bottom, right)`` of each finding's pixels by its tracking UID."""
     boxes = {}
     for segment in dataset.SegmentSequence:
@@ -105,7 +106,7 @@ def marked_boxes(dataset: Dataset) -> dict[str, Box]:
     return boxes
 
 
-def _frame_problems(dataset: Dataset) -> Iterator[str]:
+def _frame_problems(dataset: ParsedObject) -> Iterator[str]:
     numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
     expected = list(range(1, len(numbers) + 1))
     if dataset.SegmentationType == "LABELMAP":
@@ -135,7 +136,7 @@ def _frame_problems(dataset: Dataset) -> Iterator[str]:
             yield f"segment {number} has no pixels"
 
 
-def _label_problems(dataset: Dataset, numbers: list[int]) -> Iterator[str]:
+def _label_problems(dataset: ParsedObject, numbers: list[int]) -> Iterator[str]:
     if int(dataset.NumberOfFrames) != 1:
         yield "its label map has more than one frame"
         return
@@ -148,14 +149,15 @@ def _label_problems(dataset: Dataset, numbers: list[int]) -> Iterator[str]:
         yield "its label map does not hold what its segments say"
 
 
-def _mask(dataset: Dataset, number: int) -> NDArray[np.bool_]:
+def _mask(dataset: ParsedObject, number: int) -> NDArray[np.bool_]:
     """Pixels of a segment, ``(rows, columns)``."""
     if dataset.SegmentationType == "LABELMAP":
         labels = decoded(dataset)
         return np.zeros((1, 1), np.bool_) if labels is None else labels == number
     if dataset.SegmentationType == "FRACTIONAL":
         several = int(dataset.NumberOfFrames) > 1
-        values = pixel_array(dataset, index=number - 1) if several else pixel_array(dataset)
+        index = number - 1 if several else None
+        values = pixel_array(dataset.dataset, index=index)
         positive: NDArray[np.bool_] = values > 0
         return positive
     size = dataset.Rows * dataset.Columns
@@ -173,6 +175,6 @@ def _box(mask: NDArray[np.bool_]) -> Box | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
 
 
-def _side(segment: Dataset) -> str:
+def _side(segment: ParsedItem) -> str:
     modifiers = segment.AnatomicRegionSequence[0].get("AnatomicRegionModifierSequence")
     return str(modifiers[0].CodeValue) if modifiers else ""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
@@ -27,6 +25,7 @@ from oncopixel_pacs.report.dataset_rules import (
 )
 from oncopixel_pacs.report.key_object_rules import key_object_problems, rejection_problems
 from oncopixel_pacs.report.page_rules import page_problems, page_uids
+from oncopixel_pacs.report.parsed_object import ParsedItem, ParsedObject
 from oncopixel_pacs.report.picture_rules import picture_problems, pictured_uid
 from oncopixel_pacs.report.presentation_rules import presentation_problems, presented_uid
 from oncopixel_pacs.report.provenance import transfer_syntax
@@ -37,7 +36,7 @@ from oncopixel_pacs.report.source_presentation import read_presentation
 
 _MOST_PROBLEMS = 10
 # How to find the images of an object that is no document with evidence.
-_SOURCES_OF: Mapping[ObjectKind, Callable[[Dataset], list[str]]] = MappingProxyType(
+_SOURCES_OF: Mapping[ObjectKind, Callable[[ParsedItem], list[str]]] = MappingProxyType(
     {
         ObjectKind.SEG: lambda dataset: [source_uid(dataset)],
         ObjectKind.SC: lambda dataset: [pictured_uid(dataset)],
@@ -111,7 +110,7 @@ def _problems(
     parsed, whole = [], []
     for built in objects:
         try:
-            dataset = dcmread(io.BytesIO(built.part10))
+            dataset = ParsedObject(built.part10)
             used = _used([(built.kind, dataset)], sources)
             parsed.append((built.kind, dataset))
             whole.append((built, dataset, used))
@@ -161,14 +160,16 @@ def _own_uids(headers: Mapping[str, Dataset]) -> frozenset[str]:
     )
 
 
-def _used(parsed: list[tuple[ObjectKind, Dataset]], sources: Mapping[str, Path]) -> dict[str, Path]:
+def _used(
+    parsed: list[tuple[ObjectKind, ParsedObject]], sources: Mapping[str, Path]
+) -> dict[str, Path]:
     """Choose the sources that the objects refer to."""
     wanted = {uid for kind, dataset in parsed for uid in _SOURCES_OF.get(kind, _evidence)(dataset)}
     return {uid: path for uid, path in sources.items() if uid in wanted}
 
 
 def _object_problems(
-    built: BuiltObject, dataset: Dataset, used: Mapping[str, Path], known: _Known
+    built: BuiltObject, dataset: ParsedObject, used: Mapping[str, Path], known: _Known
 ) -> Iterator[str]:
     kind, headers = built.kind, known.headers
     if str(dataset.SOPInstanceUID) != built.sop_instance_uid:
@@ -193,7 +194,7 @@ def _object_problems(
 
 
 def _kind_problems(
-    kind: ObjectKind, dataset: Dataset, source: Dataset, headers: Mapping[str, Dataset]
+    kind: ObjectKind, dataset: ParsedObject, source: Dataset, headers: Mapping[str, Dataset]
 ) -> Iterator[str]:
     if kind is ObjectKind.SEG:
         yield from segmentation_problems(dataset, source)
@@ -212,7 +213,7 @@ def _kind_problems(
         yield from site_problems(dataset, _sides(headers))
 
 
-def _evidence(dataset: Dataset) -> list[str]:
+def _evidence(dataset: ParsedItem) -> list[str]:
     """SOP Instance UIDs that a report was made from, that of its header's source first."""
     return [
         str(item.ReferencedSOPInstanceUID)

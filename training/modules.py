@@ -17,7 +17,8 @@ from torch.nn.functional import (
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.infer import networks
-from oncopixel_pacs.infer.networks import OWN_NETWORKS, LiteClassifier
+from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS
+from oncopixel_pacs.infer.networks import LiteClassifier
 from training.task import NetworkConfig, Phase
 
 Batch = Mapping[str, Tensor]

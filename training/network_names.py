@@ -10,7 +10,8 @@ import torch
 from monai.networks import nets
 
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.infer.networks import OWN_NETWORKS
+from oncopixel_pacs.infer import networks
+from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS
 from training.recipe import Recipe
 
 _2D = {"spatial_dims": 2}
@@ -89,7 +90,7 @@ class Built:
         ConfigurationError
             When the class does not take the arguments.
         """
-        kind = OWN_NETWORKS.get(self.target) or getattr(nets, self.target)
+        kind = getattr(networks if self.target in OWN_NETWORKS else nets, self.target)
         try:
             network: torch.nn.Module = kind(**self.arguments)
         except (TypeError, ValueError, AssertionError, RuntimeError, LookupError) as exc:

@@ -12,20 +12,18 @@ import hashlib
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
-from monai import inferers
-from monai.networks import nets
 from torch import Tensor
 
+from oncopixel_pacs.child_process import loading
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ModelRefused
-from oncopixel_pacs.infer import networks
-from oncopixel_pacs.infer.bundle_config import BundleConfig, Component, read_config
+from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS, BundleConfig, Component, read_config
 from oncopixel_pacs.infer.card import Card
 from oncopixel_pacs.infer.cards import read_card, require_pinned, weights_path
-from oncopixel_pacs.infer.networks import OWN_NETWORKS
 from oncopixel_pacs.settings import ModelSettings
 
 Network = Callable[[Tensor], Tensor]
@@ -149,21 +147,25 @@ def _require_tensors(model: ModelSettings, weights: Any) -> None:
 def _build_network(
     model: ModelSettings, config: BundleConfig, weights: Mapping[str, Tensor]
 ) -> torch.nn.Module:
+    own = config.network.target in OWN_NETWORKS
+    kind = _load("oncopixel_pacs.infer.networks" if own else "monai.networks.nets", config.network)
     with torch.device("cpu" if config.network.target in _NEED_MEMORY else "meta"):
-        outline = _construct(model, config.network, _package(config.network))
+        outline = _construct(model, config.network, kind)
     _require_same_layout(model, outline, weights)
-    network: torch.nn.Module = _construct(model, config.network, _package(config.network))
+    network: torch.nn.Module = _construct(model, config.network, kind)
     network.load_state_dict(weights, strict=True)
     return network
 
 
-def _package(component: Component) -> Any:
-    return networks if component.target in OWN_NETWORKS else nets
+def _load(package: str, component: Component) -> Any:
+    """Load a class only now: to load MONAI takes longer than all else but torch."""
+    with loading():
+        return getattr(import_module(package), component.target)
 
 
-def _construct(model: ModelSettings, component: Component, package: Any) -> Any:
+def _construct(model: ModelSettings, component: Component, kind: Any) -> Any:
     try:
-        return getattr(package, component.target)(**component.arguments)
+        return kind(**component.arguments)
     except _MALFORMED as exc:
         raise ModelRefused(
             f"Model {model.name}: {component.target} cannot be built with the arguments of its "
@@ -194,7 +196,10 @@ def _require_same_layout(
 def _build_inferer(
     model: ModelSettings, component: Component
 ) -> Callable[[Tensor, Network], Tensor]:
-    inferer: Callable[[Tensor, Network], Tensor] = _construct(model, component, inferers)
+    if component.target == "SimpleInferer":  # MONAI's does no more
+        return lambda images, network: network(images)
+    kind = _load("monai.inferers", component)
+    inferer: Callable[[Tensor, Network], Tensor] = _construct(model, component, kind)
     return inferer
 
 

@@ -187,6 +187,16 @@ def test_serving_process_never_imports_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_models_of_our_own_networks_are_loaded_without_monai() -> None:
+    code = (
+        "import sys; from oncopixel_pacs.infer.loaded_models import load_models; "
+        "from oncopixel_pacs.settings import InferenceSettings, shipped_models; "
+        "load_models(shipped_models(), InferenceSettings(device='cpu')); "
+        "sys.exit('monai' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_bundle_states_which_images_it_reads(tmp_path: Path) -> None:
     stated = {
         "sop_class_uids": ["1.2.840.10008.5.1.4.1.1.1.2"],

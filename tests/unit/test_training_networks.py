@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.infer import networks
 from oncopixel_pacs.infer.bundle import load_unprobed
 from oncopixel_pacs.infer.bundle_config import NETWORKS
 from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS as ALLOWED
-from oncopixel_pacs.infer.networks import OWN_NETWORKS, AttentionMIL, VisionTransformer
+from oncopixel_pacs.infer.networks import AttentionMIL, VisionTransformer
 from oncopixel_pacs.settings import ModelSettings
 from training.bundle_metadata import inference
 from training.network_names import NAMED, describe_network
@@ -83,8 +84,8 @@ def test_the_server_allows_every_argument_that_a_recipe_may_name(name: str) -> N
 
 def test_the_allow_list_names_arguments_that_exist() -> None:
     for name, arguments in ALLOWED.items():
-        assert arguments <= set(inspect.signature(OWN_NETWORKS[name].__init__).parameters)
-    assert set(ALLOWED) == set(OWN_NETWORKS)
+        assert arguments <= set(inspect.signature(getattr(networks, name).__init__).parameters)
+    assert set(ALLOWED) == set(networks.__all__)
     for name in ("UNETR", "SwinUNETR"):
         assert NETWORKS[name] <= set(inspect.signature(getattr(nets, name).__init__).parameters)
 

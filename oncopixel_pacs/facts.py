@@ -60,6 +60,9 @@ class ImageFacts:
         As the header has them; rules of a site choose by them.
     instance_number
         Instance Number (0020,0013); names images that are no mammograms.
+    patient_digest
+        Says whether two images name one patient, and not which: digest of Patient ID (0010,0020);
+        empty where there is none.
     """
 
     sop_instance_uid: str
@@ -92,6 +95,7 @@ class ImageFacts:
     series_description: str = ""
     station_name: str = ""
     instance_number: str = ""
+    patient_digest: str = ""
 
     @property
     def name(self) -> str:

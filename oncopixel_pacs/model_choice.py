@@ -31,7 +31,9 @@ class Candidate:
 
         ``None`` when it reads it, as far as the header tells.
         """
-        reason = image.reason if self.subject is Subject.BREAST else _no_picture(image.facts)
+        reason = image.reason
+        if self.subject is not Subject.BREAST and reason is not Reason.SEVERAL_PATIENTS:
+            reason = _no_picture(image.facts)
         if reason is not None:
             return reason, ""
         if objection := self.rule.objection(image.facts, image.origin):

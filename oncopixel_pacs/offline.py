@@ -31,7 +31,7 @@ from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects
 from oncopixel_pacs.report.sentences import caption
 from oncopixel_pacs.report.validation import check
-from oncopixel_pacs.route import why_not
+from oncopixel_pacs.route import why_not_in_study
 
 DEFAULT_OBJECTS = (ObjectKind.SEG, ObjectKind.SR)
 _RESULT = TypeAdapter(StudyResult)
@@ -98,9 +98,10 @@ def analyse_study(
     folder = out / hashlib.sha256(study_instance_uid.encode()).hexdigest()[:12]
     labels_dir = folder / "labels"
     labels_dir.mkdir(parents=True, exist_ok=True)
+    reasons = why_not_in_study([item.facts for item in sources])
     images = tuple(
-        RequestedImage(facts=item.facts, path=item.path, reason=why_not(item.facts))
-        for item in sources
+        RequestedImage(facts=item.facts, path=item.path, reason=reason)
+        for item, reason in zip(sources, reasons, strict=True)
     )
     result = read_study(AnalysisRequest(study_instance_uid, 1, images, labels_dir), models)
     paths = {item.facts.sop_instance_uid: item.path for item in sources}

@@ -9,6 +9,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why an image is not analysed. The value is the stable code; `sentence` is for people."""
 
+    SEVERAL_PATIENTS = "several-patients"
     NOT_MAMMOGRAPHY = "not-mammography"
     FOR_PROCESSING = "for-processing"
     TOMOSYNTHESIS = "tomosynthesis"
@@ -46,6 +47,7 @@ class Reason(StrEnum):
 
 
 _REASON_SENTENCES: Mapping[Reason, str] = {
+    Reason.SEVERAL_PATIENTS: "The images of the study name different patients (Patient ID).",
     Reason.NOT_MAMMOGRAPHY: "The image is not a digital mammogram (modality or SOP class).",
     Reason.FOR_PROCESSING: "The image is For Processing; the models read For Presentation images.",
     Reason.TOMOSYNTHESIS: "The image is a tomosynthesis volume; the models read 2D mammograms.",

@@ -1,5 +1,8 @@
 """Which images the models can read at all, and why not the others: a table over header facts.
 
+A study whose images name different patients is not read: its one report would be filed with one
+of them and speak of all.
+
 The models read single-frame, monochrome, For Presentation 2D mammograms in CC or MLO view with
 a known breast and a known pixel size: acquired, made from a tomosynthesis, or a digitised film or
 upload that came as Secondary Capture of modality MG. Everything else gets a coded reason, never a
@@ -57,6 +60,16 @@ def why_not(facts: ImageFacts) -> Reason | None:
     return next((reason for reason, holds in _RULES if holds(facts)), None)
 
 
+def why_not_in_study(images: Sequence[ImageFacts]) -> tuple[Reason | None, ...]:
+    """Return the reason against each image of one study, in their order; ``None`` where none is.
+
+    Images without Patient ID contradict nobody.
+    """
+    if len({facts.patient_digest for facts in images} - {""}) > 1:
+        return (Reason.SEVERAL_PATIENTS,) * len(images)
+    return tuple(why_not(facts) for facts in images)
+
+
 def route(
     images: Sequence[tuple[ImageFacts, Origin]], candidates: Sequence[Candidate]
 ) -> tuple[tuple[Verdict, ...], ...]:
@@ -69,5 +82,9 @@ def route(
     tuple of tuple of Verdict
         For every image, in their order, one verdict per model in the order of the configuration.
     """
-    routed = [RoutedImage(facts, origin, why_not(facts)) for facts, origin in images]
+    reasons = why_not_in_study([facts for facts, _ in images])
+    routed = [
+        RoutedImage(facts, origin, reason)
+        for (facts, origin), reason in zip(images, reasons, strict=True)
+    ]
     return verdicts(routed, candidates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,6 +100,7 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
             transfer_syntax_uid="" if meta is None else _text(meta, "TransferSyntaxUID"),
             has_pixel_data=any(keyword in dataset for keyword in _PIXEL_KEYWORDS),
             source_uids=_sources(dataset),
+            patient_digest=patient_digest(_text(dataset, "PatientID")),
             # Mammograms are named by side and view.
             instance_number="" if facts.modality == "MG" else _text(dataset, "InstanceNumber")[:12],
         )
@@ -177,6 +179,11 @@ def read_study_header(dataset: Dataset) -> StudyHeader:
             study_id=_text(dataset, "StudyID"),
             referring_physician_name=_text(dataset, "ReferringPhysicianName"),
         )
+
+
+def patient_digest(patient_id: str) -> str:
+    """Digest by which images of one patient are told from those of others; empty without an ID."""
+    return hashlib.sha256(patient_id.encode()).hexdigest()[:16] if patient_id else ""
 
 
 def _laterality(dataset: Dataset) -> Laterality | None:

@@ -23,7 +23,7 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from oncopixel_pacs.domain import ImageFacts, StudyHeader
-from oncopixel_pacs.imaging.header import SAID_BY_MANY
+from oncopixel_pacs.imaging.header import SAID_BY_MANY, patient_digest
 from oncopixel_pacs.imaging.raw_values import MOST_RAW_BYTES, PLAIN
 
 _Elements: TypeAlias = dict[int, bytes]
@@ -117,6 +117,7 @@ class PlainHeaders:
         if facts is None:
             return None
         try:
+            study = StudyHeader(*[_text(elements, tag) for tag in _STUDY_TAGS])
             named = replace(
                 facts,
                 sop_class_uid=_uid(elements, _CLASS),
@@ -124,8 +125,9 @@ class PlainHeaders:
                 series_instance_uid=_uid(elements, _SERIES),
                 study_instance_uid=_uid(elements, _STUDY),
                 instance_number="" if facts.modality == "MG" else _instance_number(elements),
+                patient_digest=patient_digest(study.patient_id),
             )
-            return named, StudyHeader(*[_text(elements, tag) for tag in _STUDY_TAGS])
+            return named, study
         except _NotPlain:
             return None
 
@@ -143,6 +145,7 @@ class PlainHeaders:
             series_instance_uid="",
             study_instance_uid="",
             instance_number="",
+            patient_digest="",
         )
 
 

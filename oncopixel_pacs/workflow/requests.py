@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oncopixel_pacs.domain import Job
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
-from oncopixel_pacs.route import why_not
+from oncopixel_pacs.route import why_not_in_study
 from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
@@ -31,6 +31,8 @@ def request_for(
     """
     study = catalogue.study(job.study_instance_uid)
     wanted = set(job.sop_instance_uids)
+    instances = [item for item in study.instances if item.facts.sop_instance_uid in wanted]
+    reasons = why_not_in_study([item.facts for item in instances])
     return AnalysisRequest(
         study_instance_uid=job.study_instance_uid,
         revision=job.revision,
@@ -38,11 +40,10 @@ def request_for(
             RequestedImage(
                 facts=item.facts,
                 path=files.absolute(item.path),
-                reason=why_not(item.facts),
+                reason=reason,
                 origin=Origin(item.calling_ae_title, item.called_ae_title),
             )
-            for item in study.instances
-            if item.facts.sop_instance_uid in wanted
+            for item, reason in zip(instances, reasons, strict=True)
         ),
         labels_dir=labels_dir,
         only=only,

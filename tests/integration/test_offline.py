@@ -15,7 +15,7 @@ from pydicom.uid import (
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
-from oncopixel_pacs.domain import ObjectKind
+from oncopixel_pacs.domain import ObjectKind, Reason
 from oncopixel_pacs.offline import analyse_study, find_sources
 from tests.unit.test_infer_reading import models
 
@@ -40,6 +40,20 @@ def test_only_the_kinds_that_are_asked_for_are_written(
     study = analyse_study(uid, files, models(), tmp_path / "out", kinds)
     assert {dcmread(path).SOPClassUID for path in study.objects} == expected
     assert sorted((tmp_path / "out").rglob("*.dcm")) == sorted(study.objects)
+
+
+def test_a_study_of_two_patients_is_not_read(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number, view in enumerate(SCREENING[:2]):
+        path = write_mammogram(source, view)
+        image = dcmread(path)
+        image.PatientID = f"P-{number}"
+        image.save_as(path)
+    ((uid, files),) = find_sources([source])[0].items()
+    study = analyse_study(uid, files, models(), tmp_path / "out")
+    assert [item.reason for item in study.result.images] == [Reason.SEVERAL_PATIENTS] * 2
+    assert [dcmread(path).SOPClassUID for path in study.objects] == [SR]
 
 
 def test_a_kind_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from builders import VIEWS, make_facts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oncopixel_pacs.domain import Laterality, Reason, View
+from oncopixel_pacs.domain import Laterality, ModelTask, Reason, Subject, View
+from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.requirements import Requirements
-from oncopixel_pacs.route import why_not
+from oncopixel_pacs.route import route, why_not, why_not_in_study
+from oncopixel_pacs.rules import Origin
 
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
@@ -68,8 +70,32 @@ def test_one_flaw_is_named(flaw: dict[str, Any], reason: Reason) -> None:
 
 def test_every_reason_that_a_header_can_give_is_reached() -> None:
     assert {reason for _, reason in FLAWS} == set(Reason) - BY_PIXELS - BY_MODEL - {
-        Reason.ANALYSIS_FAILED
+        Reason.ANALYSIS_FAILED,
+        Reason.SEVERAL_PATIENTS,
     }
+
+
+def test_images_of_different_patients_under_one_study_are_not_read() -> None:
+    anna, berta = make_facts(1, patient_digest="a"), make_facts(2, patient_digest="b")
+    assert why_not_in_study([anna, berta]) == (Reason.SEVERAL_PATIENTS,) * 2
+    tomosynthesis = replace(berta, sop_class_uid=TOMOSYNTHESIS)
+    assert why_not_in_study([anna, tomosynthesis]) == (Reason.SEVERAL_PATIENTS,) * 2
+
+
+def test_an_image_without_patient_id_contradicts_nobody() -> None:
+    anna, nobody = make_facts(1, patient_digest="a"), make_facts(2)
+    assert why_not_in_study([anna, nobody, replace(anna, modality="CR")]) == (
+        None,
+        None,
+        Reason.NOT_MAMMOGRAPHY,
+    )
+
+
+@pytest.mark.parametrize("subject", list(Subject))
+def test_no_model_of_any_kind_reads_images_of_different_patients(subject: Subject) -> None:
+    images = [(make_facts(number, patient_digest=str(number)), Origin()) for number in (1, 2)]
+    said = route(images, [Candidate("any", ModelTask.CLASSIFY, subject=subject)])
+    assert {item.reason for image in said for item in image} == {Reason.SEVERAL_PATIENTS}
 
 
 @given(st.lists(st.sampled_from(FLAWS), min_size=1, max_size=5))

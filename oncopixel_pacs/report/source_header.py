@@ -276,5 +276,17 @@ def _complete(raw: Dataset, header: Dataset, cleaner: Cleaner) -> None:
         for keyword in _TRIAL_TYPE_2:
             if keyword not in header:
                 setattr(header, keyword, "")
+    _complete_deidentification(header, cleaner)
     if "FrameOfReferenceUID" in raw:
         cleaner.note("FrameOfReferenceUID", "was left out: a projection has no plane in it")
+
+
+def _complete_deidentification(header: Dataset, cleaner: Cleaner) -> None:
+    """Say that the method is unknown where it must stand and the source leaves it out (C.7.1.1).
+
+    Collections for research are full of images that say only that the identity was removed.
+    """
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if header.get("PatientIdentityRemoved") == "YES" and not any(map(header.get, methods)):
+        header.DeidentificationMethod = "Not stated in the source image"
+        cleaner.note("DeidentificationMethod", "is missing and was written as not stated")

@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -21,7 +23,13 @@ from oncopixel_pacs.domain import (
     SegmentationForm,
     View,
 )
-from oncopixel_pacs.report.external_validation import TOOLS, find_validator, validate_with_tools
+from oncopixel_pacs.report.dataset_rules import walk
+from oncopixel_pacs.report.external_validation import (
+    TOOLS,
+    find_errors,
+    find_validator,
+    validate_with_tools,
+)
 from oncopixel_pacs.report.result_objects import build_retraction
 from oncopixel_pacs.report.segmentation import ObjectUids, build_segmentation
 from oncopixel_pacs.report.source_header import TYPE_2, read_source
@@ -222,10 +230,32 @@ def test_a_modality_lut(folders: tuple[Path, Path]) -> None:
         pytest.param(lambda d: setattr(d, "TimezoneOffsetFromUTC", "+0530"), id="time zone"),
         pytest.param(lambda d: setattr(d, "PatientComments", "line\r\nline"), id="lines"),
         pytest.param(lambda d: setattr(d, "OtherPatientNames", ["A^B", "C^D"]), id="names"),
+        pytest.param(lambda d: setattr(d, "PatientIdentityRemoved", "YES"), id="de-identified"),
     ],
 )
 def test_other_headers(folders: tuple[Path, Path], change: Callable[[Dataset], None]) -> None:
     assert_valid(case(folders[0], {RIGHT_CC: 1}, change=change), folders[1])
+
+
+def test_a_uid_of_a_source_below_no_root_is_none_of_ours(folders: tuple[Path, Path]) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SeriesInstanceUID = "111.2"
+
+    assert_valid(case(folders[0], {RIGHT_CC: 1}, change=change), folders[1])
+
+
+def test_what_a_validator_says_twice_of_an_object_is_told_once(folders: tuple[Path, Path]) -> None:
+    study = case(folders[0], {RIGHT_CC: 1})
+    (report,) = (item for item in study.build() if item.kind is ObjectKind.SR)
+    dataset = dcmread(BytesIO(report.part10))
+    for item in walk(dataset):
+        if "CodeMeaning" in item:
+            del item.CodeMeaning
+    path = folders[1] / "report.dcm"
+    dataset.save_as(path)
+    sentences = [sentence for _, sentence in find_errors([path], 60).errors]
+    assert sentences
+    assert len(sentences) == len(set(sentences))
 
 
 def test_a_clinical_trial(folders: tuple[Path, Path]) -> None:

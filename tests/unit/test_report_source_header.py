@@ -178,6 +178,23 @@ def test_a_clinical_trial_is_kept_whole_or_not_at_all(tmp_path: Path, complete: 
     assert ("ClinicalTrialSiteName" in header) is complete
 
 
+def test_a_removed_identity_without_a_method_says_that_none_was_stated(tmp_path: Path) -> None:
+    dataset = mammogram()
+    dataset.PatientIdentityRemoved = "YES"
+    header = read_source(save(dataset, tmp_path))
+    assert header.dataset.DeidentificationMethod == "Not stated in the source image"
+    assert header.repairs == ("De-identification Method is missing and was written as not stated.",)
+
+
+def test_a_method_of_deidentification_is_kept(tmp_path: Path) -> None:
+    dataset = mammogram()
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = ["CTP"]
+    header = read_source(save(dataset, tmp_path))
+    assert header.dataset.DeidentificationMethod == "CTP"
+    assert header.repairs == ()
+
+
 @pytest.mark.parametrize("keyword", ["Rows", "SOPInstanceUID", "StudyInstanceUID"])
 def test_without_size_or_uid_there_is_no_result(tmp_path: Path, keyword: str) -> None:
     dataset = mammogram()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
@@ -28,6 +29,10 @@ CIPHERS = (
 )
 #: From then on a certificate that will expire is an alarm.
 ALARM_BEFORE = timedelta(days=30)
+#: What a certificate is for and who looks at it, by the table that names it.
+_USES = {"tls": ("TLS", "peers"), "api": ("HTTPS", "browsers and programs")}
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +53,25 @@ class OwnCertificate:
     expires_at: datetime
     sha256: str
 
-    def alarm(self, now: datetime) -> str:
-        """Return why it must be renewed; empty while there is time."""
+    def alarm(self, now: datetime, table: str = "tls") -> str:
+        """Return why it must be renewed; empty while there is time.
+
+        Parameters
+        ----------
+        table
+            Table of the configuration that names it: ``tls`` for DICOM, ``api`` for HTTPS.
+        """
         day = f"{self.expires_at:%Y-%m-%d}"
+        name, refusing = _USES[table]
         if now >= self.expires_at:
             return (
-                f"The TLS certificate expired on {day}: peers refuse it. Replace the files of "
-                "[tls] certificate and key; a restart is not needed."
+                f"The {name} certificate expired on {day}: {refusing} refuse it. Replace the files "
+                f"of [{table}] certificate and key; a restart is not needed."
             )
         if now >= self.expires_at - ALARM_BEFORE:
             return (
-                f"The TLS certificate expires on {day}, in {_days(self.expires_at - now)}; renew "
-                "it and replace the files of [tls] certificate and key."
+                f"The {name} certificate expires on {day}, in {_days(self.expires_at - now)}; "
+                f"renew it and replace the files of [{table}] certificate and key."
             )
         return ""
 
@@ -147,6 +159,14 @@ class RenewingContext:
                 self._seen = versions
                 self._context = acceptor_context(self._settings)
             return self._context
+
+    def latest(self) -> ssl.SSLContext:
+        """Return `current`; that files were replaced by unfit ones is told by the log."""
+        try:
+            return self.current()
+        except ConfigurationError as exc:
+            log.error("tls.files_refused", reason=exc.for_log)
+        return self.current()
 
     def _versions(self) -> tuple[tuple[int, int], ...]:
         return tuple(

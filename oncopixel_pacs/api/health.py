@@ -17,7 +17,7 @@ from oncopixel_pacs.api.problems import documented, problem
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
-from oncopixel_pacs.tls import OwnCertificate, read_certificate
+from oncopixel_pacs.tls import read_certificate
 
 router = APIRouter(tags=["server"])
 
@@ -148,23 +148,22 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.workitems.alarm(parts.now()),
         parts.models_alarm(),
     ]
-    try:
-        certificate = _certificate(parts)
-        found.append(certificate.alarm(parts.now()) if certificate is not None else "")
-    except OncoPixelError as exc:
-        found.append(str(exc))
+    for table, path in (
+        ("tls", parts.settings.tls.certificate),
+        ("api", parts.settings.api.certificate),
+    ):
+        try:
+            found.append("" if path is None else read_certificate(path).alarm(parts.now(), table))
+        except OncoPixelError as exc:
+            found.append(str(exc))
     return tuple(alarm for alarm in found if alarm)
 
 
-def _certificate(parts: Standing) -> OwnCertificate | None:
-    path = parts.settings.tls.certificate
-    return None if path is None else read_certificate(path)
-
-
 def _check_certificate(parts: ApiParts) -> str:
-    certificate = _certificate(parts)
-    if certificate is None:
+    path = parts.settings.tls.certificate
+    if path is None:
         return "none"
+    certificate = read_certificate(path)
     now = parts.now()
     if now >= certificate.expires_at:
         raise ConfigurationError(certificate.alarm(now))

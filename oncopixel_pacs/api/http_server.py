@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import ApiSettings, TlsSettings
-from oncopixel_pacs.tls import acceptor_context
+from oncopixel_pacs.tls import RenewingContext
 
 _START_SECONDS = 30.0
 #: Requests that are still being answered at a stop get so long.
@@ -34,6 +34,9 @@ class _Listener(uvicorn.Server):
 def https_context(settings: ApiSettings) -> ssl.SSLContext | None:
     """Context of the HTTPS server, ``None`` for plain HTTP; callers show no certificate.
 
+    Each handshake shows the certificate that the files then hold, so that it can be renewed
+    while the server runs.
+
     Raises
     ------
     ConfigurationError
@@ -41,11 +44,19 @@ def https_context(settings: ApiSettings) -> ssl.SSLContext | None:
     """
     if settings.certificate is None:
         return None
-    return acceptor_context(
+    renewing = RenewingContext(
         TlsSettings(
             certificate=settings.certificate, key=settings.key, require_peer_certificate=False
         )
     )
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = renewing.latest()
+
+    context = renewing.current()
+    # Called for every handshake, with a server name or without.
+    context.sni_callback = renew
+    return context
 
 
 class HttpServer:

@@ -98,10 +98,13 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _attempt("models", lambda: _check_models(settings))
     yield _check_device()
     if (certificate := settings.tls.certificate) is not None:
-        yield _attempt("certificate", lambda: _check_certificate(settings.tls, certificate))
+        yield _attempt("certificate", lambda: _check_certificate(settings.tls, certificate, "tls"))
         yield _check_port("DICOM TLS port", settings.dimse_host, settings.tls.port)
     if not settings.tls.only:
         yield _check_port("DICOM port", settings.dimse_host, settings.dimse_port)
+    if (https := settings.api.certificate) is not None:
+        own = TlsSettings(certificate=https, key=settings.api.key, require_peer_certificate=False)
+        yield _attempt("HTTPS certificate", lambda: _check_certificate(own, https, "api"))
     yield _check_port("HTTP port", settings.http_host, settings.http_port)
     for item in settings.destinations:
         yield _destination_check(settings, item.name)
@@ -134,12 +137,12 @@ def _check_models(settings: Settings) -> str:
     return f"{', '.join(names)}: weights are the pinned ones"
 
 
-def _check_certificate(settings: TlsSettings, path: Path) -> str:
+def _check_certificate(settings: TlsSettings, path: Path, table: str) -> str:
     acceptor_context(settings)
     now = datetime.now(UTC)
     certificate = read_certificate(path)
-    if certificate.alarm(now):
-        raise ConfigurationError(certificate.alarm(now))
+    if alarm := certificate.alarm(now, table):
+        raise ConfigurationError(alarm)
     return certificate.validity(now)
 
 

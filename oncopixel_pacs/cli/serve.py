@@ -14,7 +14,7 @@ from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.bootstrap import Addresses, Role, Server
 from oncopixel_pacs.cli.options import ConfigOption
 from oncopixel_pacs.logs import configure_logging
-from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.settings import Settings, load_settings
 
 
 def serve(
@@ -51,7 +51,7 @@ def serve(
             place = f"{settings.dimse_host}:{addresses.dimse_tls_port}"
             typer.echo(f"DICOM    {settings.ae_title}@{place} over TLS")
         if addresses.http_port is not None:
-            typer.echo(f"Status   http://{settings.http_host}:{addresses.http_port}/")
+            typer.echo(f"Status   {status_address(settings, addresses.http_port)}")
         if addresses.metrics_port is not None:
             typer.echo(f"Metrics  {settings.metrics.host}:{addresses.metrics_port}/metrics")
         typer.echo(RESEARCH_NOTICE)
@@ -60,6 +60,13 @@ def serve(
         stopped.wait()
     finally:
         server.stop()
+
+
+def status_address(settings: Settings, port: int) -> str:
+    """Address of the pages, as a browser on this machine takes it."""
+    scheme = "http" if settings.api.certificate is None else "https"
+    host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+    return f"{scheme}://{host}:{port}/"
 
 
 def _write_ports(file: Path, addresses: Addresses) -> None:

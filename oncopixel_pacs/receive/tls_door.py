@@ -5,13 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
-import structlog
-
-from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.receive.floods import Connection
 from oncopixel_pacs.tls import RenewingContext, fingerprint
-
-log = structlog.get_logger()
 
 #: What OpenSSL calls it, and what it means here.
 WORDS: tuple[tuple[str, str], ...] = (
@@ -63,7 +58,7 @@ class TlsDoor:
         plain = connection.socket
         plain.settimeout(self._seconds)
         try:
-            secured = self._current().wrap_socket(
+            secured = self._context.latest().wrap_socket(
                 plain, server_side=True, do_handshake_on_connect=False
             )
         except OSError:
@@ -82,13 +77,6 @@ class TlsDoor:
         shown = secured.getpeercert(binary_form=True)
         connection.certificate_sha256 = fingerprint(shown) if shown else ""
         return secured
-
-    def _current(self) -> ssl.SSLContext:
-        try:
-            return self._context.current()
-        except ConfigurationError as exc:
-            log.error("tls.files_refused", reason=exc.for_log)
-        return self._context.current()
 
 
 def _reason(exc: Exception) -> str:

@@ -77,6 +77,38 @@ def tls_settings(store: Shelf, authority: Authority, certificate: Path, key: Pat
     return Settings.model_validate({"data_dir": store.files.data_dir, "tls": tls})
 
 
+@pytest.mark.parametrize(("days", "words"), [(365, ""), (10, "expires on"), (-1, "expired on")])
+def test_pages_say_how_long_the_certificate_of_https_lasts(
+    store: Shelf, tmp_path: Path, days: int, words: str
+) -> None:
+    own = Authority(tmp_path).issue("own", valid=timedelta(days=days))
+    api = {"certificate": own.certificate, "key": own.key}
+    parts = make_parts(store, api=api, now=lambda: datetime.now(UTC))
+    with serving(parts) as client:
+        said = [item["said"] for item in client.get("/api/v1/alarms").json()["items"]]
+        page = client.get("/").text
+        # Who asks has come in: whether it is shown by a proxy is not ours to judge.
+        assert client.get("/health/ready").status_code == 200
+    told = [line for line in said if f"The HTTPS certificate {words}" in line]
+    assert bool(told) is bool(words)
+    assert all("of [api] certificate and key" in line and line in page for line in told)
+
+
+def test_the_doctor_looks_at_that_of_https(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("good")
+    authority.issue("bad", valid=timedelta(days=-2))
+    for name, words in (("good", "CN=good, valid until"), ("bad", "HTTPS certificate expired on")):
+        config = tmp_path / f"{name}.toml"
+        config.write_text(
+            'data_dir = "data"\ndimse_port = 0\nhttp_port = 0\n'
+            f'[api]\ncertificate = "{name}.crt"\nkey = "{name}.key"\n'
+            "[receive]\nleast_free_bytes = 0\n"
+        )
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor", "--config", str(config)])
+        assert words in done.output
+
+
 def test_the_doctor_looks_at_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("good")

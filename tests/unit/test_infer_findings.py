@@ -243,9 +243,11 @@ def test_an_operating_point_below_the_outline_threshold_is_the_only_one() -> Non
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), grain=st.floats(0.5, 6), threshold=st.floats(0.2, 0.9))
 def test_equal_thresholds_are_one(seed: int, grain: float, threshold: float) -> None:
-    probability = smooth_noise(seed, grain)
-    alone, labels = find(probability, threshold=threshold)
-    both, twice = find(probability, threshold=threshold, outline_threshold=threshold)
+    probability, grid = smooth_noise(seed, grain), Enlarged(1)
+    alone, labels = find(probability, geometry=grid, threshold=threshold)
+    both, twice = find(
+        probability, geometry=grid, threshold=threshold, outline_threshold=threshold
+    )
     assert alone == both
     assert np.array_equal(labels, twice)
 

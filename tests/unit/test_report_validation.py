@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,15 @@ KO, PDF = ObjectKind.KOS, ObjectKind.PDF
 Mutation = Callable[[Dataset], None]
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Case:
-    return case(tmp_path, {(Laterality.RIGHT, View.MLO): 2})
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return case(tmp_path_factory.mktemp("study"), {(Laterality.RIGHT, View.MLO): 2})
+
+
+@pytest.fixture(scope="module")
+def objects_with(study: Case) -> Callable[[ObjectKind], tuple[BuiltObject, ...]]:
+    """Build the objects of the study once for each kind that is wanted."""
+    return cache(lambda kind: study.build(wanted=(kind,)))
 
 
 def mutated(built: BuiltObject, mutation: Mutation) -> BuiltObject:
@@ -257,8 +264,14 @@ def test_loss_of_the_source_may_not_be_hidden(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "mutation", "why"), MUTATIONS)
-def test_each_defect_is_found(study: Case, kind: ObjectKind, mutation: Mutation, why: str) -> None:
-    objects = study.build(wanted=(kind,))
+def test_each_defect_is_found(
+    study: Case,
+    objects_with: Callable[[ObjectKind], tuple[BuiltObject, ...]],
+    kind: ObjectKind,
+    mutation: Mutation,
+    why: str,
+) -> None:
+    objects = objects_with(kind)
     built = [mutated(item, mutation) if item.kind is kind else item for item in objects]
     with pytest.raises(ResultRejected, match=why):
         check(built, study.paths)

@@ -245,9 +245,7 @@ def test_an_operating_point_below_the_outline_threshold_is_the_only_one() -> Non
 def test_equal_thresholds_are_one(seed: int, grain: float, threshold: float) -> None:
     probability, grid = smooth_noise(seed, grain), Enlarged(1)
     alone, labels = find(probability, geometry=grid, threshold=threshold)
-    both, twice = find(
-        probability, geometry=grid, threshold=threshold, outline_threshold=threshold
-    )
+    both, twice = find(probability, geometry=grid, threshold=threshold, outline_threshold=threshold)
     assert alone == both
     assert np.array_equal(labels, twice)
 

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from oncopixel_pacs.domain import Concept, Laterality, Reason, View
+from oncopixel_pacs.report.sequence_item import new_item
 
 
 def _dcm(value: str, meaning: str) -> Code:
@@ -197,7 +198,7 @@ SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")  # 
 
 def scheme_item() -> Dataset:
     """Item of Coding Scheme Identification Sequence (0008,0110) for our own codes."""
-    item = Dataset()
+    item = new_item()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeName = "OncoPixel PACS: what no standard code says"
     item.CodingSchemeResponsibleOrganization = "OncoPixel"
@@ -216,7 +217,7 @@ def code_of(concept: Concept) -> Code:
 
 def code_item(code: Code) -> Dataset:
     """Item of a code sequence, PS3.3 table 8.8-1 (basic code sequence macro)."""
-    item = Dataset()
+    item = new_item()
     item.CodeValue = code.value
     item.CodingSchemeDesignator = code.scheme_designator
     item.CodeMeaning = code.meaning

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from oncopixel_pacs.report.codes import code_item
+from oncopixel_pacs.report.sequence_item import new_item
 
 
 class Relation(StrEnum):
@@ -69,7 +70,7 @@ def number(
 ) -> Dataset:
     """Item of value type NUM, rounded to `decimals`."""
     item = _item("NUM", name, relation, children)
-    measured = Dataset()
+    measured = new_item()
     measured.NumericValue = f"{value:.{decimals}f}"[:16]
     measured.MeasurementUnitsCodeSequence = [code_item(unit)]
     item.MeasuredValueSequence = [measured]
@@ -129,7 +130,7 @@ def by_reference(relation: Relation, identifier: Sequence[int]) -> Dataset:
         Referenced Content Item Identifier (0040,DB73): 1 for the root, then the 1-based
         position in each Content Sequence on the way down.
     """
-    item = Dataset()
+    item = new_item()
     item.RelationshipType = relation.value
     item.ReferencedContentItemIdentifier = list(identifier)
     return item
@@ -178,7 +179,7 @@ def graphic(
 
 def sop_reference(instance: Dataset) -> Dataset:
     """SOP Instance Reference Macro, PS3.3 table 10-11."""
-    reference = Dataset()
+    reference = new_item()
     reference.ReferencedSOPClassUID = instance.SOPClassUID
     reference.ReferencedSOPInstanceUID = instance.SOPInstanceUID
     return reference
@@ -187,7 +188,7 @@ def sop_reference(instance: Dataset) -> Dataset:
 def _item(
     value_type: str, name: Code | None, relation: Relation | None, children: Iterable[Dataset] = ()
 ) -> Dataset:
-    item = Dataset()
+    item = new_item()
     item.ValueType = value_type
     if relation is not None:
         item.RelationshipType = relation.value

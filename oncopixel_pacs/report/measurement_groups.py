@@ -12,6 +12,7 @@ from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import Relation, container, polyline, text, uid_reference
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.source_header import SourceHeader
+from oncopixel_pacs.report.sr_document import algorithm_items
 
 
 class Groups:
@@ -29,6 +30,7 @@ class Groups:
         self.provenance = provenance
         self.result = result
         self.analysed = [item for item in result.images if item.analysed]
+        self._identified: dict[ModelTask, list[Dataset]] = {}
 
     def header(self, item: ImageResult) -> Dataset:
         """Header of an image."""
@@ -45,6 +47,12 @@ class Groups:
         if algorithm is None:
             raise ResultRejected(f"There is a result but no model to {task}; check the models.")
         return algorithm
+
+    def identified(self, task: ModelTask) -> list[Dataset]:
+        """Identify the model that answered: the same items for each of its measurements."""
+        if task not in self._identified:
+            self._identified[task] = algorithm_items(self.algorithm(task), self.provenance)
+        return list(self._identified[task])
 
     def whole_image(
         self,

@@ -50,7 +50,6 @@ from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.sentences import SIDE_NAMES, outcome, sentences
 from oncopixel_pacs.report.source_header import SourceHeader
 from oncopixel_pacs.report.sr_document import (
-    algorithm_items,
     document,
     observer_context,
     refer_to,
@@ -170,7 +169,6 @@ class _Groups(Groups):
             raise ResultRejected(
                 f"Image {item.facts.name} has findings but no segmentation; the report needs it."
             )
-        algorithm = self.algorithm(ModelTask.SEGMENT)
         whole = segmentation.SegmentationType == "LABELMAP"
         measures = [
             (codes.AREA, finding.area_mm2, codes.SQUARE_MILLIMETRE),
@@ -199,7 +197,7 @@ class _Groups(Groups):
                         name,
                         value,
                         unit,
-                        algorithm_items(algorithm, self.provenance),
+                        self.identified(ModelTask.SEGMENT),
                     )
                     for name, value, unit in measures
                 ),
@@ -260,7 +258,7 @@ class _Groups(Groups):
         return sorted(scored, key=lambda item: -(item.probability or 0.0))
 
     def _score(self, probability: float, derivation: Code | None = None) -> Dataset:
-        children = algorithm_items(self.algorithm(ModelTask.CLASSIFY), self.provenance)
+        children = self.identified(ModelTask.CLASSIFY)
         if derivation is not None:
             children.insert(0, code(Relation.HAS_CONCEPT_MOD, codes.DERIVATION, derivation))
         return number(

@@ -17,7 +17,6 @@ from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import Relation, code, image, number
 from oncopixel_pacs.report.measurement_groups import Groups, group
 from oncopixel_pacs.report.sentences import tissue_name
-from oncopixel_pacs.report.sr_document import algorithm_items
 from oncopixel_pacs.uids import derive_uid
 
 
@@ -38,7 +37,7 @@ class PictureGroups(Groups):
                 "needs it."
             )
         whole = segmentation.SegmentationType == "LABELMAP"
-        children = algorithm_items(self.algorithm(ModelTask.SEGMENT), self.provenance)
+        children = self.identified(ModelTask.SEGMENT)
         measures = [(codes.SHARE_OF_PICTURE, 100 * tissue.share, codes.PERCENT)]
         if tissue.area_mm2 is not None:
             measures.insert(0, (codes.AREA, tissue.area_mm2, codes.SQUARE_MILLIMETRE))
@@ -79,10 +78,9 @@ class PictureGroups(Groups):
         )
 
     def _scores(self, answer: PictureAnswer) -> Iterator[Dataset]:
-        algorithm = self.algorithm(ModelTask.CLASSIFY)
         for item in answer.classes:
             of = code(Relation.HAS_CONCEPT_MOD, codes.FINDING, codes.code_of(item.concept))
-            children = [of, *algorithm_items(algorithm, self.provenance)]
+            children = [of, *self.identified(ModelTask.CLASSIFY)]
             share = 100 * item.probability
             yield number(Relation.CONTAINS, codes.PROBABILITY, share, codes.PERCENT, children)
 

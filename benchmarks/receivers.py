@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmarks.store_stream import PDU_BYTES, StoreStream, sop_instance_uid
+from oncopixel_pacs.digests import DatasetDigest
 
 #: pynetdicom puts a storescp of its own beside this interpreter.
 _PATH = os.pathsep.join(
@@ -96,7 +96,7 @@ class OncoPixel(Receiver):
         """Each has a row with the digest that was sent, and a file with those bytes."""
         data = self.folder / "data"
         with sqlite3.connect(data / "oncopixel.sqlite") as connection:
-            rows = connection.execute("SELECT sop_instance_uid, sha256, path FROM instance")
+            rows = connection.execute("SELECT sop_instance_uid, digest, path FROM instance")
             held = {uid: (digest, path) for uid, digest, path in rows}
         for number in numbers:
             expected = stream.digest(number)
@@ -104,7 +104,7 @@ class OncoPixel(Receiver):
             if digest != expected:
                 raise NotKept(f"object {number} has no row with its digest")
             content = memoryview((data / path).read_bytes())[-stream.dataset_bytes :]
-            if hashlib.sha256(content).hexdigest() != expected:
+            if DatasetDigest(content).text() != expected:
                 raise NotKept(f"the file of object {number} holds other bytes")
 
 

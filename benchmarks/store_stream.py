@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import struct
@@ -14,6 +13,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation as SOP_CLASS
 from pydicom.uid import ExplicitVRLittleEndian
 
+from oncopixel_pacs.digests import DatasetDigest
 from sample_dicom.study import make_study
 
 CONTEXT_ID = 1
@@ -100,9 +100,9 @@ class StoreStream:
             self.pdus[self._body + 12 + place : self._body + 22 + place] = digits
 
     def digest(self, number: int) -> str:
-        """SHA-256 of the data set of the object with this number."""
+        """Digest of the data set of the object with this number, as the server stores it."""
         self.number(number)
-        return hashlib.sha256(self._dataset).hexdigest()
+        return DatasetDigest(self._dataset).text()
 
 
 def _dataset(load: Load, pixel_seed: int) -> Dataset:

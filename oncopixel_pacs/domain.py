@@ -42,8 +42,8 @@ class Instance:
     ----------
     path
         Part 10 file, relative to the data directory.
-    sha256
-        Hex digest of the data set as received: the bytes after the file meta information, so
+    digest
+        Of the data set as received (`digests`): the bytes after the file meta information, so
         that a re-sent object is the same object whoever wrote its file.
     association_at
         When the association began that it came by; ``None`` where it came another way.
@@ -51,7 +51,7 @@ class Instance:
 
     facts: ImageFacts
     path: str
-    sha256: str
+    digest: str
     size_bytes: int
     received_at: datetime
     calling_ae_title: str = ""

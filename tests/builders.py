@@ -91,7 +91,7 @@ def make_instance(
     return Instance(
         facts=facts,
         path=f"instances/{digest[:2]}/{digest[:32]}.dcm",
-        sha256=digest,
+        digest=f"blake3:{digest}",
         size_bytes=4096,
         received_at=received_at,
         calling_ae_title="MODALITY",

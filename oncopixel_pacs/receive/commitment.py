@@ -109,7 +109,7 @@ def _failure(
     if holding.sop_class_uid != reference.sop_class_uid:
         return CLASS_INSTANCE_CONFLICT
     try:
-        intact = all(is_intact(path, sha256) for path, sha256 in holding.files)
+        intact = all(is_intact(path, digest) for path, digest in holding.files)
     except FileNotFoundError:
         return NO_SUCH_OBJECT_INSTANCE
     except OSError:

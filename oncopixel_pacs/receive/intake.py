@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import structlog
 from pynetdicom.dsutils import split_dataset
 
+from oncopixel_pacs.digests import ALGORITHMS, IN_USE, algorithm_of, dataset_digest
 from oncopixel_pacs.domain import ImageFacts, Instance, IntakeOutcome, StudyHeader
 from oncopixel_pacs.errors import (
     CannotUnderstand,
@@ -73,6 +73,9 @@ class Intake:
         self._catalogue = catalogue
         self._now = now
         self._headers = PlainHeaders()
+        # Once: whatever is recorded from now on has a digest of the algorithm in use, or is
+        # other content under a UID that has not.
+        self._holds_older = catalogue.holds_older_digests()
         self._group = GroupCommit(self._commit)
         quieten_libraries()
 
@@ -192,7 +195,7 @@ class Intake:
         verdicts = commitment.judge(
             request,
             self._catalogue.holdings,
-            lambda path, sha256: is_intact(self._files.absolute(path), sha256),
+            lambda path, digest: is_intact(self._files.absolute(path), digest),
         )
         for verdict in verdicts:
             if verdict.failure == commitment.PROCESSING_FAILURE:
@@ -209,8 +212,7 @@ class Intake:
             try:
                 with _opened(temp) as (received, header):
                     uid = header.uid("SOPInstanceUID")
-                    if relative_path("instances", uid, received.sha256) != orphan:
-                        raise CannotUnderstand("Its bytes are not those its name was made from.")
+                    received = _as_named(received, uid, orphan)
                     outcome = self._keep(received, *_describe(header), Origin())
             finally:
                 temp.unlink(missing_ok=True)
@@ -235,7 +237,8 @@ class Intake:
         origin: Origin,
         association_at: datetime | None = None,
     ) -> IntakeOutcome:
-        uid, digest = facts.sop_instance_uid, received.sha256
+        uid = facts.sop_instance_uid
+        digest = self._digest(uid, received)
         path = self._files.place(received.path, received.descriptor, uid, digest)
         instance = Instance(
             facts,
@@ -252,6 +255,15 @@ class Intake:
             # The same object was deleted by policy between the two; its sender has it still.
             raise OutOfResources("The object was being deleted; send it again.")
         return outcome
+
+    def _digest(self, uid: str, received: Received) -> str:
+        """Digest to record and to compare by: of the algorithm by which the UID is held."""
+        if not self._holds_older and algorithm_of(received.digest) == IN_USE:
+            return received.digest
+        held = self._catalogue.digest_of(uid)
+        if held is None or algorithm_of(held) == algorithm_of(received.digest):
+            return received.digest
+        return dataset_digest(received.path, received.offset, algorithm_of(held))
 
     def _is_kept(self, facts: ImageFacts, path: str) -> bool:
         """Whether file and row are both there, the row for good: nothing deletes it now."""
@@ -284,34 +296,22 @@ def _opened(path: Path) -> Iterator[tuple[Received, Header]]:
         os.close(descriptor)
 
 
-def dataset_digest(path: Path, offset: int) -> str:
-    """SHA-256 of the data set as received: the bytes after the file meta information.
-
-    The file meta information is left out because each sender and each path writes its own,
-    so a re-sent object stays the same object.
-
-    Parameters
-    ----------
-    offset
-        Position of the data set in the file.
-
-    Returns
-    -------
-    str
-        Hex digest.
-    """
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _as_named(received: Received, uid: str, path: str) -> Received:
+    """Give a kept file with the digest that its path was made from."""
+    for algorithm in ALGORITHMS:
+        digest = dataset_digest(received.path, received.offset, algorithm)
+        if relative_path("instances", uid, digest) == path:
+            return replace(received, digest=digest)
+    raise CannotUnderstand("Its bytes are not those its name was made from.")
 
 
-def is_intact(path: Path, sha256: str) -> bool:
+def is_intact(path: Path, digest: str) -> bool:
     """Whether the data set of a Part 10 file has this digest; raises `OSError` without a file."""
     try:
         _, offset = split_dataset(path)
     except PARSE_ERRORS:
         return False
-    return dataset_digest(path, offset) == sha256
+    return dataset_digest(path, offset, algorithm_of(digest)) == digest
 
 
 def _describe(header: Header) -> tuple[ImageFacts, StudyHeader]:

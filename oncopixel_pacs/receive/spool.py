@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from contextlib import suppress
@@ -10,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from oncopixel_pacs.digests import DatasetDigest
 from oncopixel_pacs.errors import IntakeRefused, OutOfResources
 from oncopixel_pacs.store.direct_file import CHUNK_BYTES, ChunkPool, DirectFile
 from oncopixel_pacs.store.free_space import FreeSpace
 
 #: What is kept of the beginning, so that most headers are read without the disk.
 BEGINNING_BYTES = 64 << 10
-#: Buffers of one large object: one is filled, one written, one digested, and one is on its way.
-_CHUNKS = 4
+#: Buffers of one large object: one is filled, one written, and one is on its way.
+_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Received:
         Position of the data set in the file.
     size
         Bytes of the whole file.
-    sha256
-        Hex digest of the data set.
+    digest
+        Of the data set, as it is stored (`digests`).
     beginning
         First bytes of the data set, or all of it.
     """
@@ -42,15 +42,16 @@ class Received:
     descriptor: int
     offset: int
     size: int
-    sha256: str
+    digest: str
     beginning: bytes
 
 
 class Spool:
     """Takes pieces of a data set, writes and digests them.
 
-    What fits into one buffer is written at the end, by the thread that receives it; of a larger
-    object one buffer is filled while a second thread writes one and a third digests another.
+    What fits into one buffer is written at the end, by the thread that receives it. Of a larger
+    object one buffer is filled while a second thread digests and writes another; but only one
+    object at a time has a second thread: where several arrive, the processors have enough to do.
 
     Its first `OSError`, one byte too many, or a volume without room from the start is kept for
     the answer; what follows is read from the network and dropped, so that the sender gets a
@@ -81,7 +82,7 @@ class Spool:
         self._size = 0
         self._beginning = b""
         self._file: DirectFile | None = None
-        self._writer: _Writer | None = None
+        self._writer: _InTurn | None = None
         self._chunk: memoryview | None = None
         self._filled = self._offset
         if refused is not None:
@@ -132,7 +133,7 @@ class Spool:
             descriptor=self._file.descriptor,
             offset=self._offset,
             size=self._offset + self._size,
-            sha256=digest,
+            digest=digest,
             beginning=self._beginning,
         )
 
@@ -157,7 +158,10 @@ class Spool:
             return
         if self._writer is None:
             self._beginning = self._first_bytes(self._chunk)
-            self._writer = _Writer(self._file, self._pool, self._offset)
+            if self._pool.one_beside.acquire(blocking=False):
+                self._writer = _Beside(self._file, self._offset, self._pool)
+            else:
+                self._writer = _InTurn(self._file, self._offset)
         chunk, self._chunk = self._chunk, None
         self._chunk = self._writer.exchange(chunk)
         self._filled = 0
@@ -173,12 +177,12 @@ class Spool:
             if self._writer is not None:
                 return self._writer.finish(rest)
             self._beginning = self._first_bytes(rest)
-            digest = hashlib.sha256(rest[self._offset :])
+            digest = DatasetDigest(rest[self._offset :])
             self._file.finish(rest)
         except OSError as exc:
             self._fail(exc)
             return None
-        return digest.hexdigest()
+        return digest.text()
 
     def _first_bytes(self, chunk: memoryview) -> bytes:
         return bytes(chunk[self._offset : self._offset + BEGINNING_BYTES])
@@ -189,34 +193,22 @@ class Spool:
         )
 
 
-class _Writer:
-    """Two threads: one writes full buffers in their order, the other digests what is written."""
+class _InTurn:
+    """Digests and writes full buffers where they were filled."""
 
-    def __init__(self, file: DirectFile, pool: ChunkPool, offset: int) -> None:
+    def __init__(self, file: DirectFile, offset: int) -> None:
         self.error: OSError | None = None
         self._file = file
-        self._pool = pool
         self._offset = offset
-        self._digest = hashlib.sha256()
-        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._written: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._empty: SimpleQueue[memoryview] = SimpleQueue()
-        for _ in range(_CHUNKS - 1):
-            self._empty.put(pool.take())
-        self._threads = [
-            threading.Thread(target=run, name="spool", daemon=True)
-            for run in (self._write, self._digest_written)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._digest = DatasetDigest()
 
     def exchange(self, chunk: memoryview) -> memoryview:
-        """Take a full buffer and return an empty one, when there is one."""
-        self._full.put(chunk)
-        return self._empty.get()
+        """Take a full buffer and return an empty one."""
+        self._take(chunk)
+        return chunk
 
     def finish(self, rest: memoryview) -> str:
-        """Write the last bytes and return the hex digest of the data set.
+        """Write the last bytes and return the digest of the data set.
 
         Raises
         ------
@@ -228,32 +220,53 @@ class _Writer:
             raise self.error
         self._digest.update(rest)
         self._file.finish(rest)
-        return self._digest.hexdigest()
+        return self._digest.text()
 
     def stop(self) -> None:
         """Wait until everything is written; more than once is no harm."""
-        threads, self._threads = self._threads, []
-        if not threads:
+
+    def _take(self, chunk: memoryview) -> None:
+        if self.error is None:
+            try:
+                self._digest.update(chunk[self._offset :])
+                self._offset = 0
+                self._file.append(chunk)
+            except OSError as exc:
+                self.error = exc
+
+
+class _Beside(_InTurn):
+    """The same in a thread of its own, while the next buffer is filled."""
+
+    def __init__(self, file: DirectFile, offset: int, pool: ChunkPool) -> None:
+        super().__init__(file, offset)
+        self._pool = pool
+        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._empty: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(_CHUNKS - 1):
+            self._empty.put(pool.take())
+        self._thread: threading.Thread | None = threading.Thread(
+            target=self._write, name="spool", daemon=True
+        )
+        self._thread.start()
+
+    def exchange(self, chunk: memoryview) -> memoryview:
+        """Take a full buffer and return an empty one, when there is one."""
+        self._full.put(chunk)
+        return self._empty.get()
+
+    def stop(self) -> None:
+        """Wait until everything is written; more than once is no harm."""
+        thread, self._thread = self._thread, None
+        if thread is None:
             return
         self._full.put(None)
-        for thread in threads:
-            thread.join()
+        thread.join()
         for _ in range(_CHUNKS - 1):
             self._pool.give_back(self._empty.get())
+        self._pool.one_beside.release()
 
     def _write(self) -> None:
         while (chunk := self._full.get()) is not None:
-            if self.error is None:
-                try:
-                    self._file.append(chunk)
-                except OSError as exc:
-                    self.error = exc
-            self._written.put(chunk)
-        self._written.put(None)
-
-    def _digest_written(self) -> None:
-        while (chunk := self._written.get()) is not None:
-            if self.error is None:
-                self._digest.update(chunk[self._offset :])
-                self._offset = 0
+            self._take(chunk)
             self._empty.put(chunk)

@@ -22,9 +22,9 @@ _DELETION: Any = DeletionRow.__table__  # type: ignore[attr-defined]
 
 #: Built once: SQLAlchemy finds what it compiled for a statement by its parts.
 _HELD = select(
-    _INSTANCE.c.sop_instance_uid, _INSTANCE.c.study_instance_uid, _INSTANCE.c.sha256
+    _INSTANCE.c.sop_instance_uid, _INSTANCE.c.study_instance_uid, _INSTANCE.c.digest
 ).where(_INSTANCE.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
-_CONFLICTS = select(_CONFLICT.c.sop_instance_uid, _CONFLICT.c.sha256).where(
+_CONFLICTS = select(_CONFLICT.c.sop_instance_uid, _CONFLICT.c.digest).where(
     _CONFLICT.c.sop_instance_uid.in_(bindparam("uids", expanding=True))
 )
 #: In one order, so that two processes never wait for each other.
@@ -115,7 +115,7 @@ class _Arrivals:
                 "sop_instance_uid": instance.facts.sop_instance_uid,
                 "study_instance_uid": study_instance_uid,
                 "path": instance.path,
-                "sha256": instance.sha256,
+                "digest": instance.digest,
                 "received_at": instance.received_at,
                 "calling_ae_title": instance.calling_ae_title,
             }
@@ -157,19 +157,19 @@ def record(
     """
     uids = list({instance.facts.sop_instance_uid for instance, _ in batch})
     held = {
-        uid: (study, sha256) for uid, study, sha256 in connection.execute(_HELD, {"uids": uids})
+        uid: (study, digest) for uid, study, digest in connection.execute(_HELD, {"uids": uids})
     }
     kept_apart: set[tuple[str, str]] = set()
     if held:
         kept_apart = {
-            (uid, sha256) for uid, sha256 in connection.execute(_CONFLICTS, {"uids": uids})
+            (uid, digest) for uid, digest in connection.execute(_CONFLICTS, {"uids": uids})
         }
     studies = _known_studies(connection, batch)
     unknown = {item.facts.study_instance_uid for item, _ in batch} - studies.keys()
     arrivals = _Arrivals(studies, _deleted(connection, unknown))
     outcomes = []
     for instance, header in batch:
-        uid, digest = instance.facts.sop_instance_uid, instance.sha256
+        uid, digest = instance.facts.sop_instance_uid, instance.digest
         if uid not in held:
             arrivals.add_instance(instance, header)
             held[uid] = (instance.facts.study_instance_uid, digest)
@@ -269,7 +269,7 @@ def _columns(instance: Instance) -> dict[str, Any]:
         "sop_instance_uid": facts.sop_instance_uid,
         "study_instance_uid": facts.study_instance_uid,
         "path": instance.path,
-        "sha256": instance.sha256,
+        "digest": instance.digest,
         "size_bytes": instance.size_bytes,
         "received_at": instance.received_at,
         "calling_ae_title": instance.calling_ae_title,

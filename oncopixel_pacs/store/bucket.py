@@ -77,15 +77,15 @@ class BucketFileStore(FileStore):
             raise _refused(exc) from exc
         return size == super().absolute(relative).stat().st_size
 
-    def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+    def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, digest: str) -> str:
         """Keep a finished file here and in the bucket; see `FileStore.keep`."""
-        relative = super().keep(temp, folder, sop_instance_uid, sha256)
+        relative = super().keep(temp, folder, sop_instance_uid, digest)
         self._send(relative)
         return relative
 
-    def place(self, temp: Path, descriptor: int, sop_instance_uid: str, sha256: str) -> str:
+    def place(self, temp: Path, descriptor: int, sop_instance_uid: str, digest: str) -> str:
         """Keep a received file here and in the bucket; see `FileStore.place`."""
-        relative = super().place(temp, descriptor, sop_instance_uid, sha256)
+        relative = super().place(temp, descriptor, sop_instance_uid, digest)
         self._send(relative)
         return relative
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
@@ -42,7 +43,7 @@ _MOST_WAITING = 1000
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What is recorded under a SOP Instance UID: path and SHA-256 of each content."""
+    """What is recorded under a SOP Instance UID: path and digest of each content."""
 
     sop_class_uid: str
     files: tuple[tuple[str, str], ...]
@@ -255,6 +256,18 @@ class Catalogue:
             None if last is None else encode_cursor(last.last_received_at, last.study_instance_uid),
         )
 
+    def holds_older_digests(self) -> bool:
+        """Whether any object is known by a digest of another algorithm than the one in use."""
+        older = select(InstanceRow.sop_instance_uid).where(text("length(digest) = 64"))
+        with self._database.read() as session:
+            return session.exec(older.limit(1)).first() is not None
+
+    def digest_of(self, sop_instance_uid: str) -> str | None:
+        """Digest under which an object is held; ``None`` when it is not."""
+        held = select(InstanceRow.digest).where(InstanceRow.sop_instance_uid == sop_instance_uid)
+        with self._database.read() as session:
+            return session.exec(held).first()
+
     def known_paths(self) -> set[str]:
         """Relative path of every file that has a row."""
         with self._database.read() as session:
@@ -301,9 +314,9 @@ def _holdings(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
         row.sop_instance_uid: Holding(
             to_instance(row).facts.sop_class_uid,
             (
-                (row.path, row.sha256),
+                (row.path, row.digest),
                 *(
-                    (other.path, other.sha256)
+                    (other.path, other.digest)
                     for other in conflicts
                     if other.sop_instance_uid == row.sop_instance_uid
                 ),

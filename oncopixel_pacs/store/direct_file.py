@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,11 @@ _DIRECT: int = getattr(os, "O_DIRECT", 0)
 class ChunkPool:
     """Buffers that a disk can be written from; used again and again.
 
+    Attributes
+    ----------
+    one_beside
+        Held for the object that a second thread writes.
+
     Parameters
     ----------
     most_idle
@@ -34,6 +40,7 @@ class ChunkPool:
 
     def __init__(self, most_idle: int = 32) -> None:
         self._most_idle = most_idle
+        self.one_beside = threading.Lock()
         self._idle: deque[memoryview] = deque()
 
     def take(self) -> memoryview:

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+from oncopixel_pacs.digests import hex_digits
+
 Folder = Literal["instances", "results", "quarantine"]
 
 #: Folders with what is kept; the rest is transfers under way.
@@ -70,7 +72,7 @@ class FileStore:
         """Whether a stored file is there."""
         return os.path.exists(f"{self.data_dir}/{relative}")  # noqa: PTH110
 
-    def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+    def keep(self, temp: Path, folder: Folder, sop_instance_uid: str, digest: str) -> str:
         """Make a finished temporary file permanent and durable.
 
         The order is what makes it safe against power loss: the bytes, the name, the folder.
@@ -79,7 +81,7 @@ class FileStore:
         ----------
         temp
             Complete file on the same volume, such as inside `incoming`; gone afterwards.
-        sop_instance_uid, sha256
+        sop_instance_uid, digest
             What the path is derived from.
 
         Returns
@@ -87,7 +89,7 @@ class FileStore:
         str
             Path relative to the data directory.
         """
-        relative = relative_path(folder, sop_instance_uid, sha256)
+        relative = relative_path(folder, sop_instance_uid, digest)
         target = self.absolute(relative)
         _sync(temp)
         self._make_durable(str(target.parent))
@@ -95,7 +97,7 @@ class FileStore:
         _sync(target.parent)
         return relative
 
-    def place(self, temp: Path, descriptor: int, sop_instance_uid: str, sha256: str) -> str:
+    def place(self, temp: Path, descriptor: int, sop_instance_uid: str, digest: str) -> str:
         """Make a received file permanent and durable.
 
         The name comes before the bytes are synced, so that a journal takes both in one go: as
@@ -112,7 +114,7 @@ class FileStore:
         str
             Path relative to the data directory.
         """
-        relative = relative_path("instances", sop_instance_uid, sha256)
+        relative = relative_path("instances", sop_instance_uid, digest)
         # Texts: paths as objects cost as much as the system calls.
         target = f"{self.data_dir}/{relative}"
         folder = target.rpartition("/")[0]
@@ -240,11 +242,11 @@ def is_of_labels(path: str) -> bool:
     return path.startswith("labels/")
 
 
-def relative_path(folder: Folder, sop_instance_uid: str, sha256: str) -> str:
+def relative_path(folder: Folder, sop_instance_uid: str, digest: str) -> str:
     """Path of a file below the data directory."""
     name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]
     # 128 bit: nobody can make two objects that share them, and so overwrite the first.
-    return f"{folder}/{name[:2]}/{name}-{sha256[:32]}.dcm"
+    return f"{folder}/{name[:2]}/{name}-{hex_digits(digest)[:32]}.dcm"
 
 
 def _give_back_pages(descriptor: int) -> None:

@@ -48,10 +48,10 @@ def verify(
     """
     whole = {False: 0, True: 0}
     damaged = []
-    for path, sha256, received in watch(list(promised_digests(database))):
+    for path, digest, received in watch(list(promised_digests(database))):
         check = is_intact if received else _has_digest
         try:
-            good = check(files.absolute(path), sha256)
+            good = check(files.absolute(path), digest)
         except OSError:
             good = False
         if good:

@@ -11,12 +11,12 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore, is_of_labels
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, ObjectRow, QuarantineRow
 
-#: Rows with a path and a digest, and whether that is of the data set alone, as received.
-_TABLES: tuple[tuple[Any, bool], ...] = (
-    (InstanceRow, True),
-    (ConflictRow, True),
-    (ObjectRow, False),
-    (QuarantineRow, False),
+#: Rows with a path, their digest, and whether that is of the data set alone, as received.
+_TABLES: tuple[tuple[Any, Any, bool], ...] = (
+    (InstanceRow, InstanceRow.digest, True),
+    (ConflictRow, ConflictRow.digest, True),
+    (ObjectRow, ObjectRow.sha256, False),
+    (QuarantineRow, QuarantineRow.sha256, False),
 )
 
 
@@ -26,7 +26,7 @@ def promised(database: Database, files: FileStore, paths: Sequence[str]) -> list
         return []
     with database.read() as session:
         known: set[str] = set()
-        for table, _ in _TABLES:
+        for table, _, _ in _TABLES:
             known |= set(session.exec(select(table.path).where(table.path.in_(paths))))
         labels: set[str] = set()
         if any(map(is_of_labels, paths)):
@@ -39,11 +39,11 @@ def promised(database: Database, files: FileStore, paths: Sequence[str]) -> list
 
 
 def promised_digests(database: Database) -> Iterator[tuple[str, str, bool]]:
-    """Path and SHA-256 of every file that has a row, and whether it is a received object."""
+    """Path and digest of every file that has a row, and whether it is a received object."""
     with database.read() as session:
-        for table, received in _TABLES:
-            for path, sha256 in session.exec(select(table.path, table.sha256)):
-                yield path, sha256, received
+        for table, column, received in _TABLES:
+            for path, digest in session.exec(select(table.path, column)):
+                yield path, digest, received
 
 
 def promised_files(database: Database) -> tuple[list[str], list[str]]:

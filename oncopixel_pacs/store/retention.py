@@ -206,7 +206,7 @@ class Retention:
                     deleted_at=now,
                     policy=policy,
                     objects=[
-                        *([item.sop_instance_uid, item.sha256] for item in images),
+                        *([item.sop_instance_uid, item.digest] for item in images),
                         *([item.sop_instance_uid, item.sha256] for item in results),
                     ],
                     paths=None if self._removal.goes_with_rows else paths,

@@ -95,7 +95,7 @@ def to_instance(row: InstanceRow) -> Instance:
     return Instance(
         facts=_FACTS.validate_python(row.facts),
         path=row.path,
-        sha256=row.sha256,
+        digest=row.digest,
         size_bytes=row.size_bytes,
         received_at=row.received_at,
         calling_ae_title=row.calling_ae_title,

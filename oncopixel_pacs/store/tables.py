@@ -39,6 +39,11 @@ def _moment(nullable: bool = False, index: bool = False) -> Any:
     return Field(sa_column=Column(UtcDateTime(), nullable=nullable, index=index))
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """Arguments of an index of some rows alone."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 def _key(index: bool = True) -> Any:
     return Field(default="", index=index, sa_column_kwargs={"server_default": text("''")})
 
@@ -84,11 +89,15 @@ class InstanceRow(SQLModel, table=True):
     """One acknowledged SOP instance; `revision` is the first that includes it."""
 
     __tablename__ = "instance"
+    # Those that are known by SHA-256: none where nothing came before BLAKE3.
+    __table_args__ = (
+        Index("ix_instance_older_digest", "sop_instance_uid", **_where("length(digest) = 64")),
+    )
 
     sop_instance_uid: str = Field(primary_key=True, max_length=64)
     study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True)
     path: str = Field(index=True)
-    sha256: str
+    digest: str
     size_bytes: int
     received_at: datetime = _moment()
     calling_ae_title: str = ""
@@ -105,13 +114,13 @@ class ConflictRow(SQLModel, table=True):
     """Other content under a SOP Instance UID that we hold; kept apart, never overwritten."""
 
     __tablename__ = "conflict"
-    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256"),)
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "digest"),)
 
     id: int | None = Field(default=None, primary_key=True)
     sop_instance_uid: str = Field(index=True)
     study_instance_uid: str = Field(index=True)
     path: str
-    sha256: str
+    digest: str
     received_at: datetime = _moment()
     calling_ae_title: str = ""
 
@@ -205,15 +214,13 @@ class DeliveryRow(SQLModel, table=True):
         Index(
             "ix_delivery_unconfirmed",
             "unconfirmed_at",
-            sqlite_where=text("unconfirmed_at IS NOT NULL"),
-            postgresql_where=text("unconfirmed_at IS NOT NULL"),
+            **_where("unconfirmed_at IS NOT NULL"),
         ),
         Index(
             "ix_delivery_error",
             "destination",
             "state",
-            sqlite_where=text("error != ''"),
-            postgresql_where=text("error != ''"),
+            **_where("error != ''"),
         ),
     )
 

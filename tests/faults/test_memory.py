@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pydicom.uid import BreastTomosynthesisImageStorage
 from pynetdicom.dsutils import split_dataset
 from store_fragments import encoded, fragment, pause, pdu, store_command
 
-from oncopixel_pacs.receive.intake import dataset_digest
+from oncopixel_pacs.digests import DatasetDigest, dataset_digest
 
 FRAMES, ROWS, COLUMNS = 64, 3328, 2560
 PIXEL_BYTES = FRAMES * ROWS * COLUMNS * 2
@@ -42,7 +41,7 @@ def test_a_gigabyte_of_tomosynthesis_raises_the_peak_by_less_than_100_mb(tmp_pat
 
 
 def send_tomosynthesis(assoc: Any) -> str:
-    """Send a C-STORE made while it is sent; returns the SHA-256 of its data set.
+    """Send a C-STORE made while it is sent; returns the digest of its data set.
 
     Every fragment differs from the one before, so that none can be lost unnoticed.
     """
@@ -52,7 +51,7 @@ def send_tomosynthesis(assoc: Any) -> str:
     context_id = assoc.accepted_contexts[0].context_id
     assoc.dul.socket.send(pdu(fragment(context_id, store_command(image), 0x03)))
     header = encoded(image) + struct.pack("<HH2sxxL", 0x7FE0, 0x0010, b"OW", PIXEL_BYTES)
-    digest = hashlib.sha256(header)
+    digest = DatasetDigest(header)
     line = assoc.dul.socket.socket
     line.sendall(pdu(fragment(context_id, header, 0x00)))
     block = bytearray(PDU_BYTES - 6)
@@ -64,4 +63,4 @@ def send_tomosynthesis(assoc: Any) -> str:
         digest.update(memoryview(block)[:size])
         control = 0x00 if left else 0x02
         line.sendall(pdu(fragment(context_id, memoryview(block)[:size], control)))
-    return digest.hexdigest()
+    return digest.text()

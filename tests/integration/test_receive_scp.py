@@ -33,9 +33,9 @@ from pydicom.uid import (
 )
 from pynetdicom import _config
 
+from oncopixel_pacs.digests import dataset_digest
 from oncopixel_pacs.domain import IntakeOutcome
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.receive.intake import dataset_digest
 from oncopixel_pacs.receive.limits import Limits
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import PeerSettings
@@ -60,7 +60,7 @@ def test_an_image_is_stored_byte_for_byte(received: Reception, tmp_path: Path, r
     (instance,) = study.instances
     kept = received.files.absolute(instance.path)
     assert dcmread(kept) == dcmread(sent)
-    assert instance.sha256 == dataset_digest(sent, len(sent.read_bytes()) - _body(sent))
+    assert instance.digest == dataset_digest(sent, len(sent.read_bytes()) - _body(sent))
     assert instance.calling_ae_title == "MODALITY"
     assert instance.size_bytes == kept.stat().st_size
     assert study.header.patient_name == "Phantom^Anna"

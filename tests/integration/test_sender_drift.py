@@ -49,7 +49,7 @@ def read_studies(store: Store, sender: str, shift: float) -> None:
                     sop_instance_uid=f"{uid}.1",
                     study_instance_uid=uid,
                     path=f"instances/{uid}",
-                    sha256="0" * 64,
+                    digest="0" * 64,
                     size_bytes=1,
                     received_at=at,
                     calling_ae_title=sender,

@@ -215,6 +215,9 @@ def forget(store: Store) -> None:
         for table in ("state_count", "reading"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
         # And what came after it.
+        connection.execute(sa.text("DROP INDEX ix_instance_older_digest"))
+        for table in ("instance", "conflict"):
+            connection.execute(sa.text(f"ALTER TABLE {table} RENAME COLUMN digest TO sha256"))
         connection.execute(sa.text("DROP INDEX ix_deletion_removed_at"))
         for column in ("paths", "removed_at"):
             connection.execute(sa.text(f"ALTER TABLE deletion DROP COLUMN {column}"))

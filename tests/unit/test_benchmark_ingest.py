@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from io import BytesIO
 
 from pydicom.filereader import read_dataset
 
 from benchmarks.ingest import Measurement, missed_goals, ratio, table
 from benchmarks.store_stream import LOADS, StoreStream, sop_instance_uid
+from oncopixel_pacs.digests import IN_USE, algorithm_of
 
 
 def measured(receiver: str, speed: float, repetition: int = 0, peak: float = 100) -> Measurement:
@@ -45,4 +45,4 @@ def test_each_object_that_is_sent_is_another_one() -> None:
     body = sent[sent.index(b"\x08\x00\x05\x00") :]
     image = read_dataset(BytesIO(body[:60_000]), False, True, stop_when=lambda t, *_: t > 0x30_0000)
     assert image.SOPInstanceUID == sop_instance_uid(7)
-    assert len(digest) == len(hashlib.sha256().hexdigest())
+    assert algorithm_of(digest) == IN_USE

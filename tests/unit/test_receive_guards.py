@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import re
 from pathlib import Path
@@ -29,6 +28,7 @@ from pynetdicom.transport import (
 )
 
 import oncopixel_pacs
+from oncopixel_pacs.digests import DatasetDigest
 from oncopixel_pacs.errors import DatasetMismatch, OutOfResources
 from oncopixel_pacs.receive.guards import PYNETDICOM_VERSION
 from oncopixel_pacs.receive.spool import BEGINNING_BYTES, Spool
@@ -182,21 +182,25 @@ def test_spools_do_not_share_a_file(tmp_path: Path) -> None:
         spool.discard()
 
 
-@given(sizes=st.lists(st.integers(1, 300_000), max_size=20))
-def test_a_spool_holds_what_came_in_whatever_pieces(sizes: list[int]) -> None:
+@given(sizes=st.lists(st.integers(1, 300_000), max_size=20), beside_another=st.booleans())
+def test_a_spool_holds_what_came_in_whatever_pieces(sizes: list[int], beside_another: bool) -> None:
     content = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    pool = ChunkPool()
+    if beside_another:
+        pool.one_beside.acquire()
     with TemporaryDirectory() as folder:
-        spool = Spool(FreeSpace(Path(folder), 0), ChunkPool(), 1 << 30, b"head")
+        spool = Spool(FreeSpace(Path(folder), 0), pool, 1 << 30, b"head")
         for part in content:
             spool.add(memoryview(part))
         received = spool.complete()
         dataset = b"".join(content)
         assert received.path.read_bytes() == b"head" + dataset
         assert (received.offset, received.size) == (4, 4 + len(dataset))
-        assert received.sha256 == hashlib.sha256(dataset).hexdigest()
+        assert received.digest == DatasetDigest(dataset).text()
         assert dataset.startswith(received.beginning)
         assert len(received.beginning) == min(len(dataset), BEGINNING_BYTES)
         spool.discard()
+        assert pool.one_beside.locked() == beside_another
 
 
 #: What is inside the library rather than its face.

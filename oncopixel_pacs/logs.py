@@ -19,6 +19,7 @@ from typing import Literal, TextIO
 import structlog
 
 from oncopixel_pacs.errors import OncoPixelError
+from oncopixel_pacs.log_repeats import RepeatFilter
 
 _QUOTE_VALUES = ("pydicom", "pynetdicom", "highdicom")
 #: Libraries whose messages hold nothing that came from outside.
@@ -69,6 +70,7 @@ def configure_logging(
             ],
         )
     )
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -125,6 +127,8 @@ def _place_instead_of_text(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     record: logging.LogRecord = event["_record"]
+    if left_out := getattr(record, "repeated", 0):
+        event["repeated"] = left_out
     if record.name.partition(".")[0] in _PLAIN_SPOKEN:
         return event
     event["event"] = "library.said"

@@ -70,7 +70,12 @@ class StoreScp:
             spool.is_kept = True
         except IntakeRefused as exc:
             self._intake.refused(exc)
-            self._log.warning("intake.refused", calling_ae_title=calling, reason=exc.for_log)
+            self._log.warning(
+                "intake.refused",
+                calling_ae_title=calling,
+                sop_instance_uid=_named(request),
+                reason=exc.for_log,
+            )
             return refusal(exc)
         except Exception as exc:
             self._intake.refused(exc)
@@ -90,6 +95,11 @@ class StoreScp:
             outcome=outcome.value,
         )
         return Answer(SUCCESS)
+
+
+def _named(request: StoreRequest) -> str:
+    """SOP Instance UID of a command; empty when it is none, for it may then say anything."""
+    return request.sop_instance_uid if is_uid(request.sop_instance_uid) else ""
 
 
 def _objection(request: StoreRequest) -> IntakeRefused | None:

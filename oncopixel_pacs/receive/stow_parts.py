@@ -248,7 +248,12 @@ class StowParts:
             failure = PROCESSING_FAILURE
         self._outcomes.append(PartOutcome(**uids, failure=failure, comment=comment))
         if outcome is None:
-            log.warning("intake.refused", calling_ae_title=self._source, reason=comment)
+            log.warning(
+                "intake.refused",
+                calling_ae_title=self._source,
+                sop_instance_uid=uids["sop_instance_uid"],
+                reason=comment,
+            )
         else:
             log.info(
                 "intake.stored",

@@ -32,6 +32,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 from pynetdicom import _config
+from structlog.testing import capture_logs
 
 from oncopixel_pacs.digests import dataset_digest
 from oncopixel_pacs.domain import IntakeOutcome
@@ -166,7 +167,10 @@ def test_another_sop_class_than_the_command_names_is_refused(
 ) -> None:
     sent = write(mammogram(), tmp_path / "a.dcm")
     sent.write_bytes(_late(sent.read_bytes(), b"1.2.840.10008.5.1.4.1.1.1.2", b"1"))
-    answer = store(received.port, sent)
+    with capture_logs() as logged:
+        answer = store(received.port, sent)
+    (refused,) = (item for item in logged if item["event"] == "intake.refused")
+    assert refused["sop_instance_uid"] == STUDY + ".1.1"
     assert answer.Status == 0xA900
     assert "SOPClassUID" in answer.ErrorComment
 

@@ -12,6 +12,7 @@ from monai.networks import nets
 
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.imaging.preprocess import Preprocessing
+from oncopixel_pacs.infer.networks import LiteClassifier, LiteUNet
 from oncopixel_pacs.settings import ModelSettings
 
 TINY_UNET = {
@@ -31,6 +32,9 @@ TINY_DENSENET = {
     "growth_rate": 4,
     "block_config": [2, 2],
 }
+
+
+TINY_LITE = {"depth": 12, "features": [8, 8, 8, 16]}
 
 
 def network_of(definition: dict[str, Any]) -> torch.nn.Module:
@@ -88,6 +92,19 @@ def write_bundle(
         weights = network_of(TINY_UNET if task is ModelTask.SEGMENT else TINY_DENSENET).state_dict()
     torch.save(weights, folder / "models" / "model.pt")
     return pinned(folder, task, threshold=threshold)
+
+
+def write_own_bundle(folder: Path, task: ModelTask) -> ModelSettings:
+    """Write a bundle of one of our own networks: a process that loads it does without MONAI."""
+    kind = LiteUNet if task is ModelTask.SEGMENT else LiteClassifier
+    torch.manual_seed(7)
+    target = {"_target_": f"oncopixel_pacs.infer.networks.{kind.__name__}", **TINY_LITE}
+    return write_bundle(
+        folder,
+        task,
+        config=tiny_config(task) | {"network_def": target},
+        weights=kind(**TINY_LITE).state_dict(),
+    )
 
 
 def pinned(folder: Path, task: ModelTask, *, threshold: float = 0.5) -> ModelSettings:

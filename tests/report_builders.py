@@ -242,12 +242,17 @@ class Case:
         forms: Collection[SegmentationForm] = (SegmentationForm.BINARY,),
     ) -> list[Path]:
         """Build the result objects and write them as files."""
-        paths = []
-        for number, item in enumerate(self.build(wanted=wanted, forms=forms)):
-            path = folder / f"{item.kind}-{number}.dcm"
-            path.write_bytes(item.part10)
-            paths.append(path)
-        return paths
+        return save_built(self.build(wanted=wanted, forms=forms), folder)
+
+
+def save_built(objects: Sequence[BuiltObject], folder: Path) -> list[Path]:
+    """Write result objects as files."""
+    paths = []
+    for number, item in enumerate(objects):
+        path = folder / f"{item.kind}-{number}.dcm"
+        path.write_bytes(item.part10)
+        paths.append(path)
+    return paths
 
 
 def case(

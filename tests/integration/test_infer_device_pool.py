@@ -15,7 +15,7 @@ from pathlib import Path
 import lost_device
 import pretended_child
 import pytest
-from bundle_builder import write_bundle
+from bundle_builder import write_own_bundle
 from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
 
 from oncopixel_pacs.domain import ModelTask
@@ -29,7 +29,7 @@ from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSettings, ...]:
-    return (write_bundle(tmp_path_factory.mktemp("bundle"), ModelTask.CLASSIFY),)
+    return (write_own_bundle(tmp_path_factory.mktemp("bundle"), ModelTask.CLASSIFY),)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from typing import cast
 import lost_device
 import pretended_child
 import pytest
-from bundle_builder import write_bundle
+from bundle_builder import write_bundle, write_own_bundle
 from mammogram_builder import SCREENING, STUDY_UID, write_mammogram
 from pydicom import dcmread
 from pydicom.uid import RLELossless
@@ -42,7 +42,7 @@ THREE_AT_A_TIME = CPU.model_copy(update={"studies_at_a_time": 3})
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSettings, ...]:
     folder = tmp_path_factory.mktemp("bundles")
-    return tuple(write_bundle(folder / task, task) for task in ModelTask)
+    return tuple(write_own_bundle(folder / task, task) for task in ModelTask)
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +129,17 @@ def gone(pid: int) -> bool:
     return state == "Z"
 
 
+@pytest.mark.parametrize("write", [write_own_bundle, write_bundle], ids=["ours", "of MONAI"])
 def test_child_and_one_process_give_the_same_result(
-    device: DeviceProcess, models: tuple[ModelSettings, ...], study: AnalysisRequest
+    write: Callable[[Path, ModelTask], ModelSettings], study: AnalysisRequest, tmp_path: Path
 ) -> None:
-    assert device.ready
-    assert device.device == "cpu"
+    models = tuple(write(tmp_path / task, task) for task in ModelTask)
+    with DeviceProcess(models, CPU) as device:
+        device.wait_until_ready()
+        assert device.ready
+        assert device.device == "cpu"
+        there = device.analyse(study)
     here = read_study(study, load_models(models, CPU))
-    there = device.analyse(study)
     assert there.timings_seconds.keys() == here.timings_seconds.keys()
     assert replace(there, timings_seconds={}) == replace(here, timings_seconds={})
 

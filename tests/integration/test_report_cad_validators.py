@@ -11,7 +11,7 @@ from oncopixel_pacs.domain import ObjectKind, Reason
 from oncopixel_pacs.report.external_validation import TOOLS, validate_with_tools
 from oncopixel_pacs.report.validation import check
 from tests.integration.test_report_validators import missing
-from tests.report_builders import FOUR_VIEWS, Case, case, without
+from tests.report_builders import FOUR_VIEWS, Case, case, save_built, without
 
 CAD = ObjectKind.CAD_SR
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
@@ -52,8 +52,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_valid(folders: tuple[Path, Path], form: Form) -> None:
     study = form(folders[0])
-    check(study.build(wanted=(CAD,)), study.paths)
-    report = validate_with_tools(study.save_objects(folders[1], (CAD,)), study.paths.values())
+    built = study.build(wanted=(CAD,))
+    check(built, study.paths)
+    report = validate_with_tools(save_built(built, folders[1]), study.paths.values())
     assert report.tools == TOOLS
     assert report.problems == ()
     assert report.warnings == ()

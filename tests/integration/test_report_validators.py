@@ -26,6 +26,7 @@ from oncopixel_pacs.domain import (
 from oncopixel_pacs.report.dataset_rules import walk
 from oncopixel_pacs.report.external_validation import (
     TOOLS,
+    ToolReport,
     find_errors,
     find_validator,
     validate_with_tools,
@@ -43,6 +44,7 @@ from tests.report_builders import (
     lesion,
     mammogram,
     save,
+    save_built,
     without,
 )
 
@@ -58,12 +60,15 @@ BINARY = (SegmentationForm.BINARY,)
 RIGHT_CC, LEFT_CC, RIGHT_MLO, LEFT_MLO = FOUR_VIEWS
 
 
-def assert_valid(study: Case, folder: Path, forms: tuple[SegmentationForm, ...] = BINARY) -> None:
-    check(study.build(wanted=EVERYTHING, forms=forms), study.paths)
-    objects = study.save_objects(folder, EVERYTHING, forms)
-    report = validate_with_tools(objects, study.paths.values())
+def assert_valid(
+    study: Case, folder: Path, forms: tuple[SegmentationForm, ...] = BINARY
+) -> ToolReport:
+    built = study.build(wanted=EVERYTHING, forms=forms)
+    check(built, study.paths)
+    report = validate_with_tools(save_built(built, folder), study.paths.values())
     assert report.tools == TOOLS
     assert report.problems == ()
+    return report
 
 
 @pytest.fixture
@@ -86,9 +91,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 )
 def test_any_number_of_findings(folders: tuple[Path, Path], findings: dict) -> None:
     study = case(folders[0], findings)
-    assert_valid(study, folders[1], EVERY_FORM)
-    objects = study.save_objects(folders[1], EVERYTHING, EVERY_FORM)
-    assert validate_with_tools(objects, study.paths.values()).warnings == ()
+    assert assert_valid(study, folders[1], EVERY_FORM).warnings == ()
 
 
 def test_an_image_that_was_not_analysed(folders: tuple[Path, Path]) -> None:
@@ -108,7 +111,7 @@ def test_a_rejection_note(folders: tuple[Path, Path]) -> None:
     stale = [item.dataset for item in built]
     note = build_retraction(study.result, study.paths, stale, PROVENANCE, lambda _: None)
     assert find_problems([*built, note], study.paths, stale) == ()
-    objects = study.save_objects(folders[1], EVERYTHING)
+    objects = save_built(built, folders[1])
     path = folders[1] / "note.dcm"
     path.write_bytes(note.part10)
     report = validate_with_tools([*objects, path], study.paths.values())
@@ -184,8 +187,9 @@ def test_an_unknown_character_set(folders: tuple[Path, Path]) -> None:
     study = case(folders[0], {RIGHT_CC: 1}, patient_name="Müller^Änne")
     for path in study.paths.values():
         path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"KLINGON 10"))
-    check(study.build(), study.paths)
-    report = validate_with_tools(study.save_objects(folders[1]), study.paths.values())
+    built = study.build()
+    check(built, study.paths)
+    report = validate_with_tools(save_built(built, folders[1]), study.paths.values())
     assert report.problems
     assert all("Element=<PatientName>" in problem for problem in report.problems)
 

@@ -12,7 +12,15 @@ from conftest import Store
 from pydicom.dataset import Dataset
 from report_builders import FOUR_VIEWS, Case, case
 
-from oncopixel_pacs.domain import JobState, Laterality, ObjectKind, ResultObject, StepName, View
+from oncopixel_pacs.domain import (
+    JobState,
+    Laterality,
+    ObjectKind,
+    ResultObject,
+    SegmentationForm,
+    StepName,
+    View,
+)
 from oncopixel_pacs.receive.intake import Intake
 
 ALL_KINDS = (ObjectKind.SEG, ObjectKind.SR, ObjectKind.SC)
@@ -56,6 +64,7 @@ def hold_study(
     *,
     findings: int = 1,
     kinds: Collection[ObjectKind] = ALL_KINDS,
+    forms: tuple[SegmentationForm, ...] = (SegmentationForm.BINARY,),
 ) -> HeldStudy:
     """Receive a study of four views and write its results, as the server does."""
     made = case(folder, dict.fromkeys(FOUR_VIEWS, findings), change=grey)
@@ -69,7 +78,7 @@ def hold_study(
     store.ledger.save_result(JOB, made.result)
     store.ledger.begin_step(JOB, StepName.WRITE, later(61))
     objects = []
-    for item in made.build(wanted=kinds):
+    for item in made.build(wanted=kinds, forms=forms):
         path, digest = store.files.write(item.part10, "results", item.sop_instance_uid)
         objects.append(
             ResultObject(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import mimetypes
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ _POLICY = (
 )
 _TYPES = {".wasm": "application/wasm", ".js": "text/javascript", ".mjs": "text/javascript"}
 #: Names of built files hold a digest of what is in them, so they never change.
-_NAMED_BY_CONTENT = re.compile(r"\.bundle\.[0-9a-f]{16}\.js$|^[0-9a-f]{16}\.wasm$")
+_NAMED_BY_CONTENT = re.compile(r"\.bundle\.[0-9a-f]{16}\.js$|^[0-9a-f]{16}\.(wasm|woff2)$")
 
 
 def ohif_router(folder: Path, configuration: str) -> APIRouter:
@@ -51,7 +52,18 @@ def ohif_router(folder: Path, configuration: str) -> APIRouter:
             raise NotFound("The viewer has no such file.")
         return Response(index, media_type="text/html", headers=policy)
 
+    for file in folder.iterdir():
+        if _NAMED_BY_CONTENT.search(file.name):
+            # Its workers and styles do not know where the page is and ask below the root.
+            router.add_api_route(f"/{file.name}", _serving(file, policy), methods=["GET"])
     return router
+
+
+def _serving(file: Path, headers: dict[str, str]) -> Callable[[], Response]:
+    def serve() -> Response:
+        return FileResponse(file, media_type=_type_of(file), headers=headers | _keeping(file))
+
+    return serve
 
 
 def _hashes(page: str) -> str:

@@ -81,6 +81,7 @@
     const { displaySetService, viewportGridService, segmentationService } = services;
     const { cornerstoneViewportService, userAuthenticationService } = services;
     const attached = new Set();
+    const refused = new Set();
     let steady = 0;
     let redraws = 0;
 
@@ -91,14 +92,36 @@
       if (attached.has(key) || !shown.includes(segmentation.referencedDisplaySetInstanceUID)) {
         return;
       }
-      const headers = userAuthenticationService.getAuthorizationHeader() || {};
-      await segmentation.load({ headers });
-      await segmentationService.addSegmentationRepresentation(viewport.viewportId, {
-        segmentationId,
-        type: 'Labelmap',
-      });
+      try {
+        const headers = userAuthenticationService.getAuthorizationHeader() || {};
+        await segmentation.load({ headers });
+        await segmentationService.addSegmentationRepresentation(viewport.viewportId, {
+          segmentationId,
+          type: 'Labelmap',
+        });
+      } catch (error) {
+        // One that cannot be shown must not keep the others from being shown.
+        refused.add(segmentationId);
+        console.error('a segmentation was not attached', error);
+        return;
+      }
       attached.add(key);
       redraws = REDRAWS;
+    }
+
+    // Of one image a study may hold a segmentation in several forms, for several archives. OHIF
+    // does not draw probabilities, and a label map says what the binary one of its image says.
+    function worthShowing(segmentations) {
+      const form = segmentation => segmentation.instance?.SegmentationType;
+      const binary = segmentations
+        .filter(item => form(item) === 'BINARY')
+        .map(item => item.referencedDisplaySetInstanceUID);
+      return segmentations.filter(
+        item =>
+          !refused.has(item.displaySetInstanceUID) &&
+          form(item) !== 'FRACTIONAL' &&
+          (form(item) === 'BINARY' || !binary.includes(item.referencedDisplaySetInstanceUID))
+      );
     }
 
     return async function tick() {
@@ -112,11 +135,10 @@
       if (steady < STEADY_TICKS) {
         return;
       }
-      for (const displaySet of displaySetService.getActiveDisplaySets()) {
-        if (displaySet.Modality === 'SEG') {
-          for (const viewport of filled) {
-            await attach(displaySet, viewport);
-          }
+      const shown = displaySetService.getActiveDisplaySets();
+      for (const segmentation of worthShowing(shown.filter(item => item.Modality === 'SEG'))) {
+        for (const viewport of filled) {
+          await attach(segmentation, viewport);
         }
       }
       if (redraws > 0) {

@@ -18,6 +18,7 @@ from report_builders import FOUR_VIEWS
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.http_server import HttpServer
 from oncopixel_pacs.api.ohif import ohif_router
+from oncopixel_pacs.domain import SegmentationForm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.viewer import configuration, install_viewer, installed_viewer
 
@@ -35,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_study_page_leads_into_the_viewer_with_its_overlays_attached(folder: Path) -> None:
     for store in opened(f"sqlite:///{folder / 'oncopixel.sqlite'}", folder):
-        held = hold_study(store, folder)
+        # One archive takes them binary, others as probabilities and as label maps.
+        held = hold_study(store, folder, forms=tuple(SegmentationForm))
         viewer = installed_viewer(folder)
         assert viewer is not None
         parts = make_parts(store, viewer=viewer)
@@ -50,6 +52,13 @@ def test_a_study_page_leads_into_the_viewer_with_its_overlays_attached(folder: P
                 page.add_init_script(UNCOVERED)
                 said: list[str] = []
                 page.on("console", lambda message, into=said: into.append(message.text))
+                missing: list[str] = []
+                page.on(
+                    "response",
+                    lambda answer, into=missing: (
+                        into.append(answer.url) if answer.status >= 400 else None
+                    ),
+                )
                 page.goto(f"{address}/studies/{held.study_instance_uid}")
                 page.get_by_role("link", name="Open in OHIF").click()
                 shown = Viewer(page, f"{address}/ohif")
@@ -61,7 +70,10 @@ def test_a_study_page_leads_into_the_viewer_with_its_overlays_attached(folder: P
                     shown.wait_for_colour(pane, INSIDE, lambda c: c[0] - max(c[1:]) > 40)
                     shown.wait_for_colour(pane, OUTSIDE, lambda c: max(c) - min(c) < 8)
                 assert "/ohif/viewer" in page.url
+                assert shown.page.evaluate("window.oncopixelOverlays.attached") == len(FOUR_VIEWS)
+                assert missing == []
                 assert [text for text in said if "Content Security Policy" in text] == []
+                assert [text for text in said if "not attached" in text] == []
             finally:
                 browser.close()
                 server.stop()

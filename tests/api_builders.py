@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from server_process import NO_AUTHORITIES
 
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.http_server import HttpServer
@@ -162,7 +163,9 @@ def serving(parts: ApiParts) -> Iterator[httpx.Client]:
     server = HttpServer(create_app(parts), parts.settings.http_host, 0)
     address = f"http://127.0.0.1:{server.start()}"
     try:
-        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+        with httpx.Client(
+            base_url=address, timeout=20, trust_env=False, verify=NO_AUTHORITIES
+        ) as client:
             yield client
     finally:
         server.stop()

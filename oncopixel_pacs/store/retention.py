@@ -2,7 +2,8 @@
 
 A study may go when it is settled, its jobs have ended, and every delivery of every result is
 confirmed by its destination. What failed, what was merely accepted, what conflicts and what
-exists nowhere else is kept, however old it is.
+went nowhere is kept, however old it is. An object that no destination asks for, such as the
+segmentations where only reports are sent, goes with those of its job that were.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import DeliveryState, JobState, StudyState
@@ -221,6 +223,11 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
     own = col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid)
     written = col(JobObjectRow.job_id) == col(JobRow.id)
     sent = col(DeliveryRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid)
+    other = aliased(JobObjectRow)
+    any_sent = and_(
+        col(other.job_id) == col(JobRow.id),
+        col(DeliveryRow.sop_instance_uid) == col(other.sop_instance_uid),
+    )
     unfinished = or_(
         col(JobRow.state).not_in(_ENDED_WELL),
         col(JobRow.finished_at).is_(None),
@@ -239,7 +246,7 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
         exists().where(own),
         ~exists().where(own, unfinished),
         ~exists().where(own, written, sent, unproven),
-        ~exists().where(own, written, ~exists().where(sent)),
+        ~exists().where(own, exists().where(written), ~exists().where(any_sent)),
     ]
 
 

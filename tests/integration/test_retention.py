@@ -25,7 +25,7 @@ from workflow_builder import (
 )
 
 from oncopixel_pacs.cli import app
-from oncopixel_pacs.domain import DeliveryState, IntakeOutcome, Job, JobState
+from oncopixel_pacs.domain import DeliveryState, IntakeOutcome, Job, JobState, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError, NotFound, OutOfResources
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import RetentionSettings
@@ -118,11 +118,7 @@ KEPT = {
         "UPDATE study SET state = 'settled'",
     ),
     "a conflict": ("UPDATE study SET conflicts = 1", "UPDATE study SET conflicts = 0"),
-    "a result that nobody was sent": (
-        "DELETE FROM delivery WHERE sop_instance_uid = "
-        "(SELECT max(sop_instance_uid) FROM delivery)",
-        "DELETE FROM delivery",
-    ),
+    "results that nobody was sent": ("DELETE FROM delivery", ""),
     "results of no destination": ("DELETE FROM job_object", ""),
 }
 
@@ -140,6 +136,23 @@ def test_whatever_is_not_proven_is_kept(works: Works) -> None:
         assert policy.retention.held_back(policy.before) == 1, why
         if mends:
             change(works, mends)
+
+
+@pytest.mark.usefixtures("pacs")
+def test_what_no_destination_asks_for_goes_with_what_was_sent(
+    any_store: Store, tmp_path: Path
+) -> None:
+    # Segmentations are made in any case, since reports refer to them.
+    place = folder_destination(tmp_path / "out", objects=(ObjectKind.SR,))
+    works = Works(any_store, PretendedModel(), (place,))
+    with running(works):
+        works.receive(tmp_path / "in")
+        job = done(works)
+        assert {item.kind for item in job.objects} == {ObjectKind.SEG, ObjectKind.SR}
+        assert list(purge(works).run()) == []
+        confirm(works)
+        assert [item.study_instance_uid for item in purge(works).run()] == [job.study_instance_uid]
+        assert files(works) == []
 
 
 def test_nothing_younger_than_the_policy_goes_and_nothing_without_one(works: Works) -> None:

@@ -32,6 +32,8 @@ _TONES = {
 
 #: Who asks for the page that is rendered; set by the guard for the length of a request.
 CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
+#: Of PS3.6 2024 and later, which the dictionary of pydicom does not hold.
+_LATER_SOP_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 
 
 def may(role: str) -> bool:
@@ -93,7 +95,7 @@ def percent(probability: float | None) -> str:
 
 def sop_class_name(uid: str) -> str:
     """Name of a SOP class in PS3.6; the UID itself when it is not there."""
-    return str(UID(uid).name)
+    return _LATER_SOP_CLASSES.get(uid) or str(UID(uid).name)
 
 
 def ending(uid: str) -> str:

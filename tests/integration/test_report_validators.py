@@ -14,6 +14,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from oncopixel_pacs.domain import (
     ImageResult,
@@ -246,6 +247,17 @@ def test_a_uid_of_a_source_below_no_root_is_none_of_ours(folders: tuple[Path, Pa
         dataset.SeriesInstanceUID = "111.2"
 
     assert_valid(case(folders[0], {RIGHT_CC: 1}, change=change), folders[1])
+
+
+def test_a_deflated_image_is_there_though_a_validator_cannot_read_it(
+    folders: tuple[Path, Path],
+) -> None:
+    study = case(folders[0], {RIGHT_CC: 1})
+    (path,) = study.paths.values()
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert_valid(study, folders[1])
 
 
 def test_what_a_validator_says_twice_of_an_object_is_told_once(folders: tuple[Path, Path]) -> None:

@@ -75,6 +75,7 @@ def test_probabilities_are_percentages() -> None:
 
 def test_sop_classes_have_names_and_unknown_ones_their_uid() -> None:
     assert sop_class_name("1.2.840.10008.5.1.4.1.1.66.4") == "Segmentation Storage"
+    assert sop_class_name("1.2.840.10008.5.1.4.1.1.66.7") == "Label Map Segmentation Storage"
     assert sop_class_name("1.2.3.4") == "1.2.3.4"
 
 

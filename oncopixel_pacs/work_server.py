@@ -37,6 +37,7 @@ from oncopixel_pacs.workflow.exporting import FhirWriter
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.notifying import Notifier, notifying
+from oncopixel_pacs.workflow.pace import EVERY_SECONDS, Pace
 from oncopixel_pacs.workflow.performed_step import Station
 from oncopixel_pacs.workflow.performing import TIMEOUT_SECONDS as WORKLIST_TIMEOUT_SECONDS
 from oncopixel_pacs.workflow.performing import TaskPerformer, Work, performing
@@ -113,6 +114,8 @@ class WorkServer:
         device.start()
         executor.start(settings.inference.studies_at_a_time)
         self._start_watch()
+        pace = Pace(store.catalogue.has_open_work, executor.rest)
+        self._keep_doing(Repeated("pace", lambda _stops: pace.keep(), EVERY_SECONDS))
         parts = (store.catalogue, store.ledger, store.files, Shadows(database))
         begin_shadowing(settings, *parts, utc_now, self.closing)
         return device

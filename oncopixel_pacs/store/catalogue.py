@@ -148,6 +148,13 @@ class Catalogue:
             ).all()
             return tuple(_with_instances(session, rows))
 
+    def has_open_work(self) -> bool:
+        """Whether any study waits for images, or any job has not ended."""
+        with self._database.read() as session:
+            if any(state == StudyState.RECEIVING for _, state in state_counts(session, "study")):
+                return True
+            return any(not JobState(state).final for _, state in state_counts(session, "job"))
+
     def unsettled_since(self, study_instance_uid: str) -> datetime | None:
         """When the first image arrived that is in no revision yet."""
         with self._database.read() as session:

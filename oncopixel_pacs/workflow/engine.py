@@ -17,6 +17,7 @@ from dbos import (
     DBOSConfig,
     DBOSPortableJSONSerializer,
     EnqueueOptions,
+    Queue,
     WorkflowStatus,
 )
 from sqlalchemy import Engine
@@ -37,6 +38,8 @@ _STUDY_QUEUE = "study"
 _POLL_SECONDS = 0.25
 #: A study waits for its first look; a delivery for its network.
 _STUDY_POLL_SECONDS = 0.1
+#: While there is nothing to do.
+_REST_POLL_SECONDS = 1.0
 #: Starts of one workflow after which it counts as the one that kills the server.
 _MAX_STARTS = 100
 #: Attempts at a step that fails for want of disk or database, a second apart and then longer.
@@ -269,6 +272,8 @@ class Executor:
         self, engine: Engine, name: str, destinations: Mapping[str, int], steps: Steps
     ) -> None:
         self._destinations = destinations
+        #: Each queue with how often it is asked while there is work.
+        self._queues: list[tuple[Queue, float]] = []
         config: DBOSConfig = {
             "name": _APPLICATION,
             "system_database_engine": engine,
@@ -289,23 +294,38 @@ class Executor:
     def start(self, studies_at_a_time: int = 1) -> None:
         """Take up what an earlier process left, then new work."""
         DBOS.launch()
-        DBOS.register_queue(
-            _STUDY_QUEUE,
-            worker_concurrency=studies_at_a_time,
-            polling_interval_sec=_STUDY_POLL_SECONDS,
-            on_conflict="always_update",
-        )
+        self._listen(_STUDY_QUEUE, studies_at_a_time, _STUDY_POLL_SECONDS)
         for name, deliveries_at_a_time in self._destinations.items():
-            DBOS.register_queue(
-                _delivery_queue(name),
-                worker_concurrency=deliveries_at_a_time,
-                polling_interval_sec=_POLL_SECONDS,
-                on_conflict="always_update",
-            )
+            self._listen(_delivery_queue(name), deliveries_at_a_time, _POLL_SECONDS)
+
+    def rest(self, rests: bool) -> None:
+        """Look for work once a second, or as often as is good for work that comes.
+
+        It holds for all hosts, and from each queue's next look on.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        try:
+            for queue, poll_seconds in self._queues:
+                queue.set_polling_interval_sec(_REST_POLL_SECONDS if rests else poll_seconds)
+        except SQLAlchemyError as exc:
+            raise _away(exc) from exc
 
     def stop(self) -> None:
         """Stop taking work; what runs is taken up again at the next start."""
         DBOS.destroy(destroy_registry=True)
+
+    def _listen(self, name: str, at_a_time: int, poll_seconds: float) -> None:
+        queue = DBOS.register_queue(
+            name,
+            worker_concurrency=at_a_time,
+            polling_interval_sec=poll_seconds,
+            on_conflict="always_update",
+        )
+        self._queues.append((queue, poll_seconds))
 
 
 def _register(steps: Steps) -> None:

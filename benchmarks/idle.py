@@ -1,0 +1,77 @@
+"""``python -m benchmarks.idle``: what a server takes that has nothing to do.
+
+It starts a server with default settings, the shipped models and some destinations, waits until
+the engine rests, and says which part of one processor it took in the time after that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.receivers import free_port
+from oncopixel_pacs.workflow.pace import EVERY_SECONDS, REST_AFTER_SECONDS
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+#: From the start of the process on, models and all.
+_START_SECONDS = 30.0
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process so far, without its children's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def share(pid: int, seconds: float) -> float:
+    """Part of one processor that a process takes in the time to come."""
+    before, began = processor_seconds(pid), time.monotonic()
+    time.sleep(seconds)
+    return (processor_seconds(pid) - before) / (time.monotonic() - began)
+
+
+def configuration(destinations: int) -> str:
+    """Return settings of a server that sends to so many folders."""
+    listed = [
+        f'[[destinations]]\nname = "folder-{number}"\ntype = "folder"\npath = "out-{number}"\n'
+        for number in range(destinations)
+    ]
+    ports = f"dimse_port = {free_port()}\nhttp_port = {free_port()}\n"
+    return "\n".join([f'data_dir = "data"\n{ports}', *listed])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and say what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.idle", description=__doc__)
+    parser.add_argument("--destinations", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="idle-") as folder:
+        (Path(folder) / "oncopixel.toml").write_text(configuration(chosen.destinations))
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "oncopixel_pacs", "serve"], cwd=folder, stdout=subprocess.DEVNULL
+        )
+        try:
+            time.sleep(_START_SECONDS)
+            awake = share(process.pid, min(chosen.seconds, REST_AFTER_SECONDS / 2))
+            time.sleep(REST_AFTER_SECONDS + EVERY_SECONDS)
+            resting = share(process.pid, chosen.seconds)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+    sys.stdout.write(
+        f"{chosen.destinations} destinations, part of one processor: "
+        f"{awake:.1%} looking for work, {resting:.1%} at rest\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -283,6 +283,8 @@ class Executor:
             "serializer": DBOSPortableJSONSerializer(),
             "enable_otlp": False,
             "log_level": "WARNING",
+            # Nobody waits for its notifications, but a stop waits for their listener to wake up.
+            "notification_listener_polling_interval_sec": 0.1,
         }
         DBOS(config=config)
         # The engine gives its logger a handler of its own; it shall speak like everyone else.

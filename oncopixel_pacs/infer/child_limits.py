@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 _SHARE_OF_MEMORY = 0.8
@@ -19,8 +20,51 @@ def resident_bytes(pid: int | None) -> int:
 
 
 def most_memory() -> int:
-    """Most that a child may take where nothing is configured: not all that the machine has."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _SHARE_OF_MEMORY)
+    """Most that a child may take where nothing is configured: not all that there is.
+
+    What there is, is the machine's memory, or what a container or a unit of systemd is given of it.
+    """
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(min(machine, *group_limits()) * _SHARE_OF_MEMORY)
+
+
+def group_limits(
+    membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
+    """Bytes that each control group of this process, and each above it, may use (cgroups(7)).
+
+    Parameters
+    ----------
+    membership
+        Says in which groups the process is.
+    mount
+        Where their hierarchies are mounted. A container may see its own group as their root.
+    """
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:  # there are none on macOS
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            folder, name = mount, "memory.max"
+        elif "memory" in controllers.split(","):
+            folder, name = mount / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        below = folder / path.lstrip("/")
+        for group in (below, *below.parents):
+            if group.is_relative_to(folder):
+                yield from _limit(group / name)
+
+
+def _limit(file: Path) -> Iterator[int]:
+    try:
+        limit = file.read_text(encoding="ascii").strip()
+    except OSError:  # the root has none, and what is above a container is not seen
+        return
+    if limit.isdigit():  # and not "max"
+        yield int(limit)
 
 
 def how_it_ended(code: int | None) -> str:

@@ -210,21 +210,21 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         private = load_pem_private_key(_read(key, "key"), None)
     except TypeError as exc:
         raise ConfigurationError(
-            f"The key {key} of [tls] is encrypted; store it without a passphrase, readable by "
+            f"The key {key} is encrypted; store it without a passphrase, readable by "
             "the server alone."
         ) from exc
     except ValueError as exc:
-        raise ConfigurationError(f"The key {key} of [tls] is no private key in PEM.") from exc
+        raise ConfigurationError(f"The key {key} is no private key in PEM.") from exc
     if private.public_key() != own.public_key():
         raise ConfigurationError(
-            f"The key {key} of [tls] does not belong to the certificate {certificate}; name the "
+            f"The key {key} does not belong to the certificate {certificate}; name the "
             "pair that was made together."
         )
     try:
         context.load_cert_chain(certificate, key)
     except ssl.SSLError as exc:
         raise ConfigurationError(
-            f"The certificate {certificate} of [tls] cannot be used ({exc.reason}); its key must "
+            f"The certificate {certificate} cannot be used ({exc.reason}); its key must "
             "have at least 2048 bits (RSA) or 224 (elliptic curve), its signature SHA-256."
         ) from exc
 
@@ -234,7 +234,7 @@ def _certificates(path: Path, setting: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(_read(path, setting))
     except ValueError as exc:
         raise ConfigurationError(
-            f"{path} holds no certificate in PEM; correct [tls] {setting}."
+            f"{path} holds no certificate in PEM; correct the setting {setting}."
         ) from exc
 
 
@@ -243,7 +243,7 @@ def _read(path: Path, setting: str) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise ConfigurationError(
-            f"{path} cannot be read ({exc.strerror}); correct [tls] {setting}."
+            f"{path} cannot be read ({exc.strerror}); correct the setting {setting}."
         ) from exc
 
 

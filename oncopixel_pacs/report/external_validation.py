@@ -11,12 +11,15 @@ import shutil
 import subprocess  # noqa: S404
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs.child_process import usable_cores
 from oncopixel_pacs.report.codes import PRIVATE_SCHEME
@@ -164,13 +167,15 @@ def _packaged(name: str) -> str | None:
 
 def _findings(name: str, tool: str, results: list[Path], images: list[Path]) -> Iterator[str]:
     if name == "dcentvfy":
-        given = {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in images}
-        for line in _run(tool, *results, *images):
-            # A source may refer to what we never got; only lines on a result count.
-            told = _is_finding(line) and any(str(path) in line for path in results)
-            # It does not inflate: an image in a deflated file is there all the same.
-            if told and not (_UNSEEN in line and given.intersection(line.split())):
-                yield line
+        # A source may refer to what we never got; only lines on a result count.
+        found = [
+            line
+            for line in _run(tool, *results, *images)
+            if _is_finding(line) and any(str(path) in line for path in results)
+        ]
+        # It does not inflate: an image in a deflated file is there all the same.
+        given = _uids(images) if any(_UNSEEN in line for line in found) else set()
+        yield from (line for line in found if _UNSEEN not in line or given.isdisjoint(line.split()))
         return
     for path in results:
         said = _of_object(name, tool, path, _TIMEOUT_SECONDS)
@@ -212,3 +217,14 @@ def _is_finding(line: str) -> bool:
 def _is_error(line: str) -> bool:
     words = ("Error -", "Abort -", "E: ", "F: ", _UNKNOWN_CLASS)
     return _GUESSED_BITS not in line and any(word in line for word in words)
+
+
+def _uids(images: Iterable[Path]) -> set[str]:
+    """SOP Instance UIDs of files, as far as they can be read."""
+    found = set()
+    for path in images:
+        with suppress(OSError, InvalidDicomError, AttributeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # their texts quote values of the header
+            header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+            found.add(str(header.SOPInstanceUID))
+    return found

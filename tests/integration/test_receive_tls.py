@@ -322,7 +322,7 @@ def test_storescu_of_dcmtk_sends_over_tls(tmp_path: Path, office: Office, profil
         (lambda o, _: {"certificate": o.ours.key}, "holds no certificate in PEM"),
         (lambda o, _: {"key": o.ours.certificate}, "is no private key in PEM"),
         (lambda o, _: {"key": o.modality.key}, "does not belong to the certificate"),
-        (lambda o, _: {"ca_file": o.ours.key}, r"correct \[tls\] ca_file"),
+        (lambda o, _: {"ca_file": o.ours.key}, r"correct the setting ca_file"),
         (lambda _, a: pair(a.issue("locked", locked=True)), "is encrypted"),
         (lambda _, a: pair(a.issue("weak", rsa_bits=1024)), "at least 2048 bits"),
     ],

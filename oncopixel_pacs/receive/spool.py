@@ -50,7 +50,7 @@ class Spool:
     """Takes pieces of a data set, writes and digests them.
 
     What fits into one buffer is written at the end, by the thread that receives it. Of a larger
-    object one buffer is filled while a second thread digests and writes another; but only one
+    object one buffer is filled and digested while a second thread writes another; but only one
     object at a time has a second thread: where several arrive, the processors have enough to do.
 
     Its first `OSError`, one byte too many, or a volume without room from the start is kept for
@@ -194,7 +194,7 @@ class Spool:
 
 
 class _InTurn:
-    """Digests and writes full buffers where they were filled."""
+    """Digests full buffers and writes them where they were filled."""
 
     def __init__(self, file: DirectFile, offset: int) -> None:
         self.error: OSError | None = None
@@ -204,7 +204,8 @@ class _InTurn:
 
     def exchange(self, chunk: memoryview) -> memoryview:
         """Take a full buffer and return an empty one."""
-        self._take(chunk)
+        self._add(chunk)
+        self._append(chunk)
         return chunk
 
     def finish(self, rest: memoryview) -> str:
@@ -225,18 +226,20 @@ class _InTurn:
     def stop(self) -> None:
         """Wait until everything is written; more than once is no harm."""
 
-    def _take(self, chunk: memoryview) -> None:
+    def _add(self, chunk: memoryview) -> None:
+        self._digest.update(chunk[self._offset :])
+        self._offset = 0
+
+    def _append(self, chunk: memoryview) -> None:
         if self.error is None:
             try:
-                self._digest.update(chunk[self._offset :])
-                self._offset = 0
                 self._file.append(chunk)
             except OSError as exc:
                 self.error = exc
 
 
 class _Beside(_InTurn):
-    """The same in a thread of its own, while the next buffer is filled."""
+    """The same, but a thread of its own writes while the next buffer is filled and digested."""
 
     def __init__(self, file: DirectFile, offset: int, pool: ChunkPool) -> None:
         super().__init__(file, offset)
@@ -252,6 +255,7 @@ class _Beside(_InTurn):
 
     def exchange(self, chunk: memoryview) -> memoryview:
         """Take a full buffer and return an empty one, when there is one."""
+        self._add(chunk)
         self._full.put(chunk)
         return self._empty.get()
 
@@ -268,5 +272,5 @@ class _Beside(_InTurn):
 
     def _write(self) -> None:
         while (chunk := self._full.get()) is not None:
-            self._take(chunk)
+            self._append(chunk)
             self._empty.put(chunk)

@@ -7,7 +7,6 @@ the engine rests, and says which part of one processor it took in the time after
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -16,25 +15,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.receivers import free_port
+from benchmarks.receivers import cpu_seconds, free_port
 from oncopixel_pacs.workflow.pace import EVERY_SECONDS, REST_AFTER_SECONDS
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 #: From the start of the process on, models and all.
 _START_SECONDS = 30.0
 
 
-def processor_seconds(pid: int) -> float:
-    """Processor time of a process so far, without its children's."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
 def share(pid: int, seconds: float) -> float:
-    """Part of one processor that a process takes in the time to come."""
-    before, began = processor_seconds(pid), time.monotonic()
+    """Part of one processor that a process and its children take in the time to come."""
+    before, began = cpu_seconds(pid), time.monotonic()
     time.sleep(seconds)
-    return (processor_seconds(pid) - before) / (time.monotonic() - began)
+    return (cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
 def configuration(destinations: int) -> str:

@@ -239,14 +239,14 @@ def measured(process: subprocess.Popen[bytes]) -> Iterator[Usage]:
             usage.peak_bytes = max(usage.peak_bytes, resident)
 
     watcher = threading.Thread(target=watch)
-    before = _cpu_seconds(process.pid)
+    before = cpu_seconds(process.pid)
     watcher.start()
     try:
         yield usage
     finally:
         ended.set()
         watcher.join()
-        usage.cpu_seconds = _cpu_seconds(process.pid) - before
+        usage.cpu_seconds = cpu_seconds(process.pid) - before
         usage.peak_bytes = max(usage.peak_bytes, _status(process.pid, "VmHWM"))
 
 
@@ -275,7 +275,7 @@ def _status(pid: int, key: str) -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith(key)), 0)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time of a process, its children, and those that ended."""
     total = 0
     for member in _family(pid):

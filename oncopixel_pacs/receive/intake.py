@@ -298,11 +298,18 @@ def _opened(path: Path) -> Iterator[tuple[Received, Header]]:
 
 def _as_named(received: Received, uid: str, path: str) -> Received:
     """Give a kept file with the digest that its path was made from."""
-    for algorithm in ALGORITHMS:
-        digest = dataset_digest(received.path, received.offset, algorithm)
+    for digest in _digests(received):
         if relative_path("instances", uid, digest) == path:
             return replace(received, digest=digest)
     raise CannotUnderstand("Its bytes are not those its name was made from.")
+
+
+def _digests(received: Received) -> Iterator[str]:
+    """Give its digest, and only when asked for more those of other algorithms."""
+    yield received.digest
+    for algorithm in ALGORITHMS:
+        if algorithm != algorithm_of(received.digest):
+            yield dataset_digest(received.path, received.offset, algorithm)
 
 
 def is_intact(path: Path, digest: str) -> bool:

@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.receivers import cpu_seconds, free_port
-from oncopixel_pacs.workflow.pace import EVERY_SECONDS, REST_AFTER_SECONDS
+import httpx
 
-#: From the start of the process on, models and all.
-_START_SECONDS = 30.0
+from benchmarks.receivers import cpu_seconds, free_port
+from benchmarks.served import wait
+from oncopixel_pacs.workflow.pace import EVERY_SECONDS, REST_AFTER_SECONDS
 
 
 def share(pid: int, seconds: float) -> float:
@@ -29,14 +30,20 @@ def share(pid: int, seconds: float) -> float:
     return (cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
-def configuration(destinations: int) -> str:
+def configuration(destinations: int, http_port: int) -> str:
     """Return settings of a server that sends to so many folders."""
     listed = [
         f'[[destinations]]\nname = "folder-{number}"\ntype = "folder"\npath = "out-{number}"\n'
         for number in range(destinations)
     ]
-    ports = f"dimse_port = {free_port()}\nhttp_port = {free_port()}\n"
+    ports = f"dimse_port = {free_port()}\nhttp_port = {http_port}\n"
     return "\n".join([f'data_dir = "data"\n{ports}', *listed])
+
+
+def _is_ready(port: int) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == httpx.codes.OK
+    return False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,12 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="idle-") as folder:
-        (Path(folder) / "oncopixel.toml").write_text(configuration(chosen.destinations))
+        port = free_port()
+        (Path(folder) / "oncopixel.toml").write_text(configuration(chosen.destinations, port))
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "oncopixel_pacs", "serve"], cwd=folder, stdout=subprocess.DEVNULL
         )
         try:
-            time.sleep(_START_SECONDS)
+            wait(lambda: _is_ready(port))
             awake = share(process.pid, min(chosen.seconds, REST_AFTER_SECONDS / 2))
             time.sleep(REST_AFTER_SECONDS + EVERY_SECONDS)
             resting = share(process.pid, chosen.seconds)

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -95,7 +95,7 @@ class OncoPixel(Receiver):
     def check(self, numbers: tuple[int, ...], stream: StoreStream) -> None:
         """Each has a row with the digest that was sent, and a file with those bytes."""
         data = self.folder / "data"
-        with sqlite3.connect(data / "oncopixel.sqlite") as connection:
+        with closing(sqlite3.connect(data / "oncopixel.sqlite")) as connection:
             rows = connection.execute("SELECT sop_instance_uid, digest, path FROM instance")
             held = {uid: (digest, path) for uid, digest, path in rows}
         for number in numbers:

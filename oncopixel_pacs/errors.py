@@ -16,6 +16,7 @@
     ├── ResultRejected          a result object that did not pass the gate before sending
     ├── DeliveryFailed          a destination did not take an object
     ├── PullFailed              a source did not give what was asked of it
+    │   └── ObjectNotGiven      it answers, but one object it did not give
     └── NotFound                an id that the catalogue does not know
 """
 
@@ -114,6 +115,13 @@ class PullFailed(OncoPixelError):
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class ObjectNotGiven(PullFailed):
+    """A source that answers did not give one object; it may well give the others."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=False)
 
 
 class NotFound(OncoPixelError):

@@ -65,9 +65,26 @@ def is_held(item: OutgoingObject, destination: OrthancDestination, timeout_secon
     with closing(_client(destination)) as client:
         _system(client, destination, timeout_seconds / CLIENT_ATTEMPTS)
         try:
-            return client.instances.lookup(item.sop_instance_uid) is not None
-        except (exceptions.OrthancApiException, requests.RequestException) as exc:
+            seconds = timeout_seconds / CLIENT_ATTEMPTS
+            return bool(looked_up(client, item.sop_instance_uid, "Instance", seconds))
+        except (
+            exceptions.OrthancApiException,
+            requests.RequestException,
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as exc:
             raise _unusable(destination, "it did not answer a look-up; see its log") from exc
+
+
+def looked_up(client: OrthancApiClient, uid: str, kind: str, seconds: float) -> list[str]:
+    """Return Orthanc's ids of all resources of a kind (such as ``Study``) that have a UID.
+
+    There are several where it came under several Patient IDs. The client's own look-up waits for
+    an answer without end, and takes several for an error.
+    """
+    answer = client.post("tools/lookup", data=uid, timeout=seconds)
+    return [str(item["ID"]) for item in answer.json() if item["Type"] == kind]
 
 
 def _client(destination: OrthancDestination) -> OrthancApiClient:

@@ -10,7 +10,7 @@ import httpx
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
-from oncopixel_pacs.errors import PullFailed
+from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
 from oncopixel_pacs.source_settings import DicomWebSource
 
@@ -23,6 +23,8 @@ _OBJECTS = {"Accept": 'multipart/related; type="application/dicom"; transfer-syn
 _CLASS, _INSTANCE, _SERIES = "00080016", "00080018", "0020000E"
 _PAGE = 500
 _CHUNK_BYTES = 1 << 20
+#: HTTP statuses that speak of the object that was asked for; others speak of the service.
+_NO_OBJECT = frozenset({400, 404, 406, 409, 410, 415, 422, 500, 501})
 
 
 def echo(source: DicomWebSource, calling_ae_title: str, timeout_seconds: float) -> str:
@@ -106,13 +108,18 @@ def _ask(
 def _object(client: httpx.Client, source: DicomWebSource, path: str) -> Iterator[bytes]:
     try:
         with client.stream("GET", path, headers=_OBJECTS) as answer:
-            _require_good(answer, source)
-            yield from _first_part(answer, source)
+            if answer.status_code not in _NO_OBJECT:
+                _require_good(answer, source)
+                yield from _first_part(answer)
+                return
+            raise ObjectNotGiven(f"it answered HTTP {answer.status_code}; see its log")
+    except (httpx.RemoteProtocolError, httpx.ReadError) as exc:
+        raise ObjectNotGiven("it broke off in the middle; see its log") from exc
     except httpx.HTTPError as exc:
         raise _unreachable(source, exc) from exc
 
 
-def _first_part(answer: httpx.Response, source: DicomWebSource) -> Iterator[bytes]:
+def _first_part(answer: httpx.Response) -> Iterator[bytes]:
     """Yield the content of the first part; an archive that sends no multipart sends the object."""
     kind = Message()
     kind["Content-Type"] = answer.headers.get("Content-Type", "")
@@ -127,9 +134,9 @@ def _first_part(answer: httpx.Response, source: DicomWebSource) -> Iterator[byte
             parser.write(chunk)
             yield from part.take()
     except MultipartParseError as exc:
-        raise _failed(source, "its answer is no multipart message") from exc
+        raise ObjectNotGiven("its answer is no multipart message") from exc
     if not part.ended:
-        raise _failed(source, "its answer is no multipart message, or was cut short")
+        raise ObjectNotGiven("its answer is no multipart message, or was cut short")
 
 
 class _Part:

@@ -10,35 +10,40 @@ from typing import Any, TypeVar
 import requests
 from orthanc_api_client import OrthancApiClient, exceptions
 
-from oncopixel_pacs.errors import PullFailed
+from oncopixel_pacs.deliver.orthanc import CLIENT_ATTEMPTS, looked_up
+from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
 from oncopixel_pacs.source_settings import OrthancSource
 
 Answer = TypeVar("Answer")
 
 _CHUNK_BYTES = 1 << 20
+#: HTTP statuses that speak of the object that was asked for; others speak of the service.
+_NO_OBJECT = frozenset({404, 500})
 
 
 def echo(source: OrthancSource, calling_ae_title: str, timeout_seconds: float) -> str:
     """Read the system page; see `oncopixel_pacs.receive.pull.echo`."""
     del calling_ae_title
+    seconds = timeout_seconds / CLIENT_ATTEMPTS
     with closing(_client(source)) as client:
-        system = _asked(source, lambda: _json(client, "system", timeout_seconds))
+        system = _asked(source, lambda: _json(client, "system", seconds))
     return f"Orthanc {system.get('Version', '?')} answered at {source.url}"
 
 
 def find(source: OrthancSource, study_instance_uid: str, work: Fetch) -> tuple[Remote, ...]:
     """Look the study up and list its instances; see `oncopixel_pacs.receive.pull.find`."""
-    seconds = work.timeout_seconds
+    seconds = work.timeout_seconds / CLIENT_ATTEMPTS
+    found: dict[str, Remote] = {}
     with closing(_client(source)) as client:
-        study = _asked(source, lambda: client.studies.lookup(study_instance_uid))
-        if study is None:
-            return ()
-        found: list[Remote] = []
-        for series in _asked(source, lambda: _json(client, f"studies/{study}/series", seconds)):
-            work.check_going()
-            found += _asked(source, partial(_listed, client, series, seconds))
-    return tuple(found)
+        ask = partial(looked_up, client, study_instance_uid, "Study", seconds)
+        for study in _asked(source, ask):
+            several = _asked(source, partial(_json, client, f"studies/{study}/series", seconds))
+            for series in several:
+                work.check_going()
+                listed = _asked(source, partial(_listed, client, series, seconds))
+                found |= {item.sop_instance_uid: item for item in listed}
+    return tuple(found.values())
 
 
 def fetch(
@@ -46,14 +51,15 @@ def fetch(
 ) -> None:
     """Download files one by one; see `oncopixel_pacs.receive.pull.fetch`."""
     del study_instance_uid
+    seconds = work.timeout_seconds / CLIENT_ATTEMPTS
     with closing(_client(source)) as client:
 
         def download(item: Remote) -> Iterator[bytes]:
             uid = item.sop_instance_uid
-            name = _asked(source, lambda: client.instances.lookup(uid))
-            if name is None:
-                raise _failed(source, f"object {uid} is no longer there")
-            return _content(client, source, name, work.timeout_seconds)
+            names = _asked(source, lambda: looked_up(client, uid, "Instance", seconds))
+            if not names:
+                raise ObjectNotGiven("it is no longer there")
+            return _content(client, source, names[0], work.timeout_seconds)
 
         take(wanted, work, source.name, download)
 
@@ -82,14 +88,21 @@ def _listed(client: OrthancApiClient, series: Any, seconds: float) -> list[Remot
 def _content(
     client: OrthancApiClient, source: OrthancSource, name: str, seconds: float
 ) -> Iterator[bytes]:
-    answer = _asked(
-        source, lambda: client.get(f"instances/{name}/file", timeout=seconds, stream=True)
-    )
-    with closing(answer):
+    def ask() -> requests.Response:
+        try:
+            address = f"instances/{name}/file"
+            found: requests.Response = client.get(address, timeout=seconds, stream=True)
+            return found
+        except exceptions.HttpError as exc:
+            if exc.http_status_code not in _NO_OBJECT:
+                raise
+            raise ObjectNotGiven(f"it answered HTTP {exc.http_status_code}; see its log") from exc
+
+    with closing(_asked(source, ask)) as answer:
         try:
             yield from answer.iter_content(_CHUNK_BYTES)
         except requests.RequestException as exc:
-            raise _failed(source, "it broke off in the middle of an object") from exc
+            raise ObjectNotGiven("it broke off in the middle; see its log") from exc
 
 
 def _asked(source: OrthancSource, ask: Callable[[], Answer]) -> Answer:
@@ -98,7 +111,8 @@ def _asked(source: OrthancSource, ask: Callable[[], Answer]) -> Answer:
     except exceptions.NotAuthorized as exc:
         raise _failed(source, "it refuses our login; check user and password") from exc
     except exceptions.HttpError as exc:
-        raise _failed(source, f"it answered HTTP {exc.http_status_code}; check url") from exc
+        reason = f"it answered HTTP {exc.http_status_code}; check url, and its log"
+        raise _failed(source, reason) from exc
     except (exceptions.OrthancApiException, requests.RequestException) as exc:
         raise _failed(
             source, "it cannot be reached; check that it runs, and url and firewall"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oncopixel_pacs.errors import IntakeRefused, OutOfResources, PullFailed
+from oncopixel_pacs.errors import IntakeRefused, ObjectNotGiven, OutOfResources, PullFailed
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.store.free_space import FreeSpace
 
@@ -76,31 +76,46 @@ def take(
     source: str,
     download: Callable[[Remote], Iterable[bytes]],
 ) -> None:
-    """Download objects one by one and take each in; one that is refused holds no other up.
+    """Download objects one by one and take each in; one that does not come holds no other up.
 
     Raises
     ------
+    ObjectNotGiven
+        When the source answers but did not give every object.
     PullFailed
         When the source gave up, disk or database take nothing, or an object was refused.
     OutOfResources
         When there is too little room to begin the next one.
     """
     refused: list[str] = []
+    not_given: list[str] = []
     for number, item in enumerate(wanted, start=1):
         work.check_going()
         work.space.require()
         with work.file() as path:
-            _write(path, download(item), item)
             try:
+                _write(path, download(item), item)
                 work.intake.accept_received(path, source)
+            except ObjectNotGiven as exc:
+                not_given.append(f"{item.sop_instance_uid}: {exc}")
+            except PullFailed as exc:
+                if not exc.permanent:
+                    raise
+                refused.append(f"{item.sop_instance_uid}: {exc}")
             except OutOfResources as exc:
                 raise PullFailed(str(exc), permanent=False) from exc
             except IntakeRefused as exc:
                 refused.append(f"{item.sop_instance_uid}: {exc}")
-        work.arrived(number - len(refused))
+        work.arrived(number - len(refused) - len(not_given))
+    if not_given:
+        raise ObjectNotGiven(f"{source} did not give an object ({_first_of(not_given)}).")
     if refused:
-        more = "" if len(refused) == 1 else f" and {len(refused) - 1} more"
-        raise PullFailed(f"An object was not taken ({refused[0]}{more}).", permanent=True)
+        raise PullFailed(f"An object was not taken ({_first_of(refused)}).", permanent=True)
+
+
+def _first_of(sentences: list[str]) -> str:
+    more = "" if len(sentences) == 1 else f" and {len(sentences) - 1} more"
+    return f"{sentences[0]}{more}"
 
 
 def _write(path: Path, content: Iterable[bytes], item: Remote) -> None:
@@ -111,8 +126,7 @@ def _write(path: Path, content: Iterable[bytes], item: Remote) -> None:
                 size += len(chunk)
                 if size > MAX_OBJECT_BYTES:
                     raise PullFailed(
-                        f"Object {item.sop_instance_uid} is larger than "
-                        f"{MAX_OBJECT_BYTES >> 30} GiB, the most this server takes.",
+                        f"larger than {MAX_OBJECT_BYTES >> 30} GiB, the most this server takes",
                         permanent=True,
                     )
                 stream.write(chunk)

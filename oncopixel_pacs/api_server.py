@@ -39,6 +39,7 @@ from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.hosts import Hosts, HostWatch
 from oncopixel_pacs.store.idempotency import IdempotencyKeys
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -188,7 +189,7 @@ def _api_parts(
         workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         models_ready=lambda: None if device is None else device.ready,
-        models_alarm=lambda: "" if device is None else device.alarm,
+        models_alarm=HostWatch(Hosts(store.database), settings.takeover_seconds).alarm,
         retry=lambda job_id: retry_job(store.ledger, queue, job_id),
         read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
         send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),

@@ -108,7 +108,8 @@ class Server:
                 from oncopixel_pacs.receive_server import start_receive
             if telling or settings.metrics.port is not None:
                 from oncopixel_pacs.api_server import start_api, start_metrics
-        algorithms = read_algorithms(settings.active_models)
+        # Receiving goes on where weights are damaged or not mounted.
+        algorithms = read_algorithms(settings.active_models) if working or telling else ()
         queue = closing.enter_context(contextlib.closing(WorkQueue(store.database.engine)))
         device = None
         ports: dict[str, int | None] = {}

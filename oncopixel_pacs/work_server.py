@@ -86,7 +86,7 @@ class WorkServer:
         device = DevicePool(settings.active_models, settings.inference)
         self.closing.callback(device.close)
         store.meters.watch_models(partial(_ready, device))
-        lease = self._start_lease()
+        lease = self._start_lease(device)
         study = StudySteps(
             catalogue=store.catalogue,
             ledger=store.ledger,
@@ -131,13 +131,14 @@ class WorkServer:
         proof = ProofSteps(Proofs(database), files, places, how, title, utc_now, tls)
         return Steps(study.analyse, study.write, send.deliver, proof.prove)
 
-    def _start_lease(self) -> HostLease:
+    def _start_lease(self, device: DevicePool) -> HostLease:
         executor, queue = self.settings.executor, self.queue
         lease = HostLease(
             Hosts(self.store.database),
             executor,
             self.settings.takeover_seconds,
             lambda: queue.queue_again(queue.running_on(executor)),
+            trouble=lambda: device.trouble,
         )
         lease.start()
         self.closing.callback(lease.stop)

@@ -173,5 +173,8 @@ def _check_certificate(parts: ApiParts) -> str:
 def _check_models(parts: ApiParts) -> str:
     ready = parts.models_ready()
     if ready is False:
-        raise OutOfResources("The models are not loaded yet; wait, or see the log for why not.")
+        raise OutOfResources(
+            parts.models_alarm()
+            or "The models are not loaded yet; wait, or see the log for why not."
+        )
     return "loaded" if ready else "run by another process"

@@ -65,7 +65,7 @@ class ApiParts:
     models_ready
         Whether the models are loaded; ``None`` when another process runs them.
     models_alarm
-        What is wrong with the device that they run on; empty while all is well.
+        What is wrong with the hosts that run them; empty while all is well.
     retry
         Queues a job again; raises `OncoPixelError` when it cannot.
     read_again

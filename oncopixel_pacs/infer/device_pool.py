@@ -59,6 +59,14 @@ class DevicePool:
         """What a person must see to: which GPUs were lost; empty while all is well."""
         return " ".join(child.alarm for child in self._each() if child.alarm)
 
+    @property
+    def trouble(self) -> str:
+        """What a person must see to: models that are not loaded, GPUs that were lost."""
+        if not self.problem:
+            return self.alarm
+        waits = "some processes do without them" if self.ready else "studies wait until they can be"
+        return f"The models cannot be loaded; {waits}. {self.problem} {self.alarm}".rstrip()
+
     def analyse(self, request: AnalysisRequest) -> StudyResult:
         """Read one study on the least busy device. Blocks, and raises like `DeviceProcess`."""
         with self._least_busy() as child:

@@ -149,7 +149,9 @@ def _jobs(session: Session, mine: Any) -> tuple[JobBrief, ...]:
             **{
                 **row._mapping,
                 "state": (state := JobState(row.state)),
-                "waiting_for": waiting_for(state, map(to_delivery, sent.get(row.id, ()))),
+                "waiting_for": waiting_for(
+                    state, row.error, map(to_delivery, sent.get(row.id, ()))
+                ),
             }
         )
         for row in rows

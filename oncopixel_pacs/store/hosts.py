@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from sqlmodel import col, delete, select, update
 
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.tables import HostRow
+from oncopixel_pacs.store.host_tables import HostRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,13 @@ class Heartbeat:
         taken from it.
     beats
         How often it was heard since.
+    trouble
+        What a person must see to there; empty while all is well.
     """
 
     epoch: str
     beats: int
+    trouble: str = ""
 
 
 class Hosts:
@@ -43,16 +47,22 @@ class Hosts:
             if row is None:
                 row = HostRow(executor=executor, epoch=epoch)
                 session.add(row)
-            row.epoch, row.beats = epoch, 0
+            row.epoch, row.beats, row.trouble = epoch, 0, ""
         return epoch
 
-    def beat(self, executor: str, epoch: str) -> bool:
-        """Say that this host is at work; false when its work was taken from it."""
+    def beat(self, executor: str, epoch: str, trouble: str = "") -> bool:
+        """Say that this host is at work; false when its work was taken from it.
+
+        Parameters
+        ----------
+        trouble
+            What a person must see to here; empty while all is well.
+        """
         with self._database.write() as session:
             done = session.exec(
                 update(HostRow)
                 .where(col(HostRow.executor) == executor, col(HostRow.epoch) == epoch)
-                .values(beats=col(HostRow.beats) + 1)
+                .values(beats=col(HostRow.beats) + 1, trouble=trouble)
             )
             return bool(done.rowcount)
 
@@ -83,4 +93,38 @@ class Hosts:
         """Tell what every host last said, by its name."""
         with self._database.read() as session:
             rows = session.exec(select(HostRow)).all()
-            return {row.executor: Heartbeat(row.epoch, row.beats) for row in rows}
+            return {row.executor: Heartbeat(row.epoch, row.beats, row.trouble) for row in rows}
+
+
+@dataclass(frozen=True)
+class HostWatch:
+    """Says what is wrong with the hosts that work, from a process that may not be one of them.
+
+    `monotonic` is this process's own clock in seconds; see `workflow.takeover.Reaper`.
+    """
+
+    hosts: Hosts
+    takeover_seconds: float
+    monotonic: Callable[[], float] = time.monotonic
+    _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def alarm(self) -> str:
+        """Say what a person must see to; empty while all is well."""
+        heard = self.hosts.heard()
+        alive = [name for name in sorted(heard) if self._is_alive(name, heard[name])]
+        if not alive:
+            return (
+                "No process with the role work is running; studies are received and wait. "
+                "Start one, and see its log if it does not stay."
+            )
+        return " ".join(
+            f"Host {name}: {heard[name].trouble}" for name in alive if heard[name].trouble
+        )
+
+    def _is_alive(self, name: str, last: Heartbeat) -> bool:
+        moment = self.monotonic()
+        beats, since = self._seen.get(name, (-1, moment))
+        if last.beats != beats:
+            self._seen[name] = (last.beats, moment)
+            return bool(last.epoch)
+        return bool(last.epoch) and moment - since < self.takeover_seconds

@@ -191,7 +191,7 @@ def to_job(
         sop_instance_uids=tuple(row.sop_instance_uids),
         created_at=row.created_at,
         finished_at=row.finished_at,
-        waiting_for=waiting_for(JobState(row.state), sent),
+        waiting_for=waiting_for(JobState(row.state), row.error, sent),
         error=row.error,
         steps=tuple(
             to_step(item) for item in sorted(steps, key=lambda i: _STEP_ORDER[StepName(i.name)])
@@ -204,10 +204,10 @@ def to_job(
     )
 
 
-def waiting_for(state: JobState, deliveries: Iterable[Delivery]) -> str:
-    """Say in words what a job waits for; empty when it is running or finished."""
+def waiting_for(state: JobState, error: str, deliveries: Iterable[Delivery]) -> str:
+    """Say in words what a job waits for; empty when it is running or finished, or `error` says."""
     if state is JobState.QUEUED:
-        return "a free model process"
+        return "" if error else "a free model process"
     if state is not JobState.DELIVERING:
         return ""
     open_at: dict[str, list[datetime]] = {}

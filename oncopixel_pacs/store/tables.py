@@ -372,16 +372,6 @@ class PendingReportRow(SQLModel, table=True):
     )
 
 
-class HostRow(SQLModel, table=True):
-    """One host at work: `epoch` is empty once its work was taken from it."""
-
-    __tablename__ = "host"
-
-    executor: str = Field(primary_key=True)
-    epoch: str
-    beats: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
-
-
 class DeletionRow(SQLModel, table=True):
     """One study that was deleted by policy: what it was, never whose."""
 

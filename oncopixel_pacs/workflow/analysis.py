@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import structlog
 from pydicom import dcmread
@@ -26,7 +26,13 @@ from oncopixel_pacs.domain import (
     StepName,
     StudyResult,
 )
-from oncopixel_pacs.errors import AnalysisFailed, OncoPixelError, OutOfResources
+from oncopixel_pacs.errors import (
+    AnalysisFailed,
+    ConfigurationError,
+    ModelRefused,
+    OncoPixelError,
+    OutOfResources,
+)
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.probability_maps import read_probability_map
 from oncopixel_pacs.infer.reading import AnalysisRequest
@@ -94,7 +100,7 @@ class StudySteps:
             self._conclude(job, job.result)
             return
         self.ledger.set_state(job_id, JobState.ANALYSING)
-        self._guard(job_id, StepName.ANALYSE, ticket, lambda: self._analyse(job, ticket))
+        self._guard(job_id, StepName.ANALYSE, ticket, lambda: self._analyse(job, run, ticket))
 
     def write(self, job_id: str, run: int) -> None:
         """Write a job's result objects, then queue their deliveries."""
@@ -107,12 +113,15 @@ class StudySteps:
             return
         self._guard(job_id, StepName.WRITE, ticket, lambda: self._write(job, run, ticket))
 
-    def _analyse(self, job: Job, ticket: Ticket) -> None:
+    def _analyse(self, job: Job, run: int, ticket: Ticket) -> None:
         labels_dir = self.files.labels_dir(job.id)
         request = request_for(job, self.catalogue, self.files, labels_dir)
         # Images were written past the page cache; they are read while the study waits its turn.
         fetch_ahead(image.path for image in request.images)
-        result = self._attempt(job.id, request)
+        try:
+            result = self._attempt(job.id, request)
+        except (ModelRefused, ConfigurationError) as exc:
+            self._wait_for_models(job.id, run, ticket, exc)
         ticket.require()
         self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)
@@ -131,6 +140,23 @@ class StudySteps:
         state = JobState.FAILED if has_failed(result) else JobState.NOT_ANALYSED
         self.ledger.finish(job.id, state, self.now(), sentence_of(result))
 
+    def _wait_for_models(
+        self, job_id: str, run: int, ticket: Ticket, why: OncoPixelError
+    ) -> NoReturn:
+        """Leave a job to whichever host has its models first: none of this is the study's fault."""
+        ticket.require()
+        self.ledger.fail_step(job_id, StepName.ANALYSE, self.now(), str(why))
+        self.ledger.set_state(job_id, JobState.QUEUED, f"Waits for the models. {why}")
+        log.warning("analysis.waits_for_models", job_id=job_id, error=why.for_log)
+        attempts = self.ledger.job(job_id).steps[0].attempts
+        if not self.stopping.wait(self._pause_seconds(attempts)):
+            ticket.require()
+            self.queue.hand_back(job_id, run)
+        raise Interrupted from why
+
+    def _pause_seconds(self, attempts: int) -> float:
+        return float(min(self.first_retry_seconds * 2.0 ** min(attempts - 1, 10), 30.0))
+
     def _attempt(self, job_id: str, request: AnalysisRequest) -> StudyResult:
         for attempt in range(1, self.max_attempts + 1):
             self.ledger.begin_step(job_id, StepName.ANALYSE, self.now())
@@ -144,8 +170,7 @@ class StudySteps:
                     raise
                 self.ledger.fail_step(job_id, StepName.ANALYSE, self.now(), str(exc))
                 log.warning("analysis.retried", job_id=job_id, attempt=attempt, error=exc.for_log)
-                pause = min(self.first_retry_seconds * 2.0 ** (attempt - 1), 30.0)
-                if self.stopping.wait(pause):
+                if self.stopping.wait(self._pause_seconds(attempt)):
                     raise Interrupted from exc
         raise AnalysisFailed("No attempt at the analysis is allowed; raise max_attempts.")
 

@@ -211,6 +211,16 @@ class WorkQueue:
         except SQLAlchemyError as exc:
             raise _away(exc) from exc
 
+    def hand_back(self, job_id: str, run: int) -> None:
+        """Put back work on a job that this host has under way; any host may go on with it.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        self.queue_again([Running(f"{job_id}-{run}", _STUDY_QUEUE, "")])
+
     def cancel(self, work: Running) -> None:
         """Take work out for good.
 

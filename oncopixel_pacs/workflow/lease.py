@@ -71,6 +71,8 @@ class HostLease:
         Queues again what the engine still has under this host's name.
     clock
         In seconds.
+    trouble
+        What a person must see to on this host, told with every beat; empty while all is well.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class HostLease:
         takeover_seconds: float,
         reclaim: Callable[[], object],
         clock: Callable[[], float] = boot_seconds,
+        trouble: Callable[[], str] = str,
     ) -> None:
         self._hosts = hosts
         self._executor = executor
@@ -87,6 +90,7 @@ class HostLease:
         self._beat_every = takeover_seconds * _BEAT_PART
         self._reclaim = reclaim
         self._clock = clock
+        self._trouble = trouble
         self._changed = threading.Condition()
         self._epoch = ""
         self._until = 0.0
@@ -143,7 +147,7 @@ class HostLease:
     def _beat(self) -> None:
         # From before it was sent: when it is written, nobody can have counted from later.
         asked = self._clock()
-        if self._hosts.beat(self._executor, self._epoch):
+        if self._hosts.beat(self._executor, self._epoch, self._trouble()):
             with self._changed:
                 self._until = asked + self._valid_for
                 self._changed.notify_all()

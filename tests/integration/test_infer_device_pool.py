@@ -115,3 +115,5 @@ def test_a_model_that_is_refused_makes_no_device_ready(models: tuple[ModelSettin
         assert "is pinned" in pool.problem
         assert not pool.ready
         assert pool.device == ""
+        assert pool.trouble.startswith("The models cannot be loaded; studies wait")
+        assert pool.problem in pool.trouble

@@ -21,7 +21,7 @@ from workflow_builder import (
 
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import AnalysisFailed, OutOfResources
-from oncopixel_pacs.store.hosts import Heartbeat, Hosts
+from oncopixel_pacs.store.hosts import Heartbeat, Hosts, HostWatch
 from oncopixel_pacs.workflow.engine import Interrupted
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.takeover import MOST_TAKEOVERS, Reaper
@@ -76,10 +76,10 @@ def test_a_step_waits_while_the_lease_is_out_and_goes_on_when_nobody_took_over(
     away = threading.Event()
     beat = hosts.beat
 
-    def heard(executor: str, epoch: str) -> bool:
+    def heard(executor: str, epoch: str, trouble: str) -> bool:
         if away.is_set():
             raise OutOfResources("The database is away.")
-        return beat(executor, epoch)
+        return beat(executor, epoch, trouble)
 
     monkeypatch.setattr(hosts, "beat", heard)
     lease = lease_of(hosts, clock, reclaimed)
@@ -121,6 +121,37 @@ def test_a_server_that_stops_ends_every_wait(hosts: Hosts) -> None:
     with pytest.raises(Interrupted):
         ticket.require()
     lease.stop()
+
+
+def test_the_trouble_of_a_host_is_told_with_its_beats_until_it_is_over(hosts: Hosts) -> None:
+    told = ["The models cannot be loaded."]
+    lease = HostLease(hosts, "host", 0.5, lambda: None, trouble=lambda: told[0])
+    alarm = HostWatch(hosts, 15.0).alarm
+    lease.start()
+    until(lambda: alarm() == "Host host: The models cannot be loaded.")
+    told[0] = ""
+    until(lambda: not alarm())
+    lease.stop()
+
+
+def test_that_no_host_works_is_an_alarm(hosts: Hosts) -> None:
+    clock = Clock()
+    alarm = HostWatch(hosts, 15.0, clock).alarm
+    assert "No process with the role work is running" in alarm()
+    epoch = hosts.register("host")
+    hosts.register("killed")
+    assert alarm() == ""
+    clock.seconds += 16.0
+    hosts.beat("host", epoch)
+    assert alarm() == ""
+    clock.seconds += 14.0
+    assert alarm() == ""
+    clock.seconds += 2.0
+    assert "No process with the role work is running" in alarm()
+    hosts.beat("host", epoch)
+    assert alarm() == ""
+    hosts.take_from("host", hosts.heard()["host"])
+    assert "No process with the role work is running" in alarm()
 
 
 @pytest.fixture

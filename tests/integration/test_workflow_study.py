@@ -14,6 +14,7 @@ from workflow_builder import (
     PretendedPacs,
     Works,
     accept,
+    engine_threads,
     folder_destination,
     install,
     put_off,
@@ -31,7 +32,13 @@ from oncopixel_pacs.domain import (
     StepName,
     StepState,
 )
-from oncopixel_pacs.errors import AnalysisFailed, DeliveryFailed, OutOfResources
+from oncopixel_pacs.errors import (
+    AnalysisFailed,
+    ConfigurationError,
+    DeliveryFailed,
+    ModelRefused,
+    OutOfResources,
+)
 
 
 @pytest.fixture
@@ -138,6 +145,36 @@ def test_an_analysis_that_keeps_failing_ends_the_job_with_its_sentence(works: Wo
     assert (job.state, job.error) == (JobState.FAILED, "Attempt 3 failed.")
     assert states(job) == [(StepName.ANALYSE, StepState.FAILED, 3)]
     assert job.objects == ()
+
+
+def test_a_study_waits_for_models_that_cannot_be_loaded_and_goes_on_by_itself(
+    works: Works,
+) -> None:
+    works.model.ended = ModelRefused("Model x: the weights are missing; restore the file.")
+    job_id = works.settle().id
+    until(lambda: len(works.model.asked) > 4)
+    until(lambda: works.job(job_id).state is JobState.QUEUED)
+    job = works.job(job_id)
+    assert job.error == (
+        "Waits for the models. Model x: the weights are missing; restore the file."
+    )
+    works.model.ended = None
+    job = works.finished(job_id)
+    assert (job.state, job.error) == (JobState.DONE, "")
+    assert states(job)[0][:2] == (StepName.ANALYSE, StepState.DONE)
+
+
+def test_a_server_that_stops_while_a_study_waits_for_models_goes_on_with_it_later(
+    works: Works,
+) -> None:
+    works.model.ended = ConfigurationError("inference.device is cuda, but there is no GPU.")
+    job_id = works.settle().id
+    until(lambda: works.job(job_id).error)
+    works.stop()
+    until(lambda: not engine_threads())
+    works.model.ended = None
+    works.start()
+    assert works.finished(job_id).state is JobState.DONE
 
 
 def test_a_permanent_failure_is_not_repeated(works: Works) -> None:

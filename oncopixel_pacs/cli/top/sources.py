@@ -22,6 +22,7 @@ from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.hosts import Hosts, HostWatch
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
@@ -92,8 +93,8 @@ class _Here:
     workitems: Workitems
     proofs: Proofs
     settings: Settings
+    models_alarm: Callable[[], str]
     models_ready: Callable[[], bool | None] = field(default=lambda: None)
-    models_alarm: Callable[[], str] = field(default=lambda: "")
     now: Callable[[], datetime] = utc_now
 
 
@@ -110,6 +111,7 @@ def _local(settings: Settings) -> Iterator[Reading]:
         workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         settings=settings,
+        models_alarm=HostWatch(Hosts(store.database), settings.takeover_seconds).alarm,
     )
 
     def read() -> Snapshot:

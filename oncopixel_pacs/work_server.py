@@ -49,6 +49,9 @@ from oncopixel_pacs.workflow.shadowing import begin_shadowing
 from oncopixel_pacs.workflow.takeover import Reaper
 from oncopixel_pacs.workflow.tracing import Storyteller, StorytellerThread
 
+#: Models that cannot be loaded are tried so often while no study asks for them.
+_MEND_EVERY_SECONDS = 30.0
+
 
 @dataclass(frozen=True)
 class WorkServer:
@@ -113,6 +116,7 @@ class WorkServer:
         self.closing.callback(lease.interrupt)
         device.start()
         executor.start(settings.inference.studies_at_a_time)
+        self._keep_doing(Repeated("models", lambda _stops: device.mend(), _MEND_EVERY_SECONDS))
         self._start_watch()
         pace = Pace(store.catalogue.has_open_work, executor.rest)
         self._keep_doing(Repeated("pace", lambda _stops: pace.keep(), EVERY_SECONDS))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
@@ -33,7 +33,9 @@ def list_studies(
     if as_json:
         print_json(tuple[Study, ...], page.items)
         return
-    table = Table("Study Instance UID", "State", "Images", "Revision", "Waiting for")
+    # What commands ask for is told whole, however narrow the terminal.
+    uid = Column("Study Instance UID", overflow="fold")
+    table = Table(uid, "State", "Images", "Revision", Column("Waiting for", overflow="fold"))
     for study in page.items:
         table.add_row(
             study.study_instance_uid,
@@ -72,7 +74,9 @@ def list_jobs(
     if as_json:
         print_json(tuple[Job, ...], page.items)
         return
-    table = Table("Job", "State", "Created", "Findings", "Error or waiting for")
+    whole = Column("Job", no_wrap=True), Column("State", no_wrap=True)
+    why = Column("Error or waiting for", overflow="fold")
+    table = Table(*whole, "Created", "Findings", why)
     for job in page.items:
         findings = "" if job.result is None else str(len(job.result.findings))
         created = f"{job.created_at:%Y-%m-%d %H:%M:%S}"

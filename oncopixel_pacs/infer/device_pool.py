@@ -39,6 +39,12 @@ class DevicePool:
         for child in self._each():
             child.start()
 
+    def mend(self) -> None:
+        """Begin to load the models where that failed the last time, and return at once."""
+        for child in self._each():
+            if child.problem:
+                child.start()
+
     @property
     def ready(self) -> bool:
         """Whether the models are loaded on some device."""

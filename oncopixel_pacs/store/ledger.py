@@ -142,15 +142,16 @@ class Ledger:
         with self._database.write() as session:
             end_step(session, job_id, name, now, StepState.FAILED, error=error)
 
-    def set_state(self, job_id: str, state: JobState, error: str = "") -> None:
+    def set_state(self, job_id: str, state: JobState, error: str | None = None) -> None:
         """Move a job to a state that is not final, unless it has ended elsewhere.
 
-        With it goes why the job cannot go on now, if so.
+        With it may go why the job cannot go on now; what is said stays without one.
         """
         with self._database.write() as session:
             row = job_row(session, job_id, lock=True)
             if not JobState(row.state).final:
-                row.state, row.error = state, error
+                row.state = state
+                row.error = row.error if error is None else error
 
     def save_result(self, job_id: str, result: StudyResult) -> None:
         """Keep what the models said."""

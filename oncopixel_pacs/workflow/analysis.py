@@ -123,6 +123,8 @@ class StudySteps:
         except (ModelRefused, ConfigurationError) as exc:
             self._wait_for_models(job.id, run, ticket, exc)
         ticket.require()
+        if job.error:  # the models are there again
+            self.ledger.note_error(job.id, "")
         self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)
         self._conclude(self.ledger.job(job.id), result)
@@ -347,7 +349,8 @@ class StudySteps:
             self._conclude(self.ledger.job(job_id), result)
             return
         # What was wrong before is not forgotten for what went wrong in telling it.
-        self.ledger.finish(job_id, JobState.FAILED, self.now(), f"{job.error} {sentence}".strip())
+        before = "" if step is StepName.ANALYSE else job.error
+        self.ledger.finish(job_id, JobState.FAILED, self.now(), f"{before} {sentence}".strip())
 
 
 class _Stopwatch:

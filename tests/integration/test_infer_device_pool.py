@@ -117,3 +117,18 @@ def test_a_model_that_is_refused_makes_no_device_ready(models: tuple[ModelSettin
         assert pool.device == ""
         assert pool.trouble.startswith("The models cannot be loaded; studies wait")
         assert pool.problem in pool.trouble
+
+
+def test_models_that_are_there_again_are_loaded_without_a_study(
+    models: tuple[ModelSettings, ...], tmp_path: Path
+) -> None:
+    mounted = tmp_path / "bundle"
+    moved = models[0].model_copy(update={"bundle": mounted})
+    with DevicePool((moved,), InferenceSettings(device="cpu")) as pool:
+        pool.mend()
+        pool.start()
+        wait_for(lambda: pool.problem)
+        mounted.symlink_to(models[0].bundle.resolve())
+        pool.mend()
+        wait_for(lambda: pool.ready)
+        assert pool.trouble == ""

@@ -41,6 +41,8 @@ from oncopixel_pacs.cli import app
 from oncopixel_pacs.cli.top.screen import age, draw, sparkline
 from oncopixel_pacs.cli.top.sources import reading
 from oncopixel_pacs.domain import DeliveryState
+from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.store.ledger import Ledger
 
 TOKEN = "a-token-for-the-test"  # noqa: S105
 ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[=>()][A-Z0-9]?)")
@@ -98,6 +100,17 @@ def test_scripts_get_it_once_and_as_json(url: str) -> None:
     assert told["overview"]["waiting"] == 2
     assert [job["id"] for job in told["jobs"]] == [JOB, "f" * 24]
     assert told["destinations"][0]["name"] == "pacs"
+
+
+def test_a_server_without_its_database_is_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OutOfResources("The database cannot be read now; check its server.")
+
+    monkeypatch.setattr(Ledger, "jobs", away)
+    words = ["top", "--once", "--url", url, "--token", TOKEN]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert str(done.exception).endswith("The database cannot be read now; check its server.")
 
 
 def test_what_is_here_is_the_same_without_a_server(store: Store, tmp_path: Path) -> None:

@@ -158,7 +158,12 @@ def test_a_study_waits_for_models_that_cannot_be_loaded_and_goes_on_by_itself(
     assert job.error == (
         "Waits for the models. Model x: the weights are missing; restore the file."
     )
+    works.model.go.clear()
+    asked = len(works.model.asked)
+    until(lambda: len(works.model.asked) > asked)
+    assert works.job(job_id).error == job.error
     works.model.ended = None
+    works.model.go.set()
     job = works.finished(job_id)
     assert (job.state, job.error) == (JobState.DONE, "")
     assert states(job)[0][:2] == (StepName.ANALYSE, StepState.DONE)

@@ -33,6 +33,7 @@ from oncopixel_pacs.store.workitems import Workitems
 MOST_JOBS = 12
 _UNDER_WAY = (JobState.ANALYSING, JobState.DELIVERING, JobState.QUEUED)
 _SECONDS = 10.0
+_PROBLEM = "application/problem+json"
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
@@ -161,6 +162,8 @@ def _get(client: httpx.Client, path: str, kind: type[Answer], **query: Any) -> A
             f"{client.base_url} lets nobody look without a token of role viewer; set "
             "ONCOPIXEL_TOKEN, made by oncopixel tokens create."
         )
+    if answer.status_code == 503 and answer.headers.get("content-type") == _PROBLEM:
+        raise Unreachable(f"{client.base_url} cannot tell: {answer.json().get('detail', '')}")
     try:
         answer.raise_for_status()
         return kind.model_validate_json(answer.content)

@@ -101,7 +101,7 @@ class UploadStudyAnswer(BaseModel):
         return cls(
             study_instance_uid=study.study_instance_uid,
             state=_STATE_OF[job.state],
-            reason=job.error if job.state.final else job.waiting_for,
+            reason=_reason(job),
             job_id=job.id,
             result=None if job.result is None else ResultAnswer.of(job.id, job.result),
             objects=tuple(
@@ -161,6 +161,12 @@ def object_path(job_id: str, sop_instance_uid: str) -> str:
 
 def _image(item: UploadedImage) -> UploadedImageAnswer:
     return UploadedImageAnswer.model_validate(item)
+
+
+def _reason(job: Job) -> str:
+    if job.state.final:
+        return job.error
+    return f"Waits for {job.waiting_for}." if job.waiting_for else ""
 
 
 def _waits(study: Study) -> str:

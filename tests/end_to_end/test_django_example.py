@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answering_server import http_server
+from dimse_builder import free_port, mammogram
+from pydicom.dataset import Dataset
 from server_process import ServerProcess, wait_until
 from upload_builders import PHANTOM_MM, phantom_png
 
@@ -74,6 +78,46 @@ def test_what_the_server_refuses_stands_in_the_form(browser: Any) -> None:
 def test_what_is_not_there_is_not_found(browser: Any) -> None:
     assert browser.look("/answers/0123/").status_code == 404
     assert browser.look("/pictures/0123/1.2.3.png").status_code == 404
+
+
+def test_what_was_left_out_is_named_on_the_answer_page(browser: Any) -> None:
+    """Another image under a known UID is in no study, so no study would say why."""
+    image = mammogram(7, StudyInstanceUID="1.2.77", SOPInstanceUID="1.2.77.7")
+    assert browser.send("first.dcm", part10(image)).status_code == 302
+    image.PatientID = "P-2"
+    sent = browser.send("second.dcm", part10(image))
+    shown = browser.look(sent["Location"]).content.decode()
+    assert "second.dcm: Another image is held under its SOP Instance UID" in shown
+
+
+def test_a_server_that_is_away_is_asked_again(browser: Any) -> None:
+    from django.test import override_settings
+
+    with override_settings(ONCOPIXEL_URL=f"http://127.0.0.1:{free_port()}"):
+        page = browser.look("/answers/0123/")
+        assert page.status_code == 503
+        assert "The server cannot be reached." in page.content.decode()
+        assert 'http-equiv="refresh"' in page.content.decode()
+        assert browser.look("/pictures/0123/1.2.3.png").status_code == 503
+        assert "cannot be reached" in browser.send("a.dcm", b"x").content.decode()
+
+
+def test_what_a_proxy_says_is_told_in_words(browser: Any) -> None:
+    from django.test import override_settings
+
+    page = (502, b"<html>Bad Gateway</html>")
+    with (
+        http_server({"/api/v1/images": page, "/api/v1/uploads/0123": page}) as url,
+        override_settings(ONCOPIXEL_URL=url),
+    ):
+        assert "cannot answer now (HTTP 502)" in browser.look("/answers/0123/").content.decode()
+        assert "cannot answer now (HTTP 502)" in browser.send("a.dcm", b"x").content.decode()
+
+
+def part10(image: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    image.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def answered(browser: Any, path: str) -> str:

@@ -24,8 +24,17 @@ from oncopixel_pacs.api.rendering import (
     tone,
     views,
 )
+from oncopixel_pacs.api.upload_schemas import UploadStudyAnswer
 from oncopixel_pacs.briefs import JobBrief
-from oncopixel_pacs.domain import DeliveryState, Job, JobState, Reason, StepState, StudyState
+from oncopixel_pacs.domain import (
+    DeliveryState,
+    Job,
+    JobState,
+    Reason,
+    StepState,
+    Study,
+    StudyState,
+)
 
 
 def test_a_moment_is_utc_and_marked_up() -> None:
@@ -98,6 +107,23 @@ def test_a_job_without_an_analysed_image_has_no_finding_count() -> None:
         "–",
         "1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "waiting_for", "error", "reason"),
+    [
+        (JobState.QUEUED, "a free model process", "", "Waits for a free model process."),
+        (JobState.DELIVERING, "destination pacs", "", "Waits for destination pacs."),
+        (JobState.ANALYSING, "", "", ""),
+        (JobState.FAILED, "", "The model failed.", "The model failed."),
+    ],
+)
+def test_the_reason_of_an_uploaded_study_is_a_sentence(
+    state: JobState, waiting_for: str, error: str, reason: str
+) -> None:
+    study = Study(STUDY_UID, StudyState.SETTLED, 1, (), NOON, NOON)
+    job = Job("id", STUDY_UID, 1, "d", state, (), NOON, waiting_for=waiting_for, error=error)
+    assert UploadStudyAnswer.of(study, job).reason == reason
 
 
 @pytest.mark.parametrize("states", [JobState, DeliveryState, StepState, StudyState])

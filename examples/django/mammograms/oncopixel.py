@@ -10,6 +10,10 @@ class Refused(Exception):
     """The server did not take the image, or cannot be reached; the text says why."""
 
 
+class Away(Exception):
+    """The server gives no answer now, and may later; the text says why."""
+
+
 def send(name, stream, said):
     """Upload one image; returns the id of the upload."""
     try:
@@ -18,7 +22,7 @@ def send(name, stream, said):
     except httpx.TransportError as exc:
         raise Refused("The server cannot be reached; try again later.") from exc
     if answer.status_code != 202:
-        raise Refused(answer.json()["detail"])
+        raise Refused(_sentence(answer))
     return answer.json()["id"]
 
 
@@ -34,9 +38,24 @@ def picture(job_id, sop_instance_uid):
 
 
 def _found(path, read):
-    with _client() as client:
-        answer = client.get(path)
-    return read(answer.raise_for_status()) if answer.status_code != 404 else None
+    try:
+        with _client() as client:
+            answer = client.get(path)
+    except httpx.TransportError as exc:
+        raise Away("The server cannot be reached.") from exc
+    if answer.status_code == 404:
+        return None
+    if answer.status_code != 200:
+        raise Away(_sentence(answer))
+    return read(answer)
+
+
+def _sentence(answer):
+    """Return what the server says of an error; a proxy before it says it in no JSON."""
+    try:
+        return answer.json()["detail"]
+    except (ValueError, LookupError, TypeError):
+        return f"The server cannot answer now (HTTP {answer.status_code}); try again later."
 
 
 def _client():

@@ -7,6 +7,7 @@ from mammograms import oncopixel
 from mammograms.forms import MammogramForm
 
 BUSY = ("waiting", "analysing")
+LEFT_OUT = ("conflict", "skipped")
 
 
 def upload(request):
@@ -26,17 +27,28 @@ def upload(request):
 
 def answer(request, upload_id):
     """Show what came of an upload; the page asks again while there is no answer."""
-    found = oncopixel.upload(upload_id)
+    try:
+        found = oncopixel.upload(upload_id)
+    except oncopixel.Away as exc:
+        away = {"away": str(exc), "busy": True}
+        return render(request, "mammograms/answer.html", away, status=503)
     if found is None:
         raise Http404
-    return render(
-        request, "mammograms/answer.html", {"upload": found, "busy": found["state"] in BUSY}
-    )
+    shown = {
+        "upload": found,
+        "busy": found["state"] in BUSY,
+        # Where none of it was taken there is no study that would say so.
+        "left_out": [item for item in found["images"] if item["outcome"] in LEFT_OUT],
+    }
+    return render(request, "mammograms/answer.html", shown)
 
 
 def picture(request, job_id, sop_instance_uid):
     """Pass on the picture of one image."""
-    content = oncopixel.picture(job_id, sop_instance_uid)
+    try:
+        content = oncopixel.picture(job_id, sop_instance_uid)
+    except oncopixel.Away as exc:
+        return HttpResponse(str(exc), content_type="text/plain", status=503)
     if content is None:
         raise Http404
     return HttpResponse(content, content_type="image/png")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import requests
 from dimse_builder import STUDY, free_port, mammogram, reception, utc_now
 from integration.test_receive_pull import pulling, source_of
 from integration.test_receive_pull_odd import (
@@ -92,6 +94,24 @@ def test_the_move_destination_that_a_pacs_does_not_know_is_named(tmp_path: Path)
     assert "whether it knows NOBODY as move destination" in pull.error
 
 
+@pytest.mark.orthanc
+@pytest.mark.parametrize("kind", ["dicomweb", "orthanc"])
+def test_objects_are_not_asked_for_in_a_content_coding(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Orthanc spends two seconds on an image of 17 MB to gzip it, and a tenth to send it."""
+    asked: dict[str, str] = {}
+    for client in (httpx.Client, requests.Session):
+        monkeypatch.setattr(client, "send", _noting(client.send, asked))
+    with running_orthanc(tmp_path) as orthanc:
+        orthanc.store([IMAGE])
+        with pulling(tmp_path / "data", orthanc, source_of(orthanc, kind)) as works:
+            assert works.pull().state is PullState.DONE
+    last_parts = ("/file", str(IMAGE.SOPInstanceUID))
+    objects = [coding for url, coding in asked.items() if url.endswith(last_parts)]
+    assert objects == ["identity"]
+
+
 def test_an_orthanc_that_falls_silent_is_given_up_in_time(tmp_path: Path) -> None:
     """It is stopped, or its disk hangs: connections are taken, and nothing is answered."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
@@ -115,6 +135,14 @@ def test_a_series_that_cannot_be_moved_holds_no_other_up(tmp_path: Path) -> None
         pull = _pulled(tmp_path, {**source, "port": port}, dimse_port=listener)
     assert (pull.state, pull.expected, pull.received) == (PullState.PARTIAL, 2, 1)
     assert "it could not send to us" in pull.error
+
+
+def _noting(send: Callable[..., Any], asked: dict[str, str]) -> Callable[..., Any]:
+    def noting(client: Any, request: Any, **how: Any) -> Any:
+        asked[str(request.url)] = request.headers["Accept-Encoding"]
+        return send(client, request, **how)
+
+    return noting
 
 
 def _is_image(path: Path, uid: str) -> bool:

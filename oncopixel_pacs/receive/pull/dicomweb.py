@@ -11,7 +11,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
-from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
+from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
 from oncopixel_pacs.source_settings import DicomWebSource
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _JSON = {"Accept": "application/dicom+json"}
 #: In the transfer syntax that it is stored in: nothing is decoded or encoded for us.
-_OBJECTS = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+_OBJECTS = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*', **UNCODED}
 _CLASS, _INSTANCE, _SERIES = "00080016", "00080018", "0020000E"
 _PAGE = 500
 _CHUNK_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from orthanc_api_client import OrthancApiClient, exceptions
 
 from oncopixel_pacs.deliver.orthanc import CLIENT_ATTEMPTS, looked_up
 from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
-from oncopixel_pacs.receive.pull.remote import Fetch, Remote, take
+from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
 from oncopixel_pacs.source_settings import OrthancSource
 
 Answer = TypeVar("Answer")
@@ -90,8 +90,9 @@ def _content(
 ) -> Iterator[bytes]:
     def ask() -> requests.Response:
         try:
-            address = f"instances/{name}/file"
-            found: requests.Response = client.get(address, timeout=seconds, stream=True)
+            found: requests.Response = client.get(
+                f"instances/{name}/file", timeout=seconds, stream=True, headers=UNCODED
+            )
             return found
         except exceptions.HttpError as exc:
             if exc.http_status_code not in _NO_OBJECT:

@@ -14,6 +14,8 @@ from oncopixel_pacs.errors import IntakeRefused, ObjectNotGiven, OutOfResources,
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.store.free_space import FreeSpace
 
+#: Objects are asked for without a content coding: Orthanc spends seconds on each to gzip it.
+UNCODED = {"Accept-Encoding": "identity"}
 #: Largest object that is taken, as over DICOM.
 MAX_OBJECT_BYTES = 2 << 30
 

@@ -109,6 +109,8 @@ def run_checks(parts: ApiParts) -> tuple[Check, ...]:
         ("disk", _check_disk),
         ("models", _check_models),
     ]
+    if parts.settings.bucket.name:
+        found.append(("bucket", _check_bucket))
     if parts.settings.tls.listens:
         found.append(("certificate", _check_certificate))
     return tuple(_run(name, look, parts) for name, look in found)
@@ -137,6 +139,14 @@ def _check_disk(parts: ApiParts) -> str:
             "free space, or make it writable."
         ) from exc
     return f"takes files, {parts.free_space.require() / _GIB:.1f} GiB free"
+
+
+def _check_bucket(parts: ApiParts) -> str:
+    try:
+        parts.files.check()
+    except OSError as exc:
+        raise OutOfResources(f"{exc} New images are refused meanwhile.") from exc
+    return "answers"
 
 
 def alarms(parts: Standing) -> tuple[str, ...]:

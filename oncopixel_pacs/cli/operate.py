@@ -95,6 +95,8 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def _checks(settings: Settings) -> Iterator[Check]:
     yield _attempt("database", lambda: _check_store(settings))
     yield _check_disk(settings)
+    if settings.bucket.name:
+        yield _check_bucket(settings)
     yield _attempt("models", lambda: _check_models(settings))
     yield _check_device()
     if (certificate := settings.tls.certificate) is not None:
@@ -130,6 +132,16 @@ def _check_disk(settings: Settings) -> Check:
     return _attempt(
         "disk", lambda: f"{space.require() / 1024**3:.1f} GiB free in {settings.data_dir}"
     )
+
+
+def _check_bucket(settings: Settings) -> Check:
+    from oncopixel_pacs.store.bucket import BucketFileStore  # most hosts have no bucket
+
+    try:
+        BucketFileStore(settings.data_dir, settings.bucket).check(writes=True)
+    except OSError as exc:
+        return Check("bucket", False, str(exc))
+    return Check("bucket", True, f"{settings.bucket.name} takes objects and lets go of them")
 
 
 def _check_models(settings: Settings) -> str:

@@ -35,7 +35,7 @@ from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.spool import Received
 from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.files import FileStore, relative_path
+from oncopixel_pacs.store.files import FileStore, StorageAway, relative_path
 from oncopixel_pacs.store.group_commit import GroupCommit
 
 log = structlog.get_logger()
@@ -343,6 +343,8 @@ def _require_same(keyword: str, held: str, affected: str) -> None:
 def _disk_errors() -> Iterator[None]:
     try:
         yield
+    except StorageAway as exc:
+        raise OutOfResources(f"{exc} Send the object again later.") from exc
     except OSError as exc:
         raise OutOfResources(
             f"The disk does not take the object ({exc.strerror or exc}); free space, send again."

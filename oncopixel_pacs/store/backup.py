@@ -23,7 +23,7 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
 from oncopixel_pacs.store.deletion_lock import deletion_lock
-from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, is_of_labels
+from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, StorageAway, is_of_labels
 from oncopixel_pacs.store.promises import promised_files
 
 MANIFEST = "manifest.json"
@@ -299,6 +299,8 @@ def _sync(path: Path) -> None:
 def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
+    except StorageAway as exc:
+        raise ConfigurationError(str(exc)) from exc
     except (OSError, shutil.Error) as exc:
         raise ConfigurationError(
             f"{folder} cannot be used ({exc}); check its rights and its free space."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -17,15 +18,20 @@ from pathlib import Path
 
 import obstore
 import structlog
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from oncopixel_pacs.settings import BucketSettings
-from oncopixel_pacs.store.files import FileStore, Folder, is_of_labels
+from oncopixel_pacs.store.files import FileStore, Folder, StorageAway, is_of_labels
 
 log = structlog.get_logger()
 
 _ATTEMPTS = 3
+#: Who looks whether all is well does not wait as long as who works.
+_CHECK_SECONDS = 5.0
+_CHECK_NAME = "check"
+DENIED = (PermissionDeniedError, UnauthenticatedError)
+_STATUS_DENIED = re.compile(r"status code: 40[13]")
 
 
 class BucketFileStore(FileStore):
@@ -47,6 +53,33 @@ class BucketFileStore(FileStore):
         super().__init__(data_dir)
         self._bucket = _connect(settings)
         self._versions_told = False
+        soon = min(settings.timeout_seconds, _CHECK_SECONDS)
+        self._checked = _connect(settings.model_copy(update={"timeout_seconds": soon}))
+
+    def check(self, *, writes: bool = False) -> None:
+        """Ask whether the bucket is there and lets us read.
+
+        Parameters
+        ----------
+        writes
+            Whether to put an object there and delete it, too.
+
+        Raises
+        ------
+        StorageAway
+            When not, with what is wrong.
+        """
+        try:
+            if writes:
+                obstore.put(self._checked, _CHECK_NAME, b"oncopixel")
+                obstore.delete(self._checked, [_CHECK_NAME])
+            else:
+                obstore.get(self._checked, _CHECK_NAME)
+        except FileNotFoundError as exc:
+            if writes or "NoSuchBucket" in str(exc):
+                raise _refused(exc) from exc
+        except BaseError as exc:
+            raise _refused(exc) from exc
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file, fetched when this host does not have it."""
@@ -131,8 +164,9 @@ class BucketFileStore(FileStore):
         self._tell_of_versions(names)
         try:
             obstore.delete(self._bucket, names)
-        except FileNotFoundError:
-            pass
+        except FileNotFoundError as exc:
+            if "NoSuchBucket" in str(exc):  # what lies in the right one is not gone
+                raise _refused(exc) from exc
         except BaseError as exc:
             raise _refused(exc) from exc
 
@@ -168,7 +202,7 @@ class BucketFileStore(FileStore):
     def _send(self, relative: str) -> None:
         try:
             obstore.put(self._bucket, relative, super().absolute(relative))
-        except BaseError as exc:
+        except (BaseError, FileNotFoundError) as exc:
             raise _refused(exc) from exc
 
     def _names(self, folder: str) -> list[str]:
@@ -192,7 +226,9 @@ class BucketFileStore(FileStore):
                     stream.write(memoryview(chunk))
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, path)
-        except FileNotFoundError:
+        except FileNotFoundError as exc:
+            if "NoSuchBucket" in str(exc):  # no word on the file
+                raise _refused(exc) from exc
             return
         except BaseError as exc:
             raise _refused(exc) from exc
@@ -219,7 +255,12 @@ def _connect(settings: BucketSettings) -> S3Store:
     )
 
 
-def _refused(exc: BaseError) -> OSError:
-    return OSError(
-        f"the object storage answers {type(exc).__name__}; check [bucket] and its server"
-    )
+def _refused(exc: BaseError | FileNotFoundError) -> StorageAway:
+    said = str(exc)
+    if "NoSuchBucket" in said:
+        why = "has no bucket of that name; check name and endpoint of [bucket]"
+    elif isinstance(exc, DENIED) or _STATUS_DENIED.search(said):
+        why = "does not let us; check the keys of [bucket], their rights, and this machine's clock"
+    else:
+        why = f"does not answer as it should ({type(exc).__name__}); check [bucket] and its server"
+    return StorageAway(f"The object storage {why}.")

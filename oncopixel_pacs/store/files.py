@@ -7,6 +7,7 @@ object has the same path however often it comes; other content under the same UI
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -23,6 +24,17 @@ Folder = Literal["instances", "results", "quarantine"]
 
 #: Folders with what is kept; the rest is transfers under way.
 KEPT_FOLDERS = ("instances", "results", "quarantine", "labels")
+
+
+class StorageAway(OSError):
+    """What holds the files beside the disk does not take or give them; one sentence says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EIO, why)
+
+    def __str__(self) -> str:
+        """Say why."""
+        return str(self.strerror)
 
 
 class FileStore:
@@ -63,6 +75,9 @@ class FileStore:
         self._syncing = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._at_once = threading.Lock()
         self._stored_last = 0
+
+    def check(self, *, writes: bool = False) -> None:
+        """Ask whether what lies beyond this host's disk is there; raises `StorageAway`."""
 
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""

@@ -123,7 +123,7 @@ class StudySteps:
         except (ModelRefused, ConfigurationError) as exc:
             self._wait_for_models(job.id, run, ticket, exc)
         ticket.require()
-        if job.error:  # the models are there again
+        if job.error:  # that was before
             self.ledger.note_error(job.id, "")
         self.files.sync_labels(job.id)
         self.ledger.save_result(job.id, result)
@@ -325,6 +325,8 @@ class StudySteps:
         except (OutOfResources, OSError) as exc:
             ticket.require()
             self.ledger.fail_step(job_id, step, self.now(), str(exc))
+            if step is StepName.ANALYSE:
+                self.ledger.note_error(job_id, f"Is tried again. {exc}")
             raise
         except OncoPixelError as exc:
             ticket.require()

@@ -159,6 +159,8 @@ def test_a_server_with_a_small_cache_works_and_lets_go(
     store: Store, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket_cache, "UNUSED_SECONDS", 0.0)
+    # A file that is adopted comes back after the first time.
+    monkeypatch.setattr(bootstrap, "CACHE_EVERY_SECONDS", 0.1)
     works = Works(store_of(store, bucket, tmp_path / "host"), PretendedModel())
     works.receive(tmp_path / "in")
     settings = Settings(

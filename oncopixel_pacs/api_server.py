@@ -20,6 +20,7 @@ from oncopixel_pacs.destination_checks import ask, send_test
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.imaging.decode_pool import DecodePool
+from oncopixel_pacs.imaging.sameness import is_same_object
 from oncopixel_pacs.infer.cards import read_candidates
 from oncopixel_pacs.infer.device_pool import DevicePool
 from oncopixel_pacs.metrics.state import StateCollector
@@ -81,10 +82,11 @@ def start_api(
         When the port is taken, or others could read without signing in.
     """
     # Any process with the data directory can take images in.
-    intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse)
+    decoder = closing.enter_context(DecodePool())
+    same = partial(is_same_object, decoder=decoder)
+    intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse, same)
     uploads = Uploads(store.database)
     desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, utc_now)
-    decoder = closing.enter_context(DecodePool())
     parts = _api_parts(settings, store, queue, algorithms, device, desk, decoder)
     stow = StowService(
         intake=intake,

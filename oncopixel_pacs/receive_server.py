@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
+from oncopixel_pacs.imaging.decode_pool import DecodePool
+from oncopixel_pacs.imaging.sameness import is_same_object
 from oncopixel_pacs.metrics.counting_store import CountingCallers
 from oncopixel_pacs.opening import Store, utc_now
 from oncopixel_pacs.receive.intake import Intake
@@ -33,7 +36,8 @@ def start_receive(settings: Settings, store: Store, closing: ExitStack) -> Ports
     # Before files without a row are looked for: some of them may have to go.
     Retention(store.database, store.files).recover()
     swept = store.files.sweep_incoming()
-    intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse)
+    same = partial(is_same_object, decoder=closing.enter_context(DecodePool()))
+    intake = Intake(store.files, store.catalogue, utc_now, store.meters.refuse, same)
     adopted = intake.adopt_orphans()
     if swept or adopted:
         log.info("intake.recovered", swept=swept, adopted=adopted)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -22,6 +23,8 @@ from pynetdicom.association import Association
 from store_template import open_prepared
 
 from oncopixel_pacs.deliver.association import Requestor
+from oncopixel_pacs.imaging.sameness import is_same_object
+from oncopixel_pacs.imaging.transcode import decode_frame
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.limits import DEFAULT_LIMITS, Limits
 from oncopixel_pacs.receive.scp import Records, StorageScp, open_records
@@ -136,7 +139,8 @@ def reception(
     database = open_prepared(settings.resolved_database_url)
     catalogue = Catalogue(database)
     records = open_records(database, settings.executor)
-    intake = Intake(files, catalogue, utc_now)
+    same = partial(is_same_object, decoder=decode_frame)
+    intake = Intake(files, catalogue, utc_now, same=same)
     scp = StorageScp(
         settings,
         intake,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,6 +46,11 @@ def _unheard(_error: Exception) -> None:
     """Nobody asks."""
 
 
+def _never_same(_held: Path, _new: Path) -> bool:
+    """Nobody looks."""
+    return False
+
+
 class Intake:
     """Takes objects in, from the network or from disk.
 
@@ -59,6 +65,9 @@ class Intake:
         Clock, timezone-aware UTC.
     refused
         Told of each object that a way in refused.
+    same
+        Whether other content under a known UID, by path after what is held, is the same object in
+        another encoding; then it is a duplicate and no conflict, and what was held stays.
     """
 
     def __init__(
@@ -67,11 +76,15 @@ class Intake:
         catalogue: Catalogue,
         now: Callable[[], datetime],
         refused: Callable[[Exception], object] = _unheard,
+        same: Callable[[Path, Path], bool] = _never_same,
     ) -> None:
         self.refused = refused
         self._files = files
         self._catalogue = catalogue
         self._now = now
+        self._same = same
+        # One at a time: both images are in memory.
+        self._judging = threading.Lock()
         self._headers = PlainHeaders()
         # Once: whatever is recorded from now on has a digest of the algorithm in use, or is
         # other content under a UID that has not.
@@ -251,10 +264,30 @@ class Intake:
             association_at,
         )
         outcome = self._group.commit((instance, study))
+        if outcome is IntakeOutcome.CONFLICT and self._is_same(instance):
+            return IntakeOutcome.DUPLICATE
         if not self._is_kept(facts, path):
             # The same object was deleted by policy between the two; its sender has it still.
             raise OutOfResources("The object was being deleted; send it again.")
         return outcome
+
+    def _is_same(self, new: Instance) -> bool:
+        """Whether what was recorded as a conflict is none; then it leaves no trace.
+
+        Whoever sends it at the same time comes to the same judgement about the same path.
+        """
+        uid = new.facts.sop_instance_uid
+        holding = self._catalogue.holdings([uid]).get(uid)
+        if holding is None:
+            return False
+        held = self._files.absolute(holding.files[0][0])
+        with self._judging:
+            if not self._same(held, self._files.absolute(new.path)):
+                return False
+        if self._catalogue.forget_conflict(uid, new.digest):
+            self._files.discard(new.path)
+        log.info("intake.same_object", sop_instance_uid=uid)
+        return True
 
     def _digest(self, uid: str, received: Received) -> str:
         """Digest to record and to compare by: of the algorithm by which the UID is held."""

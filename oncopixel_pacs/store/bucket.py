@@ -170,6 +170,11 @@ class BucketFileStore(FileStore):
         except BaseError as exc:
             raise _refused(exc) from exc
 
+    def discard(self, relative: str) -> None:
+        """Remove a file that no row promises, here and in the bucket."""
+        super().discard(relative)
+        self.remove([relative])
+
     def let_go(self, path: str) -> None:
         """Remove this host's copy of a file, or of a folder with label maps."""
         copy = self.data_dir / path

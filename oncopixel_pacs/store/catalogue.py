@@ -138,6 +138,30 @@ class Catalogue:
                 found |= _holdings(session, uids)
         return found
 
+    def forget_conflict(self, sop_instance_uid: str, digest: str) -> bool:
+        """Forget other content under a UID that turned out to be the same object.
+
+        Returns
+        -------
+        bool
+            Whether it was recorded; its file has no row any more, and is the caller's.
+        """
+        with self._database.write() as session:
+            row = session.exec(
+                select(ConflictRow)
+                .where(
+                    ConflictRow.sop_instance_uid == sop_instance_uid, ConflictRow.digest == digest
+                )
+                .with_for_update()
+            ).first()
+            if row is None:
+                return False
+            study = session.get(StudyRow, row.study_instance_uid, with_for_update=True)
+            if study is not None:
+                study.conflicts -= 1
+            session.delete(row)
+            return True
+
     def receiving(self) -> tuple[Study, ...]:
         """Every study that is not settled, oldest first."""
         with self._database.read() as session:

@@ -79,6 +79,10 @@ class FileStore:
     def check(self, *, writes: bool = False) -> None:
         """Ask whether what lies beyond this host's disk is there; raises `StorageAway`."""
 
+    def discard(self, relative: str) -> None:
+        """Remove a file that no row promises; it may be gone."""
+        (self.data_dir / relative).unlink(missing_ok=True)
+
     def absolute(self, relative: str) -> Path:
         """Absolute path of a stored file."""
         return self.data_dir / relative

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,8 @@ from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.opening import open_store
-from oncopixel_pacs.settings import Settings, TlsSettings, load_settings
+from oncopixel_pacs.receive import pull
+from oncopixel_pacs.settings import Settings, SourceSettings, TlsSettings, load_settings
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.tls import acceptor_context, read_certificate
 
@@ -75,7 +77,7 @@ class Check:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check configuration, disk, database, models, ports and destinations; say what to do."""
+    """Check disk, database, models, ports, destinations and sources; say what to do."""
     settings = load_settings(config)
     checks = list(_checks(settings))
     if as_json:
@@ -110,6 +112,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _check_port("HTTP port", settings.http_host, settings.http_port)
     for item in settings.destinations:
         yield _destination_check(settings, item.name)
+    for source in settings.sources:
+        yield _attempt(f"source {source.name}", partial(_check_source, settings, source))
 
 
 def _attempt(subject: str, work: Callable[[], str]) -> Check:
@@ -177,6 +181,14 @@ def _check_port(subject: str, host: str, port: int) -> Check:
                 subject, False, f"{host}:{port} cannot be bound ({exc.strerror}); {advice}"
             )
     return Check(subject, True, f"{host}:{port} is free")
+
+
+def _check_source(settings: Settings, source: SourceSettings) -> str:
+    return pull.echo(
+        source,
+        calling_ae_title=settings.ae_title,
+        timeout_seconds=settings.pull.timeout_seconds,
+    )
 
 
 def _destination_check(settings: Settings, name: str) -> Check:

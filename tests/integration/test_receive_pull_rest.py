@@ -91,7 +91,21 @@ def test_the_move_destination_that_a_pacs_does_not_know_is_named(tmp_path: Path)
         source = source_of(orthanc, "cmove", move_destination="NOBODY")
         with pulling(tmp_path / "data", orthanc, source) as works:
             pull = works.pull()
-    assert "whether it knows NOBODY as move destination" in pull.error
+    assert "whether it has NOBODY with our address as move destination" in pull.error
+
+
+@pytest.mark.orthanc
+def test_a_pacs_that_our_own_listener_turns_away_is_named(tmp_path: Path) -> None:
+    """Orthanc says of it what it says of an unknown destination."""
+    with running_orthanc(tmp_path) as orthanc:
+        orthanc.store([IMAGE])
+        pull = _pulled(
+            tmp_path / "data",
+            source_of(orthanc, "cmove"),
+            before=lambda port: orthanc.know("ONCOPIXEL", port),
+            peers=({"ae_title": "ANOTHER"},),
+        )
+    assert "whether [[peers]] lets ARCHIVE in" in pull.error
 
 
 @pytest.mark.orthanc
@@ -184,9 +198,15 @@ def _archive_that_lost(lost: Dataset, held: Dataset, *, sends_to: int) -> Iterat
         server.shutdown()
 
 
-def _pulled(folder: Path, source: dict[str, Any], **options: Any) -> Pull:
+def _pulled(
+    folder: Path,
+    source: dict[str, Any],
+    before: Callable[[int], None] = lambda _port: None,
+    **options: Any,
+) -> Pull:
     pull = {"attempts": 1, "timeout_seconds": 1}
     with reception(folder, sources=(source,), pull=pull, **options) as server:
+        before(server.port)
         parts = PullParts(
             Pulls(server.database),
             server.catalogue,

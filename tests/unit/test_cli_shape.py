@@ -93,9 +93,10 @@ def test_lists_and_checks_are_one_document_each(config: Path) -> None:
     assert source == {"name": "pacs", "type": "orthanc", "address": "http://127.0.0.1:9"}
     assert run(config, "sources", "echo", status=1)["pacs"]["ok"] is False
     assert {item["mode"] for item in run(config, "models", "list")} == {"active"}
-    doctor = run(config, "doctor")
-    assert doctor["ready"] is True
+    doctor = run(config, "doctor", status=1)
+    assert doctor["ready"] is False
     assert {"database", "disk", "destination archive"} <= {i["name"] for i in doctor["checks"]}
+    assert [i["name"] for i in doctor["checks"] if not i["ok"]] == ["source pacs"]
     assert run(config, "audit", "verify")["fault"] == ""
     assert run(config, "viewer", "status", status=1)["folder"] is None
     for group in ("studies", "jobs", "users", "tokens"):

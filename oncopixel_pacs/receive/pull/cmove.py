@@ -22,12 +22,11 @@ _SUCCESS = 0x0000
 _PENDING = frozenset({0xFF00, 0xFF01})
 #: Some sub-operations failed (PS3.4 C.4.2.1.5): what came, came.
 _INCOMPLETE = 0xB000
-_UNKNOWN_DESTINATION = 0xA801
+_UNKNOWN_DESTINATION, _NOT_SENT = 0xA801, 0xA702
 #: After these the next series would fare no better; after others it may well come.
 _NO_USE_GOING_ON = frozenset({None, 0xA701, _UNKNOWN_DESTINATION, 0xFE00})
 _MEANINGS = {
     0xA701: "it has no resources to count the objects; try again later",
-    0xA702: "it could not send to us; see its log, and its entry for our AE title and address",
     0xA900: "it does not understand the request",
     0xFE00: "the request was cancelled",
 }
@@ -94,7 +93,7 @@ def fetch(
                     work.check_going()
             before += number
             if status != _SUCCESS:
-                troubles.append(_sentence_of_move(status, destination))
+                troubles.append(_sentence_of_move(status, destination, source.ae_title))
                 if status in _NO_USE_GOING_ON:
                     break
     if troubles:
@@ -141,16 +140,19 @@ def _require_taken(assoc: Association, source: CMoveSource, peer: Peer, service:
         raise _failed(source, peer, f"it does not take {service}; allow it there")
 
 
-def _sentence_of_move(status: int | None, destination: str) -> str:
+def _sentence_of_move(status: int | None, destination: str, sender: str) -> str:
     """Say what to check when a C-MOVE to this AE title went wrong.
 
-    An unknown destination is 0xA801 (PS3.4 C.4.2.1.5); Orthanc and others say only that they
-    were unable to process (0xCxxx).
+    An unknown destination is 0xA801, one that takes nothing 0xA702 (PS3.4 C.4.2.1.5); Orthanc
+    and others say of both only that they were unable to process (0xCxxx).
     """
     if status == _UNKNOWN_DESTINATION:
         return f"it does not know {destination} as move destination; add it there"
-    if status is not None and 0xC000 <= status <= 0xCFFF:
-        return f"{_sentence(status)}, and whether it knows {destination} as move destination"
+    if status == _NOT_SENT or (status is not None and 0xC000 <= status <= 0xCFFF):
+        return (
+            f"it could not send to us (0x{status:04X}); see its log, whether it has {destination} "
+            f"with our address as move destination, and whether [[peers]] lets {sender} in"
+        )
     return _sentence(status)
 
 

@@ -19,12 +19,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlmodel import select
+
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, StorageAway, is_of_labels
 from oncopixel_pacs.store.promises import promised_files
+from oncopixel_pacs.store.tables import InstanceRow
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -105,8 +108,19 @@ def make_backup(
         name = f"database-{digest[:16]}{SUFFIXES[database.engine.dialect.name]}"
         beside.replace(folder / name)
         # Asked after the copy: what came since is more than it promises, and does no harm.
-        paths = list(files.every_path(*promised_files(database)))
-        kept, copied = _copy_files(files, paths, folder / _FILES, earlier, watch)
+        promised, jobs = promised_files(database)
+        paths = list(files.every_path(promised, jobs))
+        there = set(paths)
+        # Else a folder that is not mounted would empty the backup.
+        if gone := [item for item in promised if _must_be_there(item) and item not in there]:
+            raise _gone(database, gone[0], len(gone))
+        try:
+            kept, copied = _copy_files(files, paths, folder / _FILES, earlier, watch)
+        except FileNotFoundError as exc:  # nor is it in the bucket
+            missing = Path(str(exc.filename))
+            if not missing.is_relative_to(files.data_dir):
+                raise
+            raise _gone(database, str(missing.relative_to(files.data_dir)), 1) from exc
         manifest = Manifest(now.isoformat(), software_version, name, digest, kept)
         _write_manifest(folder, manifest)
         _remove_leftovers(folder, manifest)
@@ -226,6 +240,24 @@ def _copy_files(
         files[relative] = _copy(store.absolute(relative), place)
         copied += 1
     return files, copied
+
+
+def _must_be_there(relative: str) -> bool:
+    """Whether nobody may have removed a file by hand, as they may what was held back."""
+    return not relative.startswith("quarantine/")
+
+
+def _gone(database: Database, relative: str, number: int) -> ConfigurationError:
+    owner = select(InstanceRow.study_instance_uid).where(InstanceRow.path == relative)
+    with database.read() as session:
+        study = session.exec(owner).first()
+    whose = "" if study is None else f", an image of study {study},"
+    more = f" and {number - 1} more" if number > 1 else ""
+    return ConfigurationError(
+        f"{relative}{whose}{more} is gone from data_dir, so there is no new backup; the earlier "
+        "one stays. See that data_dir is mounted; put the file back from an earlier backup, or "
+        "send the study again from the PACS."
+    )
 
 
 def _is_unchanged(store: FileStore, relative: str, known: CopiedFile) -> bool:

@@ -142,6 +142,22 @@ def test_an_interrupted_backup_is_none_and_is_begun_again(works: Works, tmp_path
     assert back_up(works, tmp_path / "backup") == 2
 
 
+def test_a_file_that_is_gone_is_named_and_the_earlier_backup_stays(
+    works: Works, tmp_path: Path
+) -> None:
+    back_up(works, tmp_path / "backup")
+    back_up(works, tmp_path / "backup")
+    study = works.store.catalogue.studies().items[0]
+    works.store.files.absolute(study.instances[0].path).unlink()
+    for folder in ("backup", "another"):
+        with pytest.raises(ConfigurationError) as refused:
+            back_up(works, tmp_path / folder)
+        assert study.instances[0].path in str(refused.value)
+        assert f"of study {study.study_instance_uid}, is gone from data_dir" in str(refused.value)
+    assert find_damage(tmp_path / "backup") == []
+    assert len(list((tmp_path / "backup" / "files" / "instances").rglob("*.dcm"))) == 2
+
+
 def test_a_folder_with_something_else_is_left_alone(works: Works, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()

@@ -252,18 +252,23 @@ class Intake:
     ) -> IntakeOutcome:
         uid = facts.sop_instance_uid
         digest = self._digest(uid, received)
-        path = self._files.place(received.path, received.descriptor, uid, digest)
-        instance = Instance(
-            facts,
-            path,
-            digest,
-            received.size,
-            self._now(),
-            origin.calling_ae_title,
-            origin.called_ae_title,
-            association_at,
-        )
-        outcome = self._group.commit((instance, study))
+        self._group.announce()
+        try:
+            path = self._files.place(received.path, received.descriptor, uid, digest)
+            instance = Instance(
+                facts,
+                path,
+                digest,
+                received.size,
+                self._now(),
+                origin.calling_ae_title,
+                origin.called_ae_title,
+                association_at,
+            )
+        except BaseException:
+            self._group.withdraw()
+            raise
+        outcome = self._group.commit((instance, study), announced=True)
         if outcome is IntakeOutcome.CONFLICT and self._is_same(instance):
             return IntakeOutcome.DUPLICATE
         if not self._is_kept(facts, path):

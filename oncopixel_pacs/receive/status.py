@@ -37,10 +37,19 @@ def status_code(error: Exception) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status (0000,0900) and Error Comment (0000,0902) of a C-STORE response."""
+    """Answer to a C-STORE request.
+
+    Attributes
+    ----------
+    status, comment
+        Status (0000,0900) and Error Comment (0000,0902) of the response.
+    outcome
+        What became of an object that is safe, for the log.
+    """
 
     status: int
     comment: str = ""
+    outcome: str = ""
 
 
 def refusal(error: Exception) -> Answer:

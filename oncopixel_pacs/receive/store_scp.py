@@ -40,8 +40,8 @@ class StoreScp:
 
     @property
     def service(self) -> StoreService:
-        """The two halves of serving a request."""
-        return StoreService(self._begin, self._finish)
+        """What a request is served with."""
+        return StoreService(self._begin, self._finish, self._answered)
 
     def _begin(self, request: StoreRequest) -> Spool:
         refused = _objection(request)
@@ -88,13 +88,16 @@ class StoreScp:
                 place=f"{place.filename}:{place.lineno}",
             )
             return refusal(exc)
-        self._log.info(
-            "intake.stored",
-            calling_ae_title=calling,
-            sop_instance_uid=request.sop_instance_uid,
-            outcome=outcome.value,
-        )
-        return Answer(SUCCESS)
+        return Answer(SUCCESS, outcome=outcome.value)
+
+    def _answered(self, request: StoreRequest, answer: Answer) -> None:
+        if answer.status == SUCCESS:
+            self._log.info(
+                "intake.stored",
+                calling_ae_title=request.calling_ae_title,
+                sop_instance_uid=request.sop_instance_uid,
+                outcome=answer.outcome,
+            )
 
 
 def _named(request: StoreRequest) -> str:

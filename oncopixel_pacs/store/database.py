@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        #: Connection of `write_directly`, kept between its calls on SQLite.
+        self._kept: deque[Any] = deque()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
@@ -80,7 +83,8 @@ class Database:
     def write_directly(self) -> Iterator[Any]:
         """One transaction as `write_rows` has it, on a cursor of the driver itself.
 
-        For `DriverStatement`: SQLAlchemy lends the connection, and is not asked again.
+        For `DriverStatement`: SQLAlchemy lends the connection, and is not asked again. On SQLite
+        one connection is kept for it: to give it back and lend it anew takes as long as a row.
 
         Raises
         ------
@@ -88,16 +92,16 @@ class Database:
             When the database is locked for too long, full, or gone.
         """
         driver: Any = self.engine.dialect.dbapi
-        try:
-            connection = self.engine.raw_connection()
-        except SQLAlchemyError as exc:
-            raise _not_written(exc) from exc
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        connection = self._lent()
         cursor = connection.cursor()
+        keeps = False
         try:
-            if self.engine.dialect.name == "sqlite":
+            if is_sqlite:
                 cursor.execute("BEGIN IMMEDIATE")
             yield cursor
             connection.commit()
+            keeps = is_sqlite and not self._kept
         except driver.Error as exc:
             if self.engine.dialect.is_disconnect(exc, connection.driver_connection, None):
                 connection.invalidate(exc)
@@ -107,7 +111,19 @@ class Database:
             # a statement that may be another's by then.
             with contextlib.suppress(driver.Error):
                 cursor.close()
-            connection.close()  # given back, and what was not committed undone
+            if keeps:
+                self._kept.append(connection)
+            else:
+                connection.close()  # given back, and what was not committed undone
+
+    def _lent(self) -> Any:
+        """Give the connection that was kept, or one of the pool."""
+        with contextlib.suppress(IndexError):
+            return self._kept.pop()
+        try:
+            return self.engine.raw_connection()
+        except SQLAlchemyError as exc:
+            raise _not_written(exc) from exc
 
     def _refusal(self, error: Exception) -> OutOfResources:
         """Wrap an error of the driver as SQLAlchemy would have."""
@@ -139,6 +155,8 @@ class Database:
 
     def close(self) -> None:
         """Give back every connection."""
+        while self._kept:
+            self._kept.pop().close()
         self.engine.dispose()
 
 

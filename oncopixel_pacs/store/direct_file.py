@@ -87,6 +87,7 @@ class DirectFile:
         if whole < len(content):
             self._go_through_cache()
             self._write(content[whole:])
+            _begin_writing_back(self.descriptor)
 
     def close(self) -> None:
         """Close it; not more than once."""
@@ -117,3 +118,12 @@ class DirectFile:
             flags = fcntl.fcntl(self.descriptor, fcntl.F_GETFL)
             fcntl.fcntl(self.descriptor, fcntl.F_SETFL, flags & ~_DIRECT)
             self._is_direct = False
+
+
+def _begin_writing_back(descriptor: int) -> None:
+    """Ask the system to write what lies in its page cache now, so that the sync finds less to do.
+
+    The name says otherwise, but the advice begins the writing of pages that are dirty.
+    """
+    if hasattr(os, "posix_fadvise"):  # there is none on macOS
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

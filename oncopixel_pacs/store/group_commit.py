@@ -1,7 +1,8 @@
 """One commit for all who wait for one, and a journal is written once instead of ten times.
 
 There is no thread for it: whoever comes first commits, and those who come meanwhile wait for
-the next turn, which the first of them takes for all.
+the next turn, which the first of them takes for all. Who has said before that it is about to
+come is waited for, a moment: to commit one more costs a fraction of another commit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ Outcome = TypeVar("Outcome")
 
 #: More at once would make the first of them wait for too long.
 MOST_ITEMS = 64
+#: About as long as a commit takes: to wait longer for those who are coming gains nothing.
+MOST_WAITED_SECONDS = 0.002
 
 
 @dataclass(slots=True, eq=False)
@@ -35,16 +38,41 @@ class GroupCommit(Generic[Item, Outcome]):
     commit
         Commits some items durably; gives for each its outcome, or the exception that is raised
         to whoever waits for it. What it raises itself is raised to all of them.
+    most_waited_seconds
+        How long a commit waits for those who were announced.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Outcome | Exception]]) -> None:
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Item]], Sequence[Outcome | Exception]],
+        most_waited_seconds: float = MOST_WAITED_SECONDS,
+    ) -> None:
         self._commit = commit
+        self._most_waited_seconds = most_waited_seconds
         self._waiting: deque[_Waiting[Item, Outcome]] = deque()
         self._is_committing = False
         self._lock = threading.Lock()
+        self._coming = 0
+        #: Held while someone waits for those who are coming.
+        self._gathering: threading.Lock | None = None
 
-    def commit(self, item: Item) -> Outcome:
+    def announce(self) -> None:
+        """Say that this thread commits in a moment: `commit` or `withdraw` must follow."""
+        with self._lock:
+            self._coming += 1
+
+    def withdraw(self) -> None:
+        """Say that what was announced does not come."""
+        with self._lock:
+            self._came()
+
+    def commit(self, item: Item, *, announced: bool = False) -> Outcome:
         """Return when the item is committed, with its outcome.
+
+        Parameters
+        ----------
+        announced
+            Whether `announce` was called for it.
 
         Raises
         ------
@@ -54,6 +82,8 @@ class GroupCommit(Generic[Item, Outcome]):
         mine: _Waiting[Item, Outcome] = _Waiting(item)
         with self._lock:
             self._waiting.append(mine)
+            if announced:
+                self._came()
             waits, self._is_committing = self._is_committing, True
             if waits:
                 mine.called.acquire()
@@ -69,6 +99,7 @@ class GroupCommit(Generic[Item, Outcome]):
 
     def _commit_waiting(self, mine: _Waiting[Item, Outcome]) -> None:
         """Commit what waits, `mine` first, and leave the next commit to who waits longest."""
+        self._gather()
         number = min(len(self._waiting), MOST_ITEMS)
         batch = [self._waiting.popleft() for _ in range(number)]
         try:
@@ -87,3 +118,21 @@ class GroupCommit(Generic[Item, Outcome]):
         for waiting in called:
             if waiting is not mine:
                 waiting.called.release()
+
+    def _came(self) -> None:
+        """Count one off who was coming; the caller holds the lock."""
+        self._coming -= 1
+        if self._coming == 0 and self._gathering is not None:
+            gathering, self._gathering = self._gathering, None
+            gathering.release()
+
+    def _gather(self) -> None:
+        """Wait for those who are coming, but not for long."""
+        with self._lock:
+            if self._coming == 0:
+                return
+            gathering = self._gathering = threading.Lock()
+            gathering.acquire()
+        gathering.acquire(timeout=self._most_waited_seconds)
+        with self._lock:
+            self._gathering = None

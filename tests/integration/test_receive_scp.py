@@ -37,6 +37,7 @@ from structlog.testing import capture_logs
 from oncopixel_pacs.digests import dataset_digest
 from oncopixel_pacs.domain import IntakeOutcome
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.receive.guards.event_requests import AskingDimse
 from oncopixel_pacs.receive.limits import Limits
 from oncopixel_pacs.receive.scp import StorageScp
 from oncopixel_pacs.settings import PeerSettings
@@ -378,6 +379,19 @@ def test_no_name_reaches_the_log(
     assert "intake.stored" in output.out
     assert "Phantom" not in output.out + output.err + caplog.text
     assert "P-1" not in output.out + output.err
+
+
+def test_what_is_stored_is_logged_though_nobody_hears_the_answer(
+    received: Reception, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise ConnectionResetError("the peer hung up")
+
+    monkeypatch.setattr(AskingDimse, "send_now", lost)
+    with association(received.port) as assoc:
+        assert "Status" not in assoc.send_c_store(mammogram())
+    assert len(received.stored) == 1
+    until(lambda: "intake.stored" in capfd.readouterr().out)
 
 
 def test_unused_port_refuses() -> None:

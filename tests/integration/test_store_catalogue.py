@@ -405,3 +405,20 @@ def test_studies_are_found_by_the_state_of_their_last_job(any_store: Store) -> N
     for state, found in ((JobState.FAILED, 1), (JobState.DONE, 0), (JobState.QUEUED, 0)):
         page = any_store.catalogue.studies(wanted=StudyFilter(job_state=state))
         assert len(page.items) == found, state
+
+
+def test_a_transaction_that_fails_leaves_nothing_open(store: Store) -> None:
+    pool = store.database.engine.pool
+    idle = pool.checkedout()  # type: ignore[attr-defined]
+    with store.database.write_directly() as cursor:
+        cursor.execute("SELECT 1")
+    with pytest.raises(OutOfResources), store.database.write_directly() as cursor:
+        cursor.execute("INSERT INTO no_such_table VALUES (1)")
+    with store.database.write_directly() as first, store.database.read() as session:
+        assert first is not None
+        assert session.connection().exec_driver_sql("SELECT 1").scalar() == 1
+    add(store, make_instance(1), make_instance(2))
+    assert len(store.catalogue.study(STUDY_UID).instances) == 2
+    store.database.close()
+    assert store.database.engine.pool.checkedout() == idle == 0  # type: ignore[attr-defined]
+    assert len(store.catalogue.study(STUDY_UID).instances) == 2

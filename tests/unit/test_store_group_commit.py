@@ -128,3 +128,38 @@ def test_who_is_committed_does_not_wait_for_the_commit_that_follows() -> None:
     go.put(None)
     last[0].join(15)
     assert not last[0].is_alive()
+
+
+def test_who_is_about_to_come_is_waited_for() -> None:
+    batches: list[list[int]] = []
+
+    def commit(items: Sequence[int]) -> list[int]:
+        batches.append(list(items))
+        return list(items)
+
+    group = GroupCommit[int, int](commit, most_waited_seconds=15)
+    for _ in range(3):
+        group.announce()
+    threads = [
+        threading.Thread(target=group.commit, args=(item,), kwargs={"announced": True}, daemon=True)
+        for item in (1, 2)
+    ]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda: len(group._waiting) == number)  # noqa: B023
+    assert not batches
+    group.withdraw()
+    for thread in threads:
+        thread.join(15)
+    assert batches == [[1, 2]]
+
+
+def test_who_was_announced_and_does_not_come_is_not_waited_for_long() -> None:
+    journal = Journal()
+    journal.go.set()
+    group = GroupCommit(journal.commit, most_waited_seconds=0.01)
+    group.announce()
+    assert group.commit(1) == "kept 1"
+    assert group.commit(2) == "kept 2"
+    group.withdraw()
+    assert group.commit(3) == "kept 3"

@@ -63,10 +63,13 @@ class StoreService:
         Opens the spool of a data set that follows.
     finish
         Takes in what was spooled, `None` without a data set, and says what to answer.
+    answered
+        Does what the peer need not wait for; called whether the answer reached it or not.
     """
 
     begin: Callable[[StoreRequest], Spool]
     finish: Callable[[StoreRequest, Spool | None], Answer]
+    answered: Callable[[StoreRequest, Answer], None]
 
 
 class StoringProvider(DULServiceProvider):
@@ -236,7 +239,7 @@ class StoringProvider(DULServiceProvider):
             size -= len(piece)
         if control & _LAST:
             try:
-                self._answer(request, self._service.finish(request, spool))
+                self._finish(request, spool)
             finally:
                 self._break_off()
 
@@ -289,8 +292,15 @@ class StoringProvider(DULServiceProvider):
         if request.has_dataset:
             self._request, self._spool = request, self._service.begin(request)
         else:
-            self._answer(request, self._service.finish(request, None))
+            self._finish(request, None)
         return True
+
+    def _finish(self, request: StoreRequest, spool: Spool | None) -> None:
+        answer = self._service.finish(request, spool)
+        try:
+            self._answer(request, answer)
+        finally:
+            self._service.answered(request, answer)
 
     def _answer(self, request: StoreRequest, answer: Answer) -> None:
         content = bytes([LAST_COMMAND_FRAGMENT]) + store_response(request, answer)

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from workflow_builder import PretendedModel  # noqa: E402
+from workflow_builder import PretendedPool  # noqa: E402
 
 from oncopixel_pacs import bootstrap, receive_server, work_server  # noqa: E402, F401
 from oncopixel_pacs.logs import configure_logging  # noqa: E402
@@ -25,25 +25,12 @@ from oncopixel_pacs.store.catalogue import Catalogue  # noqa: E402
 from oncopixel_pacs.store.files import FileStore  # noqa: E402
 from oncopixel_pacs.store.ledger import Ledger  # noqa: E402
 
-
-class Model(PretendedModel):
-    """Costs nothing."""
-
-    ready = True
-
-    def start(self) -> None:
-        """Need nothing."""
-
-    def close(self) -> None:
-        """Leave nothing."""
-
-
 #: Where the plug is pulled: before or after a call.
 BOUNDARIES: dict[str, tuple[type[Any], str, bool]] = {
     "the image has its place and no row": (FileStore, "place", True),
     "the row is committed and nothing answered": (Catalogue, "add_instances", True),
     "the study is settled and its job queued": (Catalogue, "settle", True),
-    "the analysis is about to begin": (Model, "analyse", False),
+    "the analysis is about to begin": (PretendedPool, "analyse", False),
     "the analysis is done and nothing kept": (Ledger, "save_result", False),
     "the result is kept": (Ledger, "save_result", True),
     "the results are on disk and have no rows": (Ledger, "add_objects", False),
@@ -71,7 +58,7 @@ def _live(config: Path, boundary: str) -> None:
     if boundary != NOWHERE:
         owner, name, after = BOUNDARIES[boundary]
         _pull_plug(owner, name, after=after)
-    work_server.DevicePool = lambda *_: Model()  # type: ignore[assignment,misc]
+    work_server.DevicePool = lambda *_: PretendedPool()  # type: ignore[assignment,misc]
     settings = load_settings(config)
     configure_logging(settings.log_level, "json")
     stopped = threading.Event()

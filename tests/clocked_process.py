@@ -34,7 +34,7 @@ from oncopixel_pacs import opening  # noqa: E402
 
 opening.utc_now = _set_now
 
-from boundary_process import Model  # noqa: E402
+from workflow_builder import PretendedPool  # noqa: E402
 
 from oncopixel_pacs import bootstrap, work_server  # noqa: E402
 from oncopixel_pacs.logs import configure_logging  # noqa: E402
@@ -43,7 +43,7 @@ from oncopixel_pacs.settings import load_settings  # noqa: E402
 
 def main() -> None:
     """Serve until told to stop."""
-    work_server.DevicePool = lambda *_: Model()  # type: ignore[assignment,misc]
+    work_server.DevicePool = lambda *_: PretendedPool()  # type: ignore[assignment,misc]
     settings = load_settings(Path(sys.argv[1]))
     configure_logging(settings.log_level, "json")
     stopped = threading.Event()

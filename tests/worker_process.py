@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from workflow_builder import PretendedModel  # noqa: E402
+from workflow_builder import PretendedPool  # noqa: E402
 
 from oncopixel_pacs import bootstrap, work_server  # noqa: E402
 from oncopixel_pacs.domain import StudyResult  # noqa: E402
@@ -22,7 +22,7 @@ from oncopixel_pacs.logs import configure_logging  # noqa: E402
 from oncopixel_pacs.settings import load_settings  # noqa: E402
 
 
-class FixedCostModel(PretendedModel):
+class FixedCostModel(PretendedPool):
     """Takes so many seconds for each study, one after the other, and no processor."""
 
     _turn = threading.Lock()
@@ -32,17 +32,6 @@ class FixedCostModel(PretendedModel):
         with self._turn:
             time.sleep(float(sys.argv[2]))
         return super().analyse(request)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can."""
-        return True
-
-    def start(self) -> None:
-        """Need nothing."""
-
-    def close(self) -> None:
-        """Leave nothing."""
 
 
 def main() -> None:

@@ -168,6 +168,22 @@ class PretendedModel:
         write_probability_map(labels_dir, facts.sop_instance_uid, probability, breast, whole)
 
 
+class PretendedPool(PretendedModel):
+    """Stands in for the processes that run the models: they are loaded, and there are none."""
+
+    ready = True
+    trouble = ""
+
+    def start(self) -> None:
+        """Need nothing."""
+
+    def mend(self) -> None:
+        """Have nothing to mend."""
+
+    def close(self) -> None:
+        """Leave nothing."""
+
+
 @dataclass
 class PretendedPacs:
     """Takes objects at the seam of `deliver.send`; `answer` decides on each of them.

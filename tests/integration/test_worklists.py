@@ -35,6 +35,7 @@ from ups_stub import PERFORMED, PROGRESS, STATE, UpsStub, coded, element, ups_st
 from workflow_builder import (
     PretendedModel,
     PretendedPacs,
+    PretendedPool,
     Works,
     accept,
     engine_threads,
@@ -160,18 +161,6 @@ def alarm(performing: Performing) -> str:
 
 
 # --- a study that is here -----------------------------------------------------------------------
-
-
-class PretendedPool(PretendedModel):
-    """Stands in for the processes that run the models."""
-
-    ready = True
-
-    def start(self) -> None:
-        """Need nothing."""
-
-    def close(self) -> None:
-        """Leave nothing."""
 
 
 @contextmanager

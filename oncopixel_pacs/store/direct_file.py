@@ -19,8 +19,10 @@ from pathlib import Path
 
 #: What buffers, lengths and positions are multiples of: the page, and any disk's block.
 BLOCK_BYTES = 4096
-#: One write; a shorter one costs nearly as much.
-CHUNK_BYTES = 512 << 10
+#: One write; of four shorter ones each costs nearly as much.
+CHUNK_BYTES = 2 << 20
+#: From here on to wait for the disk costs less than to copy into the page cache.
+_LEAST_DIRECT_BYTES = 512 << 10
 _DIRECT: int = getattr(os, "O_DIRECT", 0)
 
 
@@ -38,7 +40,7 @@ class ChunkPool:
         How many are kept for later.
     """
 
-    def __init__(self, most_idle: int = 32) -> None:
+    def __init__(self, most_idle: int = 12) -> None:
         self._most_idle = most_idle
         self.one_beside = threading.Lock()
         self._idle: deque[memoryview] = deque()
@@ -58,8 +60,8 @@ class ChunkPool:
 class DirectFile:
     """A new file with a name of its own.
 
-    What comes by `append` goes past the page cache. What `finish` alone writes does not: to
-    copy a few pages costs less than to wait for the disk once more before the sync.
+    What comes by `append` goes past the page cache. What `finish` alone writes does not when it
+    is short: to copy a few pages costs less than to wait for the disk once more before the sync.
 
     Every method raises `OSError` when the disk does not take it.
     """
@@ -73,14 +75,14 @@ class DirectFile:
 
     def append(self, content: memoryview) -> None:
         """Write what follows, whole blocks from a buffer of `ChunkPool`."""
-        if not self._is_begun:
-            self._is_begun = True
-            self._go_past_cache()
+        self._begin()
         self._write(content)
 
     def finish(self, content: memoryview) -> None:
         """Write the end, of any length, from a buffer of `ChunkPool`."""
         whole = 0
+        if len(content) > _LEAST_DIRECT_BYTES:
+            self._begin()
         if self._is_direct:
             whole = len(content) - len(content) % BLOCK_BYTES
             self._write(content[:whole])
@@ -105,6 +107,11 @@ class DirectFile:
             content = content[written:]
             if content and written % BLOCK_BYTES:
                 self._go_through_cache()
+
+    def _begin(self) -> None:
+        if not self._is_begun:
+            self._is_begun = True
+            self._go_past_cache()
 
     def _go_past_cache(self) -> None:
         # A file system that knows the page cache alone, such as an older tmpfs, says EINVAL.

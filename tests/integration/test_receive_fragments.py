@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from dimse_builder import Reception, association, mammogram, reception, store, until
 from hypothesis import HealthCheck, given, settings
@@ -89,6 +91,36 @@ def test_any_cut_gives_the_same_bytes(
         position = min(position + size, len(content))
     pdus += pdu(fragment(CONTEXT, content[position:], 0x02))
     pdus = pdu(fragment(CONTEXT, store_command(image), 0x03)) + pdus
+    with association(received.port) as assoc:
+        pause(assoc)
+        for size in segments:
+            send(assoc, pdus[:size])
+            pdus = pdus[size:]
+        send(assoc, pdus)
+        assert status(assoc) == 0x0000
+    assert content in stored_bytes(received)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fragments=st.lists(st.integers(60_000, 131_064), min_size=1, max_size=4),
+    segments=st.lists(st.integers(1, 150_000), max_size=8),
+    seed=st.integers(0, 1 << 20),
+)
+def test_any_cut_of_a_large_image_gives_the_same_bytes(
+    received: Reception, fragments: list[int], segments: list[int], seed: int
+) -> None:
+    stored = np.random.default_rng(seed).integers(0, 4096, (700, 500), dtype=np.uint16)
+    image = mammogram(seed + 1, rows=700, columns=500, PixelData=stored.tobytes())
+    content, position = encoded(image), 0
+    pdus = pdu(fragment(CONTEXT, store_command(image), 0x03))
+    for size in itertools.cycle(fragments):
+        is_last = position + size >= len(content)
+        part = content[position : position + size]
+        pdus += pdu(fragment(CONTEXT, part, 0x02 if is_last else 0x00))
+        position += size
+        if is_last:
+            break
     with association(received.port) as assoc:
         pause(assoc)
         for size in segments:

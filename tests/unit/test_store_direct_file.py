@@ -68,7 +68,7 @@ def test_a_disk_that_knows_the_page_cache_alone_takes_it_too(
     assert refused == [refused_at]
 
 
-@pytest.mark.parametrize(("length", "past"), [(5000, 0), (CHUNK_BYTES + 5000, 1)])
+@pytest.mark.parametrize(("length", "past"), [(5000, 0), (1 << 20, 1), (CHUNK_BYTES + 5000, 1)])
 def test_only_what_is_large_goes_past_the_page_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, past: int
 ) -> None:

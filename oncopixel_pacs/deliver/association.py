@@ -161,7 +161,11 @@ def _why(assoc: Association, connected: bool, secured: bool) -> str:
         return (
             f"it rejected the association ({answer.reason_str}); check the AE titles on both sides"
         )
-    return "it did not answer the association request; check that a DICOM server listens there"
+    # Some close so soon after they rejected that their answer is lost.
+    return (
+        "it did not answer the association request; check that a DICOM server listens there, and "
+        "the AE titles on both sides"
+    )
 
 
 def _failed(peer: Peer, reason: str) -> DeliveryFailed:

@@ -35,9 +35,10 @@ def test_a_bucket_that_is_there_passes_and_keeps_nothing_of_it(
     bucket: Bucket, tmp_path: Path
 ) -> None:
     files = BucketFileStore(tmp_path / "host", bucket.settings)
+    names = bucket.names  # the stand-in for S3 is one for all tests of a process
     files.check()
     files.check(writes=True)
-    assert bucket.names == []
+    assert bucket.names == names
 
 
 def test_a_misspelled_bucket_is_told_from_a_missing_file(bucket: Bucket, tmp_path: Path) -> None:

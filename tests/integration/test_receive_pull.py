@@ -140,7 +140,7 @@ def test_a_source_answers_an_echo(kind: str, orthanc: Orthanc, tmp_path: Path) -
 
 UNREACHABLE = [
     ("cmove", {"port": free_port()}, "nothing listens there"),
-    ("cmove", {"query_ae_title": "ELSEWHERE"}, "rejected the association"),
+    ("cmove", {"query_ae_title": "ELSEWHERE"}, "the AE titles on both sides"),
     ("dicomweb", {"url": f"http://127.0.0.1:{free_port()}/dicom-web"}, "cannot be reached"),
     ("dicomweb", {"password": "wrong"}, "check user, password or token"),
     ("orthanc", {"url": f"http://127.0.0.1:{free_port()}"}, "cannot be reached"),

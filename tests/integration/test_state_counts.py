@@ -215,6 +215,7 @@ def forget(store: Store) -> None:
         for table in ("state_count", "reading"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
         # And what came after it.
+        connection.execute(sa.text("ALTER TABLE host DROP COLUMN trouble"))
         connection.execute(sa.text("DROP INDEX ix_instance_older_digest"))
         for table in ("instance", "conflict"):
             connection.execute(sa.text(f"ALTER TABLE {table} RENAME COLUMN digest TO sha256"))

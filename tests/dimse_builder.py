@@ -27,12 +27,15 @@ from oncopixel_pacs.imaging.sameness import is_same_object
 from oncopixel_pacs.imaging.transcode import decode_frame
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.limits import DEFAULT_LIMITS, Limits
+from oncopixel_pacs.receive.pull.puller import PullParts
 from oncopixel_pacs.receive.scp import Records, StorageScp, open_records
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.pulls import Pulls
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 
@@ -117,6 +120,12 @@ class Reception:
             for study in self.catalogue.studies().items
             for item in study.instances
         ]
+
+    def pull_parts(self) -> PullParts:
+        """Give what a puller of this server works with."""
+        database = self.database
+        kept = (Pulls(database), self.catalogue, Ledger(database))
+        return PullParts(*kept, self.intake, self.settings, utc_now)
 
     @property
     def leftovers(self) -> list[Path]:

@@ -21,6 +21,14 @@ ACCEPTED = frozenset({"Success", "AlreadyStored"})
 
 #: HTTP statuses after which the same bytes may well be taken later.
 PASSING = frozenset({401, 403, 404, 408, 409, 423, 425, 429, 500, 502, 503, 504, 507})
+#: What its client raises when there is no answer, or one that is not Orthanc's.
+_NO_USABLE_ANSWER = (
+    exceptions.OrthancApiException,
+    requests.RequestException,
+    ValueError,
+    LookupError,
+    TypeError,
+)
 
 
 def send(
@@ -63,17 +71,11 @@ def is_held(item: OutgoingObject, destination: OrthancDestination, timeout_secon
         When Orthanc does not answer the question.
     """
     with closing(_client(destination)) as client:
-        _system(client, destination, timeout_seconds / CLIENT_ATTEMPTS)
+        seconds = timeout_seconds / CLIENT_ATTEMPTS
+        _system(client, destination, seconds)
         try:
-            seconds = timeout_seconds / CLIENT_ATTEMPTS
             return bool(looked_up(client, item.sop_instance_uid, "Instance", seconds))
-        except (
-            exceptions.OrthancApiException,
-            requests.RequestException,
-            ValueError,
-            LookupError,
-            TypeError,
-        ) as exc:
+        except _NO_USABLE_ANSWER as exc:
             raise _unusable(destination, "it did not answer a look-up; see its log") from exc
 
 
@@ -137,14 +139,7 @@ def _upload(
         )
     except OSError as exc:
         return Outcome(uid, False, "", f"The object cannot be read ({exc.strerror}).", False)
-    except (
-        exceptions.OrthancApiException,
-        requests.RequestException,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ):
+    except (*_NO_USABLE_ANSWER, AttributeError):
         return Outcome(uid, False, "", f"{destination.name} gave no usable answer.", False)
     if said in ACCEPTED:
         return Outcome(uid, True, f"HTTP 200 {said}", "", False)

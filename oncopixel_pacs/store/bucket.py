@@ -30,7 +30,7 @@ _ATTEMPTS = 3
 #: Who looks whether all is well does not wait as long as who works.
 _CHECK_SECONDS = 5.0
 _CHECK_NAME = "check"
-DENIED = (PermissionDeniedError, UnauthenticatedError)
+_DENIED = (PermissionDeniedError, UnauthenticatedError)
 _STATUS_DENIED = re.compile(r"status code: 40[13]")
 
 
@@ -76,7 +76,7 @@ class BucketFileStore(FileStore):
             else:
                 obstore.get(self._checked, _CHECK_NAME)
         except FileNotFoundError as exc:
-            if writes or "NoSuchBucket" in str(exc):
+            if writes or _says_no_bucket(exc):
                 raise _refused(exc) from exc
         except BaseError as exc:
             raise _refused(exc) from exc
@@ -165,7 +165,7 @@ class BucketFileStore(FileStore):
         try:
             obstore.delete(self._bucket, names)
         except FileNotFoundError as exc:
-            if "NoSuchBucket" in str(exc):  # what lies in the right one is not gone
+            if _says_no_bucket(exc):  # what lies in the right one is not gone
                 raise _refused(exc) from exc
         except BaseError as exc:
             raise _refused(exc) from exc
@@ -232,7 +232,7 @@ class BucketFileStore(FileStore):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, path)
         except FileNotFoundError as exc:
-            if "NoSuchBucket" in str(exc):  # no word on the file
+            if _says_no_bucket(exc):  # no word on the file
                 raise _refused(exc) from exc
             return
         except BaseError as exc:
@@ -261,11 +261,15 @@ def _connect(settings: BucketSettings) -> S3Store:
 
 
 def _refused(exc: BaseError | FileNotFoundError) -> StorageAway:
-    said = str(exc)
-    if "NoSuchBucket" in said:
+    if _says_no_bucket(exc):
         why = "has no bucket of that name; check name and endpoint of [bucket]"
-    elif isinstance(exc, DENIED) or _STATUS_DENIED.search(said):
+    elif isinstance(exc, _DENIED) or _STATUS_DENIED.search(str(exc)):
         why = "does not let us; check the keys of [bucket], their rights, and this machine's clock"
     else:
         why = f"does not answer as it should ({type(exc).__name__}); check [bucket] and its server"
     return StorageAway(f"The object storage {why}.")
+
+
+def _says_no_bucket(exc: Exception) -> bool:
+    """Whether it is the bucket that is missing, and not one object of it."""
+    return "NoSuchBucket" in str(exc)

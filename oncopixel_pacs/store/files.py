@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from oncopixel_pacs.digests import hex_digits
+from oncopixel_pacs.store.direct_file import leave_page_cache
 
 Folder = Literal["instances", "results", "quarantine"]
 
@@ -246,7 +247,7 @@ class FileStore:
         else:
             os.fsync(descriptor)
             _sync(folder)
-        _give_back_pages(descriptor)
+        leave_page_cache(descriptor)
 
     def _make_durable(self, folder: str) -> None:
         # Whoever made the folder may not have synced it, so each process does, once.
@@ -266,15 +267,6 @@ def relative_path(folder: Folder, sop_instance_uid: str, digest: str) -> str:
     name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]
     # 128 bit: nobody can make two objects that share them, and so overwrite the first.
     return f"{folder}/{name[:2]}/{name}-{hex_digits(digest)[:32]}.dcm"
-
-
-def _give_back_pages(descriptor: int) -> None:
-    """Let the page cache forget a file that is synced: it is read minutes later, if ever.
-
-    The next file is written into the same pages, which costs a third of what fresh memory does.
-    """
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def fetch_ahead(paths: Iterable[Path]) -> None:

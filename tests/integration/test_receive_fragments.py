@@ -36,6 +36,17 @@ def status(assoc: Any) -> int:
     return int(message.Status)
 
 
+def status_of(received: Reception, pdus: bytes, segments: list[int]) -> int:
+    """Send a request in segments of these sizes, and the rest in one; what is answered."""
+    with association(received.port) as assoc:
+        pause(assoc)
+        for size in segments:
+            send(assoc, pdus[:size])
+            pdus = pdus[size:]
+        send(assoc, pdus)
+        return status(assoc)
+
+
 def stored_bytes(received: Reception) -> list[bytes]:
     paths = [received.files.absolute(path) for path in received.files.stored_paths()]
     return [path.read_bytes()[split_dataset(path)[1] :] for path in paths]
@@ -91,13 +102,7 @@ def test_any_cut_gives_the_same_bytes(
         position = min(position + size, len(content))
     pdus += pdu(fragment(CONTEXT, content[position:], 0x02))
     pdus = pdu(fragment(CONTEXT, store_command(image), 0x03)) + pdus
-    with association(received.port) as assoc:
-        pause(assoc)
-        for size in segments:
-            send(assoc, pdus[:size])
-            pdus = pdus[size:]
-        send(assoc, pdus)
-        assert status(assoc) == 0x0000
+    assert status_of(received, pdus, segments) == 0x0000
     assert content in stored_bytes(received)
 
 
@@ -121,13 +126,7 @@ def test_any_cut_of_a_large_image_gives_the_same_bytes(
         position += size
         if is_last:
             break
-    with association(received.port) as assoc:
-        pause(assoc)
-        for size in segments:
-            send(assoc, pdus[:size])
-            pdus = pdus[size:]
-        send(assoc, pdus)
-        assert status(assoc) == 0x0000
+    assert status_of(received, pdus, segments) == 0x0000
     assert content in stored_bytes(received)
 
 

@@ -16,9 +16,8 @@ from orthanc_server import PASSWORD, Orthanc, running_orthanc
 from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
-from oncopixel_pacs.receive.pull.puller import Puller, PullParts
+from oncopixel_pacs.receive.pull.puller import Puller
 from oncopixel_pacs.settings import Settings, SourceSettings
-from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.pulls import Pulls
 
 pytestmark = pytest.mark.orthanc
@@ -76,14 +75,7 @@ def pulling(
     options = {"attempts": 1, "timeout_seconds": 10, **pull}
     with reception(folder, sources=(source,), pull=options) as server:
         orthanc.know("ONCOPIXEL", server.port)
-        parts = PullParts(
-            Pulls(server.database),
-            server.catalogue,
-            Ledger(server.database),
-            server.intake,
-            server.settings,
-            utc_now,
-        )
+        parts = server.pull_parts()
         yield Pulling(server, parts.pulls, Puller(parts))
 
 
@@ -187,23 +179,15 @@ def test_a_partial_pull_says_how_much_came(orthanc: Orthanc, tmp_path: Path) -> 
     options = {"sources": (source,), "pull": {"attempts": 1, "timeout_seconds": 10}}
     with reception(tmp_path, free_bytes=lambda _folder: free[0], **options) as server:
         orthanc.know("ONCOPIXEL", server.port)
-        pulls = Pulls(server.database)
-        parts = PullParts(
-            pulls,
-            server.catalogue,
-            Ledger(server.database),
-            server.intake,
-            server.settings,
-            utc_now,
-        )
+        parts = server.pull_parts()
         for number in (1, 3):
             image = mammogram(number, SeriesInstanceUID=f"{STUDY}.2")
             image.save_as(tmp_path / "held.dcm", enforce_file_format=True)
             server.intake.accept_file(tmp_path / "held.dcm")
         free[0] = 0
-        asked = pulls.add(STUDY, "archive", utc_now())
+        asked = parts.pulls.add(STUDY, "archive", utc_now())
         assert Puller(parts).work_once()
-        pull = pulls.pull(asked.id)
+        pull = parts.pulls.pull(asked.id)
     assert (pull.state, pull.expected, pull.received) == (PullState.PARTIAL, 4, 2)
     assert pull.error
     assert not pull.error.endswith("..")

@@ -17,9 +17,8 @@ from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ObjectKind, ResultObject
 from oncopixel_pacs.pulls import Pull, PullState
-from oncopixel_pacs.receive.pull.puller import Puller, PullParts
+from oncopixel_pacs.receive.pull.puller import Puller
 from oncopixel_pacs.store.ledger import Ledger
-from oncopixel_pacs.store.pulls import Pulls
 
 #: Path without its query to status, content type and body.
 Answers = Mapping[str, tuple[int, str, bytes]]
@@ -96,14 +95,7 @@ def pull_from(
             ledger = Ledger(server.database)
             for uid in results:
                 make_result(server.catalogue, ledger, uid)
-            parts = PullParts(
-                Pulls(server.database),
-                server.catalogue,
-                ledger,
-                server.intake,
-                server.settings,
-                utc_now,
-            )
+            parts = server.pull_parts()
             asked = parts.pulls.add(STUDY, "web", utc_now())
             assert Puller(parts).work_once()
             assert server.leftovers == []
@@ -219,14 +211,7 @@ def test_nothing_is_begun_without_room(tmp_path: Path) -> None:
 
 def test_a_source_that_is_no_longer_configured_is_told(tmp_path: Path) -> None:
     with reception(tmp_path) as server:
-        parts = PullParts(
-            Pulls(server.database),
-            server.catalogue,
-            Ledger(server.database),
-            server.intake,
-            server.settings,
-            utc_now,
-        )
+        parts = server.pull_parts()
         asked = parts.pulls.add(STUDY, "gone", utc_now())
         Puller(parts).work_once()
         pull = parts.pulls.pull(asked.id)

@@ -30,10 +30,8 @@ from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
 from oncopixel_pacs.receive.pull.cmove import FIND, MOVE
-from oncopixel_pacs.receive.pull.puller import Puller, PullParts
+from oncopixel_pacs.receive.pull.puller import Puller
 from oncopixel_pacs.settings import Settings
-from oncopixel_pacs.store.ledger import Ledger
-from oncopixel_pacs.store.pulls import Pulls
 
 IMAGE, OTHER = mammogram(1), mammogram(2)
 
@@ -207,14 +205,7 @@ def _pulled(
     pull = {"attempts": 1, "timeout_seconds": 1}
     with reception(folder, sources=(source,), pull=pull, **options) as server:
         before(server.port)
-        parts = PullParts(
-            Pulls(server.database),
-            server.catalogue,
-            Ledger(server.database),
-            server.intake,
-            server.settings,
-            utc_now,
-        )
+        parts = server.pull_parts()
         asked = parts.pulls.add(STUDY, "archive", utc_now())
         assert Puller(parts).work_once()
         return parts.pulls.pull(asked.id)

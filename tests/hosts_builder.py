@@ -151,6 +151,7 @@ database_url = "{self.database_url}"
 takeover_seconds = {self.takeover_seconds}
 dimse_port = 0
 http_port = 0
+log_format = "json"
 {self.extra}
 [completion]
 quiet_seconds = 0.0
@@ -188,15 +189,16 @@ ae_title = "ARCHIVE"
         assert self.process is not None
         os.kill(self.process.pid, number)
 
-    def stop(self, grace_seconds: float = 20.0) -> None:
+    def stop(self, grace_seconds: float = 60.0) -> None:
         """End it, whatever state it is in."""
         if self.process is None:
             return
+        process, self.process = self.process, None
         with suppress(ProcessLookupError):
-            self.signal(signal.SIGCONT)
-            self.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(grace_seconds)
-        self.process.kill()
-        self.process.wait()
-        self.process = None
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        try:
+            process.wait(grace_seconds)
+        finally:
+            process.kill()
+            process.wait()

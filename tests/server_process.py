@@ -146,12 +146,14 @@ max_retry_seconds = 2.0
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
+            process, self._process = self._process, None
+            process.terminate()
             try:
-                self._process.wait(timeout=30)
+                ended = process.wait(timeout=60)
             finally:
-                self._process.kill()
-            self._process = None
+                process.kill()
+                process.wait()
+            assert ended == 0, f"the server did not end in time:\n{self.log[-8000:]}"
 
     def get(self, path: str, **params: Any) -> Any:
         address = f"{self.url}{path}"

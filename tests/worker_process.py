@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -16,10 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from workflow_builder import PretendedPool  # noqa: E402
 
 from oncopixel_pacs import bootstrap, work_server  # noqa: E402
+from oncopixel_pacs.cli.serve import serve  # noqa: E402
 from oncopixel_pacs.domain import StudyResult  # noqa: E402
 from oncopixel_pacs.infer.reading import AnalysisRequest  # noqa: E402
-from oncopixel_pacs.logs import configure_logging  # noqa: E402
-from oncopixel_pacs.settings import load_settings  # noqa: E402
 
 
 class FixedCostModel(PretendedPool):
@@ -37,16 +35,7 @@ class FixedCostModel(PretendedPool):
 def main() -> None:
     """Serve until SIGTERM."""
     work_server.DevicePool = lambda *_: FixedCostModel()  # type: ignore[assignment,misc]
-    settings = load_settings(Path(sys.argv[1]))
-    configure_logging(settings.log_level, "json")
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    server = bootstrap.Server(settings, tuple(bootstrap.Role(name) for name in sys.argv[3:]))
-    server.start()
-    try:
-        stopped.wait()
-    finally:
-        server.stop()
+    serve(Path(sys.argv[1]), [bootstrap.Role(name) for name in sys.argv[3:]])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import typer
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.bootstrap import Addresses, Role, Server
+from oncopixel_pacs.cli.leaving import leave, wait_for
 from oncopixel_pacs.cli.options import ConfigOption
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import Settings, load_settings
@@ -45,21 +46,27 @@ def serve(
     server = Server(settings, tuple(role or Role))
     addresses = server.start()
     try:
-        if addresses.dimse_port is not None:
-            typer.echo(f"DICOM    {settings.ae_title}@{settings.dimse_host}:{addresses.dimse_port}")
-        if addresses.dimse_tls_port is not None:
-            place = f"{settings.dimse_host}:{addresses.dimse_tls_port}"
-            typer.echo(f"DICOM    {settings.ae_title}@{place} over TLS")
-        if addresses.http_port is not None:
-            typer.echo(f"Status   {status_address(settings, addresses.http_port)}")
-        if addresses.metrics_port is not None:
-            typer.echo(f"Metrics  {settings.metrics.host}:{addresses.metrics_port}/metrics")
-        typer.echo(RESEARCH_NOTICE)
-        if ports_file is not None:
-            _write_ports(ports_file, addresses)
-        stopped.wait()
-    finally:
+        _tell(settings, addresses, ports_file)
+        wait_for(stopped)
+    except BaseException:
         server.stop()
+        raise
+    leave(server.stop)
+
+
+def _tell(settings: Settings, addresses: Addresses, ports_file: Path | None) -> None:
+    if addresses.dimse_port is not None:
+        typer.echo(f"DICOM    {settings.ae_title}@{settings.dimse_host}:{addresses.dimse_port}")
+    if addresses.dimse_tls_port is not None:
+        place = f"{settings.dimse_host}:{addresses.dimse_tls_port}"
+        typer.echo(f"DICOM    {settings.ae_title}@{place} over TLS")
+    if addresses.http_port is not None:
+        typer.echo(f"Status   {status_address(settings, addresses.http_port)}")
+    if addresses.metrics_port is not None:
+        typer.echo(f"Metrics  {settings.metrics.host}:{addresses.metrics_port}/metrics")
+    typer.echo(RESEARCH_NOTICE)
+    if ports_file is not None:
+        _write_ports(ports_file, addresses)
 
 
 def status_address(settings: Settings, port: int) -> str:

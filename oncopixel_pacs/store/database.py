@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -31,6 +31,15 @@ _SESSION = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+}
+#: A server that lost its power or its network says nothing; without these we would hear of it
+#: after minutes (libpq's connection parameters). What the URL says goes before.
+_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
 }
 
 
@@ -250,7 +259,14 @@ def _sqlite_module() -> ModuleType:
 
 
 def _server_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True)
+    said = make_url(url).query
+    engine = create_engine(
+        url,
+        connect_args={name: value for name, value in _CONNECTION.items() if name not in said},
+        pool_pre_ping=True,
+        pool_size=20,
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

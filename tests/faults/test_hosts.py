@@ -139,10 +139,24 @@ def test_a_host_that_is_killed_while_it_sends_is_replaced(hospital: Hospital) ->
     until(lambda: any(not item.is_study for item in hospital.running(hospital.first)), 60)
     hospital.first.signal(signal.SIGKILL)
     hospital.archive.answers.set()
-    took = hospital.finish()
-    print("TOOK", took, hospital.archive.came.most_common(3))
-    print(hospital.second.log[-6000:])
+    hospital.finish()
     jobs = hospital.works.store.ledger.jobs(limit=1000).items
     sent = {item.sop_instance_uid for job in jobs for item in job.objects}
     assert sent == set(hospital.archive.came)
     assert max(hospital.archive.came.values()) <= 2
+
+
+def test_a_host_without_its_database_ends_when_it_is_told(
+    hospital: Hospital, postgresql: PostgresqlServer
+) -> None:
+    hospital.receive(4)
+    hospital.at_work(hospital.second)
+    postgresql.stop()
+    try:
+        # The engine's threads wait for the database, and shall not keep the process.
+        until(lambda: "host.unheard" in hospital.second.log, 30)
+        hospital.second.signal(signal.SIGTERM)
+        assert hospital.second.process is not None
+        assert hospital.second.process.wait(20) == 0, hospital.second.log[-4000:]
+    finally:
+        postgresql.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from workflow_builder import (
 
 from oncopixel_pacs.domain import Job, JobState
 from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.store.database import open_database
 
 
 @pytest.fixture
@@ -143,3 +145,20 @@ def test_a_host_that_falls_silent_in_a_transaction_does_not_hold_its_locks(store
     with store.database.engine.connect() as connection:
         limit = connection.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar_one()
     assert limit == "15s"
+
+
+def test_a_server_that_says_nothing_is_given_up_in_seconds(store: Store) -> None:
+    with store.database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        said = driver.info.get_parameters()
+    # A machine without power answers nothing: TCP alone would wait for a quarter of an hour.
+    assert (said["connect_timeout"], said["tcp_user_timeout"]) == ("10", "20000")
+
+
+def test_what_the_address_says_of_the_connection_goes_before(postgresql: PostgresqlServer) -> None:
+    url = f"{postgresql.empty_database()}?connect_timeout=3"
+    with closing(open_database(url)) as database, database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        assert driver.info.get_parameters()["connect_timeout"] == "3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TypedDict
@@ -16,6 +17,8 @@ from oncopixel_pacs.api.metrics import metrics_app
 from oncopixel_pacs.api.ohif import ohif_router
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
+from oncopixel_pacs.conflict_settling import ConflictSettling
+from oncopixel_pacs.conflicts import ShownConflict
 from oncopixel_pacs.destination_checks import ask, send_test
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.http_settings import is_loopback
@@ -37,6 +40,7 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -145,6 +149,24 @@ class _Lists(TypedDict):
     briefs: Briefs
     changes: Changes
     idempotency: IdempotencyKeys
+    search: Search
+
+
+class _Settling(TypedDict):
+    """What is done about conflicts."""
+
+    conflicts_of: Callable[[str], tuple[ShownConflict, ...]]
+    take_conflicts: Callable[[str, Sequence[int]], int]
+    dismiss_conflicts: Callable[[str, Sequence[int]], int]
+
+
+def _settling(store: Store) -> _Settling:
+    settling = ConflictSettling(Conflicts(store.database), store.files, utc_now)
+    return _Settling(
+        conflicts_of=settling.of_study,
+        take_conflicts=settling.take,
+        dismiss_conflicts=settling.dismiss,
+    )
 
 
 def _lists(database: Database) -> _Lists:
@@ -153,6 +175,7 @@ def _lists(database: Database) -> _Lists:
         briefs=Briefs(database),
         changes=Changes(database),
         idempotency=IdempotencyKeys(database),
+        search=Search(database),
     )
 
 
@@ -167,13 +190,13 @@ def _api_parts(
 ) -> ApiParts:
     return ApiParts(
         **_lists(store.database),
+        **_settling(store),
         accounts=Accounts(store.database),
         audit=store.audit,
         tokens=ApiTokens(store.database),
         catalogue=store.catalogue,
         callers=Callers(store.database),
         allowed_peers=AllowedPeers(store.database),
-        search=Search(store.database),
         shadows=Shadows(store.database),
         decoder=decoder,
         feedback=ReaderFeedback(store.database),

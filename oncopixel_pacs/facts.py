@@ -63,6 +63,9 @@ class ImageFacts:
     patient_digest
         Says whether two images name one patient, and not which: digest of Patient ID (0010,0020);
         empty where there is none.
+    edition
+        Tells content that a person put in place of other content under the same UID; empty for
+        what came first.
     """
 
     sop_instance_uid: str
@@ -96,6 +99,12 @@ class ImageFacts:
     station_name: str = ""
     instance_number: str = ""
     patient_digest: str = ""
+    edition: str = ""
+
+    @property
+    def content_key(self) -> tuple[str, ...]:
+        """What UIDs of results are derived from: other content has other results."""
+        return (self.sop_instance_uid, *filter(None, [self.edition]))
 
     @property
     def name(self) -> str:

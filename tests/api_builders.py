@@ -32,6 +32,7 @@ from server_process import NO_AUTHORITIES
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.http_server import HttpServer
 from oncopixel_pacs.api.parts import ApiParts
+from oncopixel_pacs.conflict_settling import ConflictSettling
 from oncopixel_pacs.domain import (
     DeliveryState,
     ImageResult,
@@ -56,6 +57,7 @@ from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
@@ -111,6 +113,7 @@ def make_parts(
     uploads = Uploads(store.database)
     intake = Intake(store.files, store.catalogue, lambda: later(30))
     desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, lambda: later(30))
+    settling = ConflictSettling(Conflicts(store.database), store.files, lambda: later(60))
     parts = ApiParts(
         accounts=Accounts(store.database),
         audit=AuditTrail(store.database, "ONCOPIXEL"),
@@ -140,6 +143,9 @@ def make_parts(
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),
         read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
         send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),
+        conflicts_of=settling.of_study,
+        take_conflicts=settling.take,
+        dismiss_conflicts=settling.dismiss,
         activity=Activity(store.database),
         drift=DriftWatch(History(store.database), lambda: later(100)),
         idempotency=IdempotencyKeys(store.database),

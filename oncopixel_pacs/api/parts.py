@@ -11,6 +11,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from fastapi import Path as InPath
 
+from oncopixel_pacs.conflicts import ShownConflict
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
 from oncopixel_pacs.imaging.frames import FrameDecoder
 from oncopixel_pacs.model_choice import Candidate
@@ -72,6 +73,10 @@ class ApiParts:
         Queues a job that has ended for the models to read its images anew.
     send_again
         Queues a job that has ended for its results to be sent again, accepted ones too.
+    conflicts_of
+        Lists what came under the UIDs of a study with other content.
+    take_conflicts, dismiss_conflicts
+        Put those, by their ids or all, in place of what is held, or remove them; tell how many.
     changes
         What to ask for what happened since.
     echo
@@ -121,6 +126,9 @@ class ApiParts:
     retry: Callable[[str], Job]
     read_again: Callable[[str], Job]
     send_again: Callable[[str], Job]
+    conflicts_of: Callable[[str], tuple[ShownConflict, ...]]
+    take_conflicts: Callable[[str, Sequence[int]], int]
+    dismiss_conflicts: Callable[[str, Sequence[int]], int]
     take_upload: Callable[[Sequence[UploadedFile], str, bool], Upload]
     render_overlay: Callable[[Job, ImageResult], bytes]
     echo: Callable[[DestinationSettings], str]

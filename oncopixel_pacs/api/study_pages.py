@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from oncopixel_pacs.api.access import AskedBy
+from oncopixel_pacs.api.conflicts import Chosen
 from oncopixel_pacs.api.destinations import destinations
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
@@ -122,6 +123,7 @@ def show_study(
         sent=deliveries_by_object(job) if job else {},
         answers={image.facts.sop_instance_uid: image for image in images},
         viewer=parts.viewer is not None,
+        conflicts=parts.conflicts_of(study_instance_uid) if study.conflicts else (),
         opinions=_opinions(parts, study_instance_uid, caller.name),
         now=now,
     )
@@ -145,6 +147,22 @@ def read_study_again(parts: Parts, study_instance_uid: Key) -> RedirectResponse:
 def send_study_again(parts: Parts, study_instance_uid: Key) -> RedirectResponse:
     """Send the results of a study again, then show it."""
     parts.send_again(ended_job(parts, study_instance_uid).id)
+    return _shown(study_instance_uid)
+
+
+@router.post("/studies/{study_instance_uid}/conflicts/take", response_class=RedirectResponse)
+def take_conflicts(parts: Parts, study_instance_uid: Key, chosen: Chosen = ()) -> RedirectResponse:
+    """Put what came later in place of what is held, then show the study."""
+    parts.take_conflicts(study_instance_uid, chosen)
+    return _shown(study_instance_uid)
+
+
+@router.post("/studies/{study_instance_uid}/conflicts/dismiss", response_class=RedirectResponse)
+def dismiss_conflicts(
+    parts: Parts, study_instance_uid: Key, chosen: Chosen = ()
+) -> RedirectResponse:
+    """Keep what is held, then show the study."""
+    parts.dismiss_conflicts(study_instance_uid, chosen)
     return _shown(study_instance_uid)
 
 

@@ -74,7 +74,7 @@ _PLACES = {
     "audit": _Place("audit", "audit", "List and check the audit trail."),
     "users": _Place("access", "users", "Add, change and remove users."),
     "tokens": _Place("access", "tokens", "Make and revoke tokens of programs."),
-    "studies": _Place("status", "studies", "List studies; declare one complete."),
+    "studies": _Place("status", "studies", "List studies; declare one complete; settle conflicts."),
     "jobs": _Place("status", "jobs", "List, show and retry jobs."),
     "models": _Place("models", "models", "List, check and add models."),
     "destinations": _Place("operate", "destinations", "List and echo the destinations."),

@@ -12,14 +12,19 @@ from rich.table import Column, Table
 
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.conflict_settling import ConflictSettling
+from oncopixel_pacs.conflicts import Difference, ShownConflict
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.opening import Store, open_store, utc_now
 from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.store.conflicts import Conflicts
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
 StudyArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
-studies = typer.Typer(help="List studies; declare one complete.", no_args_is_help=True)
+studies = typer.Typer(
+    help="List studies; declare one complete; settle conflicts.", no_args_is_help=True
+)
 jobs = typer.Typer(help="List, show and retry jobs.", no_args_is_help=True)
 
 
@@ -59,6 +64,60 @@ def complete_study(
         return
     said = "is taken as complete" if waited else "is settled already; it waits for nothing"
     typer.echo(f"Study {study_instance_uid} {said}.")
+
+
+@studies.command("conflicts")
+def list_conflicts(
+    study_instance_uid: StudyArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """List what came under the UIDs of a study with other content, and what differs."""
+    with _opened(config) as store:
+        found = _settling(store).of_study(study_instance_uid)
+    if as_json:
+        print_json(tuple[ShownConflict, ...], found)
+        return
+    image = Column("SOP Instance UID", overflow="fold")
+    table = Table(Column("Id", no_wrap=True), image, "Attribute", "Held", "Came later")
+    for item in found:
+        told = [str(item.conflict.id), item.conflict.sop_instance_uid]
+        for difference in item.differences or (Difference("(other bytes)", "", ""),):
+            values = (difference.held, difference.other)
+            table.add_row(*told, difference.name, *("–" if it is None else it for it in values))
+            told = ["", ""]
+    Console().print(table)
+
+
+@studies.command("settle")
+def settle_conflicts(
+    study_instance_uid: StudyArgument,
+    take: Annotated[
+        bool,
+        typer.Option(
+            "--take/--dismiss",
+            help="Put what came later in place of what is held and have the study read anew, or "
+            "remove it. The content that is not kept is gone.",
+        ),
+    ],
+    conflict: Annotated[
+        list[int] | None, typer.Option(min=1, help="Only this one; may be repeated.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide which content under a known UID is right: see the conflicts first."""
+    with _opened(config) as store:
+        settling = _settling(store)
+        settle = settling.take if take else settling.dismiss
+        settled = settle(study_instance_uid, conflict or ())
+    if as_json:
+        print_json(
+            dict[str, object], {"study_instance_uid": study_instance_uid, "settled": settled}
+        )
+        return
+    what = "have the content that came later" if take else "keep the content that is held"
+    typer.echo(
+        f"{settled} image{'' if settled == 1 else 's'} of study {study_instance_uid} {what}."
+    )
 
 
 @jobs.command("list")
@@ -117,6 +176,10 @@ def retry(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption 
         print_json(Job, job)
         return
     typer.echo(f"Job {job.id} is queued again.")
+
+
+def _settling(store: Store) -> ConflictSettling:
+    return ConflictSettling(Conflicts(store.database), store.files, utc_now)
 
 
 @contextlib.contextmanager

@@ -160,7 +160,7 @@ def _segment(
         area = (
             None if facts.spacing_mm is None else pixels * facts.spacing_mm[0] * facts.spacing_mm[1]
         )
-        uid = derive_uid("tracking", digest, facts.sop_instance_uid, item.name)
+        uid = derive_uid("tracking", digest, *facts.content_key, item.name)
         tissues.append(Tissue(number, item.name, item.concept, uid, pixels / stored.size, area))
     _keep(labels_dir, facts.sop_instance_uid, labels, probability.max(axis=0), geometry)
     return tuple(tissues)

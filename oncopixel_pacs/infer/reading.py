@@ -320,7 +320,7 @@ def _findings(
         spacing_mm=image.spacing_mm,
         naming=Naming(
             image.facts.name,
-            lambda number: derive_uid("tracking", digest, sop_uid, str(number)),
+            lambda number: derive_uid("tracking", digest, *image.facts.content_key, str(number)),
         ),
     )
     prepared = image.prepared

@@ -176,7 +176,7 @@ class Intake:
             Disk or database cannot take it now.
         """
         with _disk_errors(), _opened(temp) as (received, header):
-            return self._keep(received, *_describe(header), Origin(source))
+            return self._keep(received, *describe(header), Origin(source))
 
     def adopt_orphans(self) -> int:
         """Record files that were kept but have no row: the process died between the two.
@@ -226,7 +226,7 @@ class Intake:
                 with _opened(temp) as (received, header):
                     uid = header.uid("SOPInstanceUID")
                     received = _as_named(received, uid, orphan)
-                    outcome = self._keep(received, *_describe(header), Origin())
+                    outcome = self._keep(received, *describe(header), Origin())
             finally:
                 temp.unlink(missing_ok=True)
         log.info("intake.orphan_adopted", path=orphan, outcome=outcome.value)
@@ -238,7 +238,7 @@ class Intake:
         content = received.beginning
         described = self._headers.read(content, transfer_syntax)
         if described is None:
-            described = _describe(read_received_header(received, transfer_syntax))
+            described = describe(read_received_header(received, transfer_syntax))
             self._headers.remember(content, transfer_syntax, described[0])
         return described
 
@@ -359,7 +359,8 @@ def is_intact(path: Path, digest: str) -> bool:
     return dataset_digest(path, offset, algorithm_of(digest)) == digest
 
 
-def _describe(header: Header) -> tuple[ImageFacts, StudyHeader]:
+def describe(header: Header) -> tuple[ImageFacts, StudyHeader]:
+    """Read what is kept of a header; raises `CannotUnderstand`."""
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         header.uid(keyword)
     try:

@@ -107,7 +107,7 @@ class Workshop:
 
         Laterality (0020,0060) is an attribute of the series (PS3.3 C.7.3.1).
         """
-        identity = (self.provenance.digest, item.facts.sop_instance_uid, *_named(kind, form))
+        identity = (self.provenance.digest, *item.facts.content_key, *_named(kind, form))
         name = item.facts.name
         order = _VIEW_ORDER.index(name) if name in _VIEW_ORDER else len(_VIEW_ORDER)
         return ObjectUids(
@@ -139,7 +139,7 @@ class Workshop:
 def sources_of(result: StudyResult, predecessors: Sequence[Dataset]) -> list[str]:
     """List what a report is made of: images, what came of each, and what it replaces."""
     outcomes = sorted(
-        f"{item.facts.sop_instance_uid} {item.reason or 'analysed'}" for item in result.images
+        " ".join((*item.facts.content_key, item.reason or "analysed")) for item in result.images
     )
     return outcomes + sorted(str(item.SOPInstanceUID) for item in predecessors)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ from oncopixel_pacs.domain import (
     ModelTask,
     StudyResult,
 )
+from oncopixel_pacs.pulls import PullState
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.store.pulls import Pulls
 
 pytestmark = [
     pytest.mark.chromium,
@@ -220,6 +223,51 @@ def test_the_list_shows_a_study_when_it_arrives(store: Store, browser: Browser) 
         write(store)
         answer(store, DeliveryState.ACCEPTED, finished_at=later(67))
         page.get_by_role("link", name="done").wait_for()
+
+
+def test_the_page_of_a_job_fills_while_it_is_worked_on(store: Store, browser: Browser) -> None:
+    receive(store, 1)
+    queue(store)
+    with serving(make_parts(store)) as client, opened_page(browser) as page:
+        page.goto(f"{client.base_url}/jobs/{JOB}")
+        page.get_by_role("heading", name="queued").wait_for()
+        analyse(store)
+        write(store)
+        answer(store, DeliveryState.ACCEPTED, finished_at=later(67))
+        page.get_by_role("heading", name="done").wait_for()
+        assert page.locator("[hx-trigger]").count() == 0
+
+
+def test_the_list_of_pulls_fills_while_one_is_fetched(store: Store, browser: Browser) -> None:
+    pulls = Pulls(store.database)
+    pull = pulls.add(STUDY_UID, "archive", NOON)
+    with serving(make_parts(store)) as client, opened_page(browser) as page:
+        page.goto(f"{client.base_url}/pulls")
+        page.get_by_role("cell", name="queued").wait_for()
+        pulls.claim("host", NOON, timedelta(minutes=1))
+        pulls.finish(pull.id, "host", PullState.DONE, later(5))
+        page.get_by_role("cell", name="done").wait_for()
+
+
+def test_a_conflict_is_settled_by_a_click(store: Store, browser: Browser, tmp_path: Path) -> None:
+    intake = Intake(store.files, store.catalogue, lambda: NOON)
+    for name in ("DOE^JAN", "DOE^JANE"):
+        for view in SCREENING[:2]:
+            path = write_mammogram(tmp_path, view)
+            with dcmread(path) as image:
+                image.PatientName = name
+                image.save_as(path)
+            intake.accept_file(path, "MODALITY")
+    (study,) = store.catalogue.studies().items
+    with serving(make_parts(store)) as client, opened_page(browser) as page:
+        page.goto(f"{client.base_url}/studies/{study.study_instance_uid}")
+        page.get_by_role("cell", name="PatientName").first.wait_for()
+        page.screenshot(path=tmp_path / "conflicts.png", full_page=True)
+        page.get_by_role("button", name="Keep what is held").first.click()
+        page.get_by_text("1 object came under").wait_for()
+        page.get_by_role("button", name="Take what came later").click()
+        page.get_by_text("DOE^JANE").wait_for()
+        assert page.get_by_text("came under a SOP Instance UID").count() == 0
 
 
 def test_studies_are_found_while_one_types(store: Store, browser: Browser) -> None:

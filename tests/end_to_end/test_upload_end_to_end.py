@@ -122,6 +122,14 @@ DROP = """async ([name, content]) => {
 }"""
 
 
+def new_png(name: str, grey: int) -> bytes:
+    """Make a picture that no other test uploads: it has no answer yet."""
+    picture, made = Image.open(io.BytesIO(phantom_png(name))), io.BytesIO()
+    picture.putpixel((0, 0), grey)
+    picture.save(made, "PNG")
+    return made.getvalue()
+
+
 @pytest.mark.chromium
 @needs_chromium
 def test_a_person_drops_a_picture_and_sees_the_answer(
@@ -132,7 +140,7 @@ def test_a_person_drops_a_picture_and_sees_the_answer(
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.get_by_role("link", name="Upload", exact=True).click()
-    page.evaluate(DROP, ["r-cc.png", base64.b64encode(phantom_png("R-CC")).decode()])
+    page.evaluate(DROP, ["r-cc.png", base64.b64encode(new_png("R-CC", 1)).decode()])
     page.get_by_text("1 file chosen").wait_for()
     row = page.get_by_role("listitem").filter(has_text="r-cc.png")
     row.get_by_label("Breast").select_option("R")
@@ -156,7 +164,7 @@ def test_without_a_script_it_is_a_plain_form(
     upload_server: ServerProcess, browser: Browser, tmp_path: Path
 ) -> None:
     picture = tmp_path / "l-mlo.png"
-    picture.write_bytes(phantom_png("L-MLO"))
+    picture.write_bytes(new_png("L-MLO", 2))
     page = page_of(browser, f"{upload_server.url}/upload", script=False)
     page.locator("#file").set_input_files(picture)
     page.get_by_label("Breast").select_option("L")

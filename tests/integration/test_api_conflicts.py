@@ -1,0 +1,76 @@
+"""Routes, page and commands about other content under a known UID."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from api_builders import make_parts, serving
+from conftest import Store
+from dimse_builder import mammogram, write
+from typer.testing import CliRunner
+
+from oncopixel_pacs.cli.commands import app
+from oncopixel_pacs.domain import StudyState
+from oncopixel_pacs.opening import utc_now
+from oncopixel_pacs.receive.intake import Intake
+
+OURS = {"X-Requested-With": "a test"}
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+
+
+@pytest.fixture
+def held(store: Store, tmp_path: Path) -> Store:
+    """Take in an image, then the same one under another name."""
+    intake = Intake(store.files, store.catalogue, utc_now)
+    for name in ("DOE^JAN", "DOE^<JANE>"):
+        image = mammogram(StudyInstanceUID=STUDY, PatientName=name)
+        intake.accept_file(write(image, tmp_path / "image.dcm"), "MODALITY")
+    return store
+
+
+def test_programs_see_what_differs_and_say_which_is_right(held: Store) -> None:
+    path = f"/api/v1/studies/{STUDY}/conflicts"
+    with serving(make_parts(held)) as client:
+        (conflict,) = client.get(path).json()["items"]
+        assert conflict["differences"] == [
+            {"name": "PatientName", "held": "DOE^JAN", "other": "DOE^<JANE>"}
+        ]
+        assert client.post(f"{path}/take", headers=OURS, params={"id": 99}).status_code == 404
+        taken = client.post(f"{path}/take", headers=OURS, params={"id": conflict["id"]})
+        assert (taken.status_code, taken.json()) == (202, {"settled": 1})
+        assert client.get(path).json() == {"items": []}
+        assert client.post(f"{path}/dismiss", headers=OURS).json() == {"settled": 0}
+        assert client.get("/api/v1/studies/9.9/conflicts").status_code == 404
+    assert held.catalogue.study(STUDY).header.patient_name == "DOE^<JANE>"
+
+
+@pytest.mark.parametrize(("button", "name"), [("take", "DOE^<JANE>"), ("dismiss", "DOE^JAN")])
+def test_people_do_so_on_the_page_of_the_study(held: Store, button: str, name: str) -> None:
+    with serving(make_parts(held)) as client:
+        page = client.get(f"/studies/{STUDY}").text
+        assert "DOE^&lt;JANE&gt;" in page
+        (conflict,) = make_parts(held).conflicts_of(STUDY)
+        action = f"/studies/{STUDY}/conflicts/{button}?id={conflict.conflict.id}"
+        assert f'action="{action}"' in page
+        assert client.post(action, headers=OURS).status_code == 303
+        assert "conflicts/take" not in client.get(f"/studies/{STUDY}").text
+    study = held.catalogue.study(STUDY)
+    assert (study.header.patient_name, study.state) == (name, StudyState.RECEIVING)
+
+
+def test_so_does_the_shell(held: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = held.database.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("ONCOPIXEL_DATA_DIR", str(held.files.data_dir))
+    monkeypatch.setenv("ONCOPIXEL_DATABASE_URL", url)
+    run = CliRunner().invoke
+    listed = run(app, ["studies", "conflicts", STUDY])
+    assert "DOE^JAN" in listed.output
+    assert "DOE^<JANE>" in listed.output
+    (shown,) = json.loads(run(app, ["studies", "conflicts", STUDY, "--json"]).output)
+    number = str(shown["conflict"]["id"])
+    settled = run(app, ["studies", "settle", STUDY, "--take", "--conflict", number])
+    assert settled.exit_code == 0, settled.output
+    assert run(app, ["studies", "settle", STUDY]).exit_code == 2
+    assert held.catalogue.study(STUDY).header.patient_name == "DOE^<JANE>"

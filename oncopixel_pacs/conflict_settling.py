@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from oncopixel_pacs.conflicts import Conflict, Difference, ShownConflict
 from oncopixel_pacs.domain import Instance, StudyHeader
 from oncopixel_pacs.errors import CannotUnderstand, ConfigurationError, NotFound, OutOfResources
@@ -19,8 +17,6 @@ from oncopixel_pacs.receive.header import read_header
 from oncopixel_pacs.receive.intake import describe
 from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.files import FileStore
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,6 @@ class ConflictSettling:
         chosen = self._chosen(study_instance_uid, ids)
         self.conflicts.dismiss(study_instance_uid, chosen)
         self._remove([item.path for item in chosen])
-        log.info("conflict.dismissed", study=study_instance_uid, number=len(chosen))
         return len(chosen)
 
     def take(self, study_instance_uid: str, ids: Sequence[int] = ()) -> int:
@@ -93,7 +88,6 @@ class ConflictSettling:
         taken = [(item, instance) for item, instance, _ in read]
         self.conflicts.take(study_instance_uid, taken, dismissed, read[-1][2], self.now())
         self._remove([*(item.held_path for item in last.values()), *(i.path for i in dismissed)])
-        log.info("conflict.taken", study=study_instance_uid, number=len(taken))
         return len(taken)
 
     def _shown(self, item: Conflict) -> ShownConflict:

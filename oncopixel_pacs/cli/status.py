@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from oncopixel_pacs.audit import AuditEvent, AuditKind
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.conflict_settling import ConflictSettling
@@ -109,6 +111,10 @@ def settle_conflicts(
         settling = _settling(store)
         settle = settling.take if take else settling.dismiss
         settled = settle(study_instance_uid, conflict or ())
+        if settled:
+            _note_settled(
+                store, study_instance_uid, f"conflicts {'taken' if take else 'dismissed'}"
+            )
     if as_json:
         print_json(
             dict[str, object], {"study_instance_uid": study_instance_uid, "settled": settled}
@@ -176,6 +182,20 @@ def retry(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption 
         print_json(Job, job)
         return
     typer.echo(f"Job {job.id} is queued again.")
+
+
+def _note_settled(store: Store, study_instance_uid: str, detail: str) -> None:
+    """Note it in the audit trail, as the API does: content was removed."""
+    study = store.catalogue.study(study_instance_uid)
+    event = AuditEvent(
+        AuditKind.CHANGE,
+        utc_now(),
+        f"{getpass.getuser()} (shell)",
+        study_instance_uid=study_instance_uid,
+        patient_id=study.header.patient_id,
+        detail=detail,
+    )
+    store.audit.append(event)
 
 
 def _settling(store: Store) -> ConflictSettling:

@@ -70,7 +70,11 @@ def test_so_does_the_shell(held: Store, monkeypatch: pytest.MonkeyPatch) -> None
     assert "DOE^<JANE>" in listed.output
     (shown,) = json.loads(run(app, ["studies", "conflicts", STUDY, "--json"]).output)
     number = str(shown["conflict"]["id"])
-    settled = run(app, ["studies", "settle", STUDY, "--take", "--conflict", number])
-    assert settled.exit_code == 0, settled.output
+    settled = run(app, ["studies", "settle", STUDY, "--take", "--conflict", number, "--json"])
+    assert json.loads(settled.output) == {"study_instance_uid": STUDY, "settled": 1}
+    run(app, ["studies", "settle", STUDY, "--dismiss"])
+    audited = json.loads(run(app, ["audit", "list", "--json", "--study", STUDY]).output)
+    (record,) = audited  # what settles nothing leaves no record
+    assert "conflicts taken" in record["message"]
     assert run(app, ["studies", "settle", STUDY]).exit_code == 2
     assert held.catalogue.study(STUDY).header.patient_name == "DOE^<JANE>"

@@ -13,7 +13,7 @@ from workflow_builder import PretendedModel, Works, folder_destination, running,
 
 from oncopixel_pacs.conflict_settling import ConflictSettling
 from oncopixel_pacs.domain import Job, JobState, StudyState
-from oncopixel_pacs.errors import ConfigurationError, NotFound, OutOfResources
+from oncopixel_pacs.errors import ConfigurationError, NotFound, OncoPixelError, OutOfResources
 from oncopixel_pacs.store.conflicts import Conflicts
 
 STUDY = "2.25.4711"
@@ -170,7 +170,7 @@ def test_two_people_who_decide_at_once_decide_once(
         ready.wait()
         try:
             said.append(settle(STUDY) > 0)  # type: ignore[operator]
-        except ConfigurationError:
+        except OncoPixelError:
             said.append(False)
 
     people = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_so_does_the_shell(held: Store, monkeypatch: pytest.MonkeyPatch) -> None
     run(app, ["studies", "settle", STUDY, "--dismiss"])
     audited = json.loads(run(app, ["audit", "list", "--json", "--study", STUDY]).output)
     (record,) = audited  # what settles nothing leaves no record
-    assert "conflicts taken" in record["message"]
+    assert base64.b64encode(b"conflicts taken").decode() in record["message"]
+    assert record["who"].endswith("(shell)")
     assert run(app, ["studies", "settle", STUDY]).exit_code == 2
     assert held.catalogue.study(STUDY).header.patient_name == "DOE^<JANE>"

@@ -12,7 +12,8 @@
     ├── UnreadableImage         a stored image that cannot be decoded or holds no breast
     ├── ModelRefused            a bundle that is not loaded: unpinned, unsafe or inconsistent
     ├── AnalysisFailed          the models gave no usable answer
-    │   └── DeviceLost          the device that they run on gave up
+    │   ├── DeviceLost          the device that they run on gave up
+    │   └── ModelsNotLoaded     their process did not get as far as to look at a study
     ├── ResultRejected          a result object that did not pass the gate before sending
     ├── DeliveryFailed          a destination did not take an object
     ├── PullFailed              a source did not give what was asked of it
@@ -86,6 +87,10 @@ class AnalysisFailed(OncoPixelError):
 
 class DeviceLost(AnalysisFailed):
     """The device that the models run on gave up; nothing runs on it in the same process."""
+
+
+class ModelsNotLoaded(AnalysisFailed):
+    """The process of the models ended while it loaded them: no fault of any study."""
 
 
 class ResultRejected(OncoPixelError):

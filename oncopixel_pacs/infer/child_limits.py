@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+#: What a process does until it is ready.
+LOADING = "loading the models"
 _SHARE_OF_MEMORY = 0.8
 
 
@@ -76,3 +78,32 @@ def how_it_ended(code: int | None) -> str:
     name = signal.Signals(-code).name
     cause = " (often a lack of memory)" if -code == signal.SIGKILL else ""
     return f"was ended by {name}{cause}"
+
+
+def how_it_was_lost(
+    code: int | None, work: str, outgrown_bytes: int = 0, expired_seconds: float = 0
+) -> str:
+    """Say in one sentence what became of a process during its work, and what to do.
+
+    Parameters
+    ----------
+    code
+        Its exit code, negative for a signal.
+    outgrown_bytes, expired_seconds
+        The limit that it was ended for; 0 where it was not.
+    """
+    process = "The process that runs the models"
+    if outgrown_bytes:
+        return (
+            f"{process} took more than {outgrown_bytes >> 20} MiB of memory for {work} and was "
+            "ended; raise inference.memory_mib if the machine has it."
+        )
+    if expired_seconds:
+        advice = "raise inference.deadline_seconds if the machine is slow"
+        if work == LOADING:
+            advice = "look at the disk and the load of the machine"
+        return f"{process} took more than {expired_seconds:g} s for {work} and was ended; {advice}."
+    return (
+        f"{process} {how_it_ended(code)} during {work}; "
+        "try again, and look at memory and the log of this server if it happens again."
+    )

@@ -21,8 +21,13 @@ import structlog
 from pydantic import ValidationError
 
 from oncopixel_pacs.domain import StudyResult
-from oncopixel_pacs.errors import AnalysisFailed, DeviceLost, OncoPixelError
-from oncopixel_pacs.infer.child_limits import how_it_ended, most_memory, resident_bytes
+from oncopixel_pacs.errors import AnalysisFailed, DeviceLost, ModelsNotLoaded, OncoPixelError
+from oncopixel_pacs.infer.child_limits import (
+    LOADING,
+    how_it_was_lost,
+    most_memory,
+    resident_bytes,
+)
 from oncopixel_pacs.infer.device_child import ANSWERS, Answer, serve
 from oncopixel_pacs.infer.reading import AnalysisRequest
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
@@ -91,8 +96,10 @@ class DeviceProcess:
         ------
         ModelRefused, ConfigurationError
             When a model is not loaded or the device is not there.
-        AnalysisFailed
+        ModelsNotLoaded
             When the child ended or took too long.
+        AnalysisFailed
+            When the server is being stopped.
         """
         self._in_turn(self._loaded_child)
 
@@ -127,7 +134,7 @@ class DeviceProcess:
         ------
         AnalysisFailed
             When a model gave no usable answer, the deadline passed or the child ended.
-        ModelRefused, ConfigurationError
+        ModelRefused, ConfigurationError, ModelsNotLoaded
             When a model is not loaded or the device is not there.
         """
         asked = _Asked(request)
@@ -251,7 +258,7 @@ class DeviceProcess:
         with closing(child.exchange(None, _LOAD_SECONDS)) as answers:
             answer = next(answers, None)
         if answer is None:
-            raise self._lost(child, "loading the models", _LOAD_SECONDS)
+            raise self._lost(child, LOADING, _LOAD_SECONDS)
         if answer.error:
             self._child = None
             child.reap()
@@ -266,23 +273,12 @@ class DeviceProcess:
         self._child, self._device = None, ""
         if self._closed:
             return AnalysisFailed(_STOPPED)
-        if work == "the study":
-            self.start()
-        if child.outgrown:
-            return AnalysisFailed(
-                f"The process that runs the models took more than {child.memory_bytes >> 20} MiB "
-                f"of memory for {work} and was ended; raise inference.memory_mib if the machine "
-                "has it."
-            )
-        if child.expired:
-            return AnalysisFailed(
-                f"The process that runs the models took more than {limit_seconds:g} s for {work} "
-                "and was ended; raise inference.deadline_seconds if the machine is slow."
-            )
-        return AnalysisFailed(
-            f"The process that runs the models {how_it_ended(code)} during {work}; "
-            "try again, and look at memory and the log of this server if it happens again."
-        )
+        limits = child.memory_bytes if child.outgrown else 0, limit_seconds if child.expired else 0
+        said = how_it_was_lost(code, work, *limits)
+        if work == LOADING:
+            return ModelsNotLoaded(said)
+        self.start()
+        return AnalysisFailed(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from oncopixel_pacs.errors import (
     AnalysisFailed,
     ConfigurationError,
     ModelRefused,
+    ModelsNotLoaded,
     OncoPixelError,
     OutOfResources,
 )
@@ -120,7 +121,7 @@ class StudySteps:
         fetch_ahead(image.path for image in request.images)
         try:
             result = self._attempt(job.id, request)
-        except (ModelRefused, ConfigurationError) as exc:
+        except (ModelRefused, ModelsNotLoaded, ConfigurationError) as exc:
             self._wait_for_models(job.id, run, ticket, exc)
         ticket.require()
         if job.error:  # that was before
@@ -164,6 +165,8 @@ class StudySteps:
             self.ledger.begin_step(job_id, StepName.ANALYSE, self.now())
             try:
                 return self.analyser.analyse(request)
+            except ModelsNotLoaded:
+                raise
             except AnalysisFailed as exc:
                 if self.stopping.is_set():
                     # Our own end of the model process is no failure of the study.

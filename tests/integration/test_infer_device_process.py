@@ -25,7 +25,7 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless
 
 from oncopixel_pacs.domain import ModelTask, StudyResult
-from oncopixel_pacs.errors import AnalysisFailed, ModelRefused
+from oncopixel_pacs.errors import AnalysisFailed, ModelRefused, ModelsNotLoaded
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.infer import device_process
@@ -362,7 +362,7 @@ def test_a_child_that_outgrows_its_memory_is_ended_with_a_sentence(
 ) -> None:
     with (
         DeviceProcess(models, CPU.model_copy(update={"memory_mib": 64})) as device,
-        pytest.raises(AnalysisFailed, match="more than 64 MiB of memory for loading the models"),
+        pytest.raises(ModelsNotLoaded, match="more than 64 MiB of memory for loading the models"),
     ):
         device.wait_until_ready()
 

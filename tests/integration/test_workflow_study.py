@@ -37,6 +37,8 @@ from oncopixel_pacs.errors import (
     ConfigurationError,
     DeliveryFailed,
     ModelRefused,
+    ModelsNotLoaded,
+    OncoPixelError,
     OutOfResources,
 )
 
@@ -147,10 +149,11 @@ def test_an_analysis_that_keeps_failing_ends_the_job_with_its_sentence(works: Wo
     assert job.objects == ()
 
 
+@pytest.mark.parametrize("kind", [ModelRefused, ModelsNotLoaded])
 def test_a_study_waits_for_models_that_cannot_be_loaded_and_goes_on_by_itself(
-    works: Works,
+    works: Works, kind: type[OncoPixelError]
 ) -> None:
-    works.model.ended = ModelRefused("Model x: the weights are missing; restore the file.")
+    works.model.ended = kind("Model x: the weights are missing; restore the file.")
     job_id = works.settle().id
     until(lambda: len(works.model.asked) > 4)
     until(lambda: works.job(job_id).state is JobState.QUEUED)

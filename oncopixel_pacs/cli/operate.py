@@ -24,8 +24,11 @@ from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.receive import pull
+from oncopixel_pacs.receive.peers import PeerBook
 from oncopixel_pacs.settings import Settings, SourceSettings, TlsSettings, load_settings
+from oncopixel_pacs.source_settings import CMoveSource
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.tls import acceptor_context, read_certificate
 
 destinations = typer.Typer(help="List and echo the destinations.", no_args_is_help=True)
@@ -184,11 +187,28 @@ def _check_port(subject: str, host: str, port: int) -> Check:
 
 
 def _check_source(settings: Settings, source: SourceSettings) -> str:
-    return pull.echo(
+    said = pull.echo(
         source,
         calling_ae_title=settings.ae_title,
         timeout_seconds=settings.pull.timeout_seconds,
     )
+    if isinstance(source, CMoveSource) and not settings.takes_anyone:
+        _require_admitted(settings, source.ae_title)
+    return said
+
+
+def _require_admitted(settings: Settings, ae_title: str) -> None:
+    """Raise where whatever an archive sends for a C-MOVE would be rejected."""
+    store = open_store(settings)
+    try:
+        known = PeerBook(settings, AllowedPeers(store.database)).known()
+    finally:
+        store.database.close()
+    if ae_title.strip() not in {peer.ae_title.strip() for peer in known}:
+        raise ConfigurationError(
+            f"It answers, but sends as {ae_title.strip()}, which is not among [[peers]], so that what "
+            "is pulled would be rejected; add it there."
+        )
 
 
 def _destination_check(settings: Settings, name: str) -> Check:

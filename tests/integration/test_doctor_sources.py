@@ -1,0 +1,58 @@
+"""What `oncopixel doctor` finds about archives that studies are pulled from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
+from typer.testing import CliRunner
+
+from oncopixel_pacs.cli import app
+
+
+@pytest.fixture
+def archive_port() -> Iterator[int]:
+    """Run an archive that takes C-ECHO, C-FIND and C-MOVE."""
+    entity = ApplicationEntity("ARCHIVE")
+    for sop_class in (
+        Verification,
+        StudyRootQueryRetrieveInformationModelFind,
+        StudyRootQueryRetrieveInformationModelMove,
+    ):
+        entity.add_supported_context(sop_class)
+    server: Any = entity.start_server(("127.0.0.1", 0), block=False)
+    yield server.socket.getsockname()[1]
+    entity.shutdown()
+
+
+@pytest.mark.parametrize(("peer", "good"), [("ARCHIVE", True), ("MAMMO1", False)])
+def test_an_archive_that_may_not_send_to_us_is_told(
+    archive_port: int, tmp_path: Path, peer: str, good: bool
+) -> None:
+    config = tmp_path / "oncopixel.toml"
+    config.write_text(
+        f"""data_dir = "{tmp_path / "data"}"
+[[peers]]
+ae_title = "{peer}"
+[[sources]]
+type = "cmove"
+name = "archive"
+host = "127.0.0.1"
+port = {archive_port}
+ae_title = "ARCHIVE"
+""",
+        encoding="utf-8",
+    )
+    answer = json.loads(CliRunner().invoke(app, ["doctor", "--json", "-c", str(config)]).output)
+    (check,) = (item for item in answer["checks"] if item["name"] == "source archive")
+    assert check["ok"] is good
+    assert ("sends as ARCHIVE, which is not among [[peers]]" in check["detail"]) is not good

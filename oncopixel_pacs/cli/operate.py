@@ -206,8 +206,8 @@ def _require_admitted(settings: Settings, ae_title: str) -> None:
         store.database.close()
     if ae_title.strip() not in {peer.ae_title.strip() for peer in known}:
         raise ConfigurationError(
-            f"It answers, but sends as {ae_title.strip()}, which is not among [[peers]], so that what "
-            "is pulled would be rejected; add it there."
+            f"It answers, but sends as {ae_title.strip()}, which is not among [[peers]]: what is "
+            "pulled would be rejected; add it there."
         )
 
 

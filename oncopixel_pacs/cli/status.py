@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.conflict_settling import ConflictSettling
 from oncopixel_pacs.conflicts import Difference, ShownConflict
 from oncopixel_pacs.domain import Job, JobState, Study
+from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.opening import Store, open_store, utc_now
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.conflicts import Conflicts
@@ -170,18 +172,61 @@ def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOpti
 
 
 @jobs.command("retry")
-def retry(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Queue a failed job again; results that exist are sent, not computed again."""
+def retry(
+    job_id: Annotated[str | None, typer.Argument(help="Id of the job.")] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Every failed job that is the newest of its study.")
+    ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --failed, only those that ended within so many hours."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue failed jobs again; results that exist are sent, not computed again."""
     # The engine takes longer to load than a list to print.
     from oncopixel_pacs.actions import retry_job
     from oncopixel_pacs.workflow.engine import WorkQueue
 
+    if failed is (job_id is not None):
+        raise typer.BadParameter("Name one job, or give --failed for all that are.")
     with _opened(config) as store, contextlib.closing(WorkQueue(store.database.engine)) as queue:
-        job = retry_job(store.ledger, queue, job_id)
+        if job_id is not None:
+            again = [retry_job(store.ledger, queue, job_id)]
+        else:
+            again = []
+            for item in _failed(store, hours):
+                with contextlib.suppress(ConfigurationError, NotFound):  # changed meanwhile
+                    again.append(retry_job(store.ledger, queue, item))
     if as_json:
-        print_json(Job, job)
-        return
-    typer.echo(f"Job {job.id} is queued again.")
+        if failed:
+            print_json(list[Job], again)
+        else:
+            print_json(Job, again[0])
+    elif failed:
+        typer.echo(f"{len(again)} job{'' if len(again) == 1 else 's'} queued again.")
+    else:
+        typer.echo(f"Job {again[0].id} is queued again.")
+
+
+def _failed(store: Store, hours: float | None) -> list[str]:
+    """Ids of the jobs that failed, the oldest first; a later revision makes up for an older."""
+    since = None if hours is None else utc_now() - timedelta(hours=hours)
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = store.ledger.jobs(limit=200, cursor=cursor, states=(JobState.FAILED,))
+        latest = store.ledger.latest_jobs([job.study_instance_uid for job in page.items])
+        found += [
+            job.id
+            for job in page.items
+            if latest[job.study_instance_uid].id == job.id
+            and (since is None or (job.finished_at is not None and job.finished_at >= since))
+        ]
+        cursor = page.next_cursor
+        if cursor is None:
+            return found[::-1]
 
 
 def _note_settled(store: Store, study_instance_uid: str, detail: str) -> None:

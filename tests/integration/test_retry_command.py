@@ -1,0 +1,72 @@
+"""`oncopixel jobs retry`: one job, or all that an outage left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from conftest import Store
+from typer.testing import CliRunner
+from workflow_builder import PretendedModel, Works, running, utc_now
+
+from oncopixel_pacs.cli import app
+from oncopixel_pacs.domain import JobState
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def jobs(store: Store, tmp_path: Path) -> list[str]:
+    """Ids of three failed jobs, the second long ago, and of one that a later revision followed."""
+    with running(Works(store, PretendedModel())) as works:
+        ids = []
+        for number in (1, 2, 3, 4):
+            study = f"2.25.{number}"
+            works.receive(tmp_path / "in", StudyInstanceUID=study, SOPInstanceUID=f"{study}.1")
+            ids.append(works.finished(works.settle().id).id)
+        works.receive(tmp_path / "in", StudyInstanceUID="2.25.4", SOPInstanceUID="2.25.4.2")
+        works.finished(works.settle().id)
+    for number, job in enumerate(ids):
+        ended = utc_now() - timedelta(days=9 if number == 1 else 0)
+        store.ledger.finish(job, JobState.FAILED, ended, "The PACS refused it.")
+    return ids
+
+
+@pytest.fixture
+def run(store: Store, monkeypatch: pytest.MonkeyPatch) -> Run:
+    url = store.database.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("ONCOPIXEL_DATA_DIR", str(store.files.data_dir))
+    monkeypatch.setenv("ONCOPIXEL_DATABASE_URL", url)
+    return lambda *words: CliRunner().invoke(app, ["jobs", "retry", *words])
+
+
+def states(store: Store, jobs: list[str]) -> list[JobState]:
+    return [store.ledger.job(job).state for job in jobs]
+
+
+def test_one_job_is_queued_again(store: Store, jobs: list[str], run: Run) -> None:
+    assert json.loads(run(jobs[0], "--json").stdout)["state"] == "queued"
+    assert states(store, jobs) == [JobState.QUEUED, *[JobState.FAILED] * 3]
+
+
+def test_every_failed_job_is_queued_again_but_for_what_a_revision_made_up_for(
+    store: Store, jobs: list[str], run: Run
+) -> None:
+    assert "3 jobs queued again" in run("--failed").stdout
+    assert states(store, jobs) == [*[JobState.QUEUED] * 3, JobState.FAILED]
+    assert json.loads(run("--failed", "--json").stdout) == []
+
+
+def test_hours_leave_out_what_failed_long_ago(store: Store, jobs: list[str], run: Run) -> None:
+    again = json.loads(run("--failed", "--hours", "12", "--json").stdout)
+    assert [job["id"] for job in again] == [jobs[0], jobs[2]]
+    assert states(store, jobs)[1] is JobState.FAILED
+
+
+def test_neither_or_both_are_wrong_usage(jobs: list[str], run: Run) -> None:
+    assert run().exit_code == 2
+    assert run(jobs[0], "--failed").exit_code == 2

@@ -40,7 +40,6 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
-from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -161,7 +160,7 @@ class _Settling(TypedDict):
 
 
 def _settling(store: Store) -> _Settling:
-    settling = ConflictSettling(Conflicts(store.database), store.files, utc_now)
+    settling = ConflictSettling(store.database, store.files, utc_now)
     return _Settling(
         conflicts_of=settling.of_study,
         take_conflicts=settling.take,

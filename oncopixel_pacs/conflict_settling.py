@@ -5,7 +5,8 @@ Senders do it when they correct a name or a view and send the images again as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,10 @@ from oncopixel_pacs.imaging.differences import differences
 from oncopixel_pacs.receive.header import read_header
 from oncopixel_pacs.receive.intake import describe
 from oncopixel_pacs.store.conflicts import Conflicts
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.removal import removal_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,13 @@ class ConflictSettling:
         Clock, timezone-aware UTC.
     """
 
-    conflicts: Conflicts
+    database: Database
     files: FileStore
     now: Callable[[], datetime]
+
+    @property
+    def _conflicts(self) -> Conflicts:
+        return Conflicts(self.database)
 
     def of_study(self, study_instance_uid: str) -> tuple[ShownConflict, ...]:
         """List the conflicts of a study with what tells the contents apart, the oldest first.
@@ -41,7 +49,7 @@ class ConflictSettling:
         NotFound
             When nothing of it was received.
         """
-        return tuple(self._shown(item) for item in self.conflicts.of_study(study_instance_uid))
+        return tuple(self._shown(item) for item in self._conflicts.of_study(study_instance_uid))
 
     def dismiss(self, study_instance_uid: str, ids: Sequence[int] = ()) -> int:
         """Keep what is held, and remove what came later; returns how many.
@@ -57,10 +65,13 @@ class ConflictSettling:
             When there is no such study or conflict.
         ConfigurationError
             When someone else settled one of them meanwhile.
+        OutOfResources
+            While a backup or a deletion is under way.
         """
         chosen = self._chosen(study_instance_uid, ids)
-        self.conflicts.dismiss(study_instance_uid, chosen)
-        self._remove([item.path for item in chosen])
+        paths = [item.path for item in chosen]
+        with self._removing(paths):
+            self._conflicts.dismiss(study_instance_uid, chosen)
         return len(chosen)
 
     def take(self, study_instance_uid: str, ids: Sequence[int] = ()) -> int:
@@ -77,7 +88,7 @@ class ConflictSettling:
             When a job of the study is at work, someone else settled a conflict meanwhile, or the
             content is of another study.
         OutOfResources
-            When a file cannot be read.
+            When a file cannot be read, or while a backup or a deletion is under way.
         """
         chosen = self._chosen(study_instance_uid, ids)
         last = {item.sop_instance_uid: item for item in chosen}
@@ -86,8 +97,12 @@ class ConflictSettling:
         if not read:
             return 0
         taken = [(item, instance) for item, instance, _ in read]
-        self.conflicts.take(study_instance_uid, taken, dismissed, read[-1][2], self.now())
-        self._remove([*(item.held_path for item in last.values()), *(i.path for i in dismissed)])
+        paths = [*(item.held_path for item in last.values()), *(item.path for item in dismissed)]
+        # Before a file moves that its job may be reading.
+        self._conflicts.require_rest(study_instance_uid)
+        with self._removing(paths):
+            header = read[-1][2]
+            self._conflicts.take(study_instance_uid, taken, dismissed, header, self.now())
         return len(taken)
 
     def _shown(self, item: Conflict) -> ShownConflict:
@@ -99,7 +114,7 @@ class ConflictSettling:
             return ShownConflict(item, (Difference("(file)", None, why),))
 
     def _chosen(self, study_instance_uid: str, ids: Sequence[int]) -> list[Conflict]:
-        found = {item.id: item for item in self.conflicts.of_study(study_instance_uid)}
+        found = {item.id: item for item in self._conflicts.of_study(study_instance_uid)}
         missing = [number for number in ids if number not in found]
         if missing:
             raise NotFound(
@@ -132,9 +147,26 @@ class ConflictSettling:
         )
         return instance, header
 
-    def _remove(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            self.files.discard(path)
+    @contextlib.contextmanager
+    def _removing(self, paths: Sequence[str]) -> Iterator[None]:
+        """Remove files whose rows go in the block; those whose rows stay stay, too."""
+        with deletion_lock(self.database, self.files.data_dir, wait=False) as still_held:
+            if still_held is None:
+                raise OutOfResources(
+                    "A backup or a deletion is under way, for which every file must stay; try "
+                    "again later."
+                )
+            removal = removal_of(self.database, self.files)
+            if not removal.goes_with_rows:
+                yield
+                for path in paths:
+                    self.files.discard(path)
+                return
+            removal.take(paths)
+            try:
+                yield
+            finally:
+                removal.mend(still_held)
 
 
 def _unread(exc: OSError) -> OutOfResources:

@@ -57,7 +57,6 @@ from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
-from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
@@ -113,7 +112,7 @@ def make_parts(
     uploads = Uploads(store.database)
     intake = Intake(store.files, store.catalogue, lambda: later(30))
     desk = UploadDesk(intake, store.catalogue, uploads, settings.upload, lambda: later(30))
-    settling = ConflictSettling(Conflicts(store.database), store.files, lambda: later(60))
+    settling = ConflictSettling(store.database, store.files, lambda: later(60))
     parts = ApiParts(
         accounts=Accounts(store.database),
         audit=AuditTrail(store.database, "ONCOPIXEL"),

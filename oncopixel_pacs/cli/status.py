@@ -21,7 +21,6 @@ from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.opening import Store, open_store, utc_now
 from oncopixel_pacs.settings import load_settings
-from oncopixel_pacs.store.conflicts import Conflicts
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
@@ -244,7 +243,7 @@ def _note_settled(store: Store, study_instance_uid: str, detail: str) -> None:
 
 
 def _settling(store: Store) -> ConflictSettling:
-    return ConflictSettling(Conflicts(store.database), store.files, utc_now)
+    return ConflictSettling(store.database, store.files, utc_now)
 
 
 @contextlib.contextmanager

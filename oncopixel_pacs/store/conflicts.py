@@ -56,6 +56,11 @@ class Conflicts:
         with self._database.write() as session:
             _forget(session, _locked(session, study_instance_uid), dismissed)
 
+    def require_rest(self, study_instance_uid: str) -> None:
+        """Raise `ConfigurationError` while a job of the study is at work."""
+        with self._database.read() as session:
+            _require_rest(session, study_instance_uid)
+
     def take(
         self,
         study_instance_uid: str,

@@ -15,6 +15,9 @@ from oncopixel_pacs.conflict_settling import ConflictSettling
 from oncopixel_pacs.domain import Job, JobState, StudyState
 from oncopixel_pacs.errors import ConfigurationError, NotFound, OncoPixelError, OutOfResources
 from oncopixel_pacs.store.conflicts import Conflicts
+from oncopixel_pacs.store.deletion_lock import deletion_lock
+from oncopixel_pacs.store.retention import Retention
+from oncopixel_pacs.store.set_aside import SetAside
 
 STUDY = "2.25.4711"
 FIRST, SECOND = f"{STUDY}.1", f"{STUDY}.2"
@@ -32,11 +35,19 @@ def works(store: Store, tmp_path: Path) -> Iterator[Works]:
 
 @pytest.fixture
 def settling(works: Works) -> ConflictSettling:
-    return ConflictSettling(Conflicts(works.store.database), works.store.files, utc_now)
+    return ConflictSettling(works.store.database, works.store.files, utc_now)
 
 
 def send(works: Works, folder: Path, uid: str, **attributes: str) -> None:
     works.receive(folder / "in", StudyInstanceUID=STUDY, SOPInstanceUID=uid, **attributes)
+
+
+class PowerCut(BaseException):
+    """The server ended here."""
+
+
+def cut_off(*_: object) -> None:
+    raise PowerCut
 
 
 def correct(works: Works, folder: Path, **attributes: str) -> None:
@@ -148,6 +159,37 @@ def test_nothing_is_taken_while_the_study_is_being_read(
     assert works.store.catalogue.study(STUDY).conflicts == 2
     works.model.go.set()
     works.finished(job.id)
+    assert settling.take(STUDY) == 2
+
+
+def test_nothing_is_removed_while_a_backup_needs_every_file(
+    works: Works, settling: ConflictSettling, tmp_path: Path
+) -> None:
+    correct(works, tmp_path, PatientName="DOE^JANE")
+    with deletion_lock(works.store.database, works.store.files.data_dir):
+        for settle in (settling.take, settling.dismiss):
+            with pytest.raises(OutOfResources, match="backup"):
+                settle(STUDY)
+    assert works.store.catalogue.study(STUDY).conflicts == 2
+    assert settling.take(STUDY) == 2
+
+
+def test_a_server_that_ends_in_between_loses_no_content(
+    works: Works,
+    settling: ConflictSettling,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    correct(works, tmp_path, PatientName="DOE^JANE")
+    monkeypatch.setattr(SetAside, "remove", lambda _self: None)
+    monkeypatch.setattr(Conflicts, "take", cut_off)
+    monkeypatch.setattr(SetAside, "bring_back", cut_off)
+    with pytest.raises(PowerCut):
+        settling.take(STUDY)
+    assert stored_names(works) == ["DOE^JANE"] * 2
+    monkeypatch.undo()
+    Retention(works.store.database, works.store.files).recover()  # as the next start does
+    assert stored_names(works) == ["DOE^JAN", "DOE^JAN", "DOE^JANE", "DOE^JANE"]
     assert settling.take(STUDY) == 2
 
 

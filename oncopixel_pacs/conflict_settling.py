@@ -162,12 +162,16 @@ class ConflictSettling:
                 for path in paths:
                     self.files.discard(path)
                 return
-            removal.take(paths)
             try:
+                removal.take(paths)
                 yield
+            except OSError as exc:
+                raise _unread(exc) from exc
             finally:
                 removal.mend(still_held)
 
 
 def _unread(exc: OSError) -> OutOfResources:
-    return OutOfResources(f"A file cannot be read now ({exc.strerror or exc}); try again later.")
+    return OutOfResources(
+        f"A file cannot be read or moved now ({exc.strerror or exc}); try again later."
+    )

@@ -6,7 +6,7 @@ import contextlib
 import getpass
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,12 +15,14 @@ from rich.table import Column, Table
 from oncopixel_pacs.audit import AuditEvent, AuditKind
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
-from oncopixel_pacs.conflict_settling import ConflictSettling
 from oncopixel_pacs.conflicts import Difference, ShownConflict
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.opening import Store, open_store, utc_now
 from oncopixel_pacs.settings import load_settings
+
+if TYPE_CHECKING:
+    from oncopixel_pacs.conflict_settling import ConflictSettling
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
@@ -243,6 +245,9 @@ def _note_settled(store: Store, study_instance_uid: str, detail: str) -> None:
 
 
 def _settling(store: Store) -> ConflictSettling:
+    # It reads headers, and lists shall be there at once.
+    from oncopixel_pacs.conflict_settling import ConflictSettling
+
     return ConflictSettling(store.database, store.files, utc_now)
 
 

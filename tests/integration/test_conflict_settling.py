@@ -83,7 +83,7 @@ def test_a_file_that_is_gone_is_told_and_keeps_nobody_from_the_page(
     works.store.files.absolute(shown.conflict.path).unlink()
     (shown,) = settling.of_study(STUDY)
     assert [item.name for item in shown.differences] == ["(file)"]
-    with pytest.raises(OutOfResources, match="cannot be read now"):
+    with pytest.raises(OutOfResources, match="cannot be read or moved now"):
         settling.take(STUDY)
     assert works.store.catalogue.study(STUDY).conflicts == 1
 

@@ -154,7 +154,7 @@ class _Lists(TypedDict):
 class _Settling(TypedDict):
     """What is done about conflicts."""
 
-    conflicts_of: Callable[[str], tuple[ShownConflict, ...]]
+    conflicts_of: Callable[[str, int], tuple[ShownConflict, ...]]
     take_conflicts: Callable[[str, Sequence[int]], int]
     dismiss_conflicts: Callable[[str, Sequence[int]], int]
 

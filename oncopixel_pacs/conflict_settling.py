@@ -41,15 +41,23 @@ class ConflictSettling:
     def _conflicts(self) -> Conflicts:
         return Conflicts(self.database)
 
-    def of_study(self, study_instance_uid: str) -> tuple[ShownConflict, ...]:
+    def of_study(
+        self, study_instance_uid: str, limit: int | None = None
+    ) -> tuple[ShownConflict, ...]:
         """List the conflicts of a study with what tells the contents apart, the oldest first.
+
+        Parameters
+        ----------
+        limit
+            How many at most: two headers are read for each.
 
         Raises
         ------
         NotFound
             When nothing of it was received.
         """
-        return tuple(self._shown(item) for item in self._conflicts.of_study(study_instance_uid))
+        found = self._conflicts.of_study(study_instance_uid)[:limit]
+        return tuple(self._shown(item) for item in found)
 
     def dismiss(self, study_instance_uid: str, ids: Sequence[int] = ()) -> int:
         """Keep what is held, and remove what came later; returns how many.

@@ -12,6 +12,7 @@ from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import Key, Parts, RowId
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.api.studies import Limit
 from oncopixel_pacs.conflicts import ShownConflict
 
 router = APIRouter(prefix="/api/v1/studies/{study_instance_uid}/conflicts", tags=["studies"])
@@ -89,9 +90,9 @@ class SettledAnswer(BaseModel):
 
 
 @router.get("", summary="List the conflicts of a study", responses=documented(404))
-def list_conflicts(parts: Parts, study_instance_uid: Key) -> ConflictList:
+def list_conflicts(parts: Parts, study_instance_uid: Key, limit: Limit = 50) -> ConflictList:
     """Content that came under a UID that is held, with what tells the two apart."""
-    found = parts.conflicts_of(study_instance_uid)
+    found = parts.conflicts_of(study_instance_uid, limit)
     return ConflictList(items=tuple(ConflictAnswer.of(item) for item in found))
 
 

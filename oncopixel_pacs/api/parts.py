@@ -74,7 +74,7 @@ class ApiParts:
     send_again
         Queues a job that has ended for its results to be sent again, accepted ones too.
     conflicts_of
-        Lists what came under the UIDs of a study with other content.
+        Lists what came under the UIDs of a study with other content, so many at most.
     take_conflicts, dismiss_conflicts
         Put those, by their ids or all, in place of what is held, or remove them; tell how many.
     changes
@@ -126,7 +126,7 @@ class ApiParts:
     retry: Callable[[str], Job]
     read_again: Callable[[str], Job]
     send_again: Callable[[str], Job]
-    conflicts_of: Callable[[str], tuple[ShownConflict, ...]]
+    conflicts_of: Callable[[str, int], tuple[ShownConflict, ...]]
     take_conflicts: Callable[[str, Sequence[int]], int]
     dismiss_conflicts: Callable[[str, Sequence[int]], int]
     take_upload: Callable[[Sequence[UploadedFile], str, bool], Upload]

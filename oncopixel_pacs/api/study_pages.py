@@ -42,6 +42,8 @@ class Opinions:
 Member = TypeVar("Member", bound=StrEnum)
 
 _ROWS = 50
+#: Conflicts that are compared each time that a page is shown.
+_CONFLICTS = 20
 _FIELDS = (
     "state",
     "job_state",
@@ -123,7 +125,7 @@ def show_study(
         sent=deliveries_by_object(job) if job else {},
         answers={image.facts.sop_instance_uid: image for image in images},
         viewer=parts.viewer is not None,
-        conflicts=parts.conflicts_of(study_instance_uid) if study.conflicts else (),
+        conflicts=parts.conflicts_of(study_instance_uid, _CONFLICTS) if study.conflicts else (),
         opinions=_opinions(parts, study_instance_uid, caller.name),
         now=now,
     )

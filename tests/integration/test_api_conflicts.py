@@ -12,6 +12,7 @@ from conftest import Store
 from dimse_builder import mammogram, write
 from typer.testing import CliRunner
 
+from oncopixel_pacs.api import study_pages
 from oncopixel_pacs.cli.commands import app
 from oncopixel_pacs.domain import StudyState
 from oncopixel_pacs.opening import utc_now
@@ -21,13 +22,17 @@ OURS = {"X-Requested-With": "a test"}
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 
 
+def send(store: Store, folder: Path, name: str) -> None:
+    image = mammogram(StudyInstanceUID=STUDY, PatientName=name)
+    intake = Intake(store.files, store.catalogue, utc_now)
+    intake.accept_file(write(image, folder / "image.dcm"), "MODALITY")
+
+
 @pytest.fixture
 def held(store: Store, tmp_path: Path) -> Store:
     """Take in an image, then the same one under another name."""
-    intake = Intake(store.files, store.catalogue, utc_now)
     for name in ("DOE^JAN", "DOE^<JANE>"):
-        image = mammogram(StudyInstanceUID=STUDY, PatientName=name)
-        intake.accept_file(write(image, tmp_path / "image.dcm"), "MODALITY")
+        send(store, tmp_path, name)
     return store
 
 
@@ -38,6 +43,7 @@ def test_programs_see_what_differs_and_say_which_is_right(held: Store) -> None:
         assert conflict["differences"] == [
             {"name": "PatientName", "held": "DOE^JAN", "other": "DOE^<JANE>"}
         ]
+        assert client.get(path, params={"limit": 0}).status_code == 422
         assert client.post(f"{path}/take", headers=OURS, params={"id": 99}).status_code == 404
         taken = client.post(f"{path}/take", headers=OURS, params={"id": conflict["id"]})
         assert (taken.status_code, taken.json()) == (202, {"settled": 1})
@@ -52,13 +58,26 @@ def test_people_do_so_on_the_page_of_the_study(held: Store, button: str, name: s
     with serving(make_parts(held)) as client:
         page = client.get(f"/studies/{STUDY}").text
         assert "DOE^&lt;JANE&gt;" in page
-        (conflict,) = make_parts(held).conflicts_of(STUDY)
+        (conflict,) = make_parts(held).conflicts_of(STUDY, 9)
         action = f"/studies/{STUDY}/conflicts/{button}?id={conflict.conflict.id}"
         assert f'action="{action}"' in page
         assert client.post(action, headers=OURS).status_code == 303
         assert "conflicts/take" not in client.get(f"/studies/{STUDY}").text
     study = held.catalogue.study(STUDY)
     assert (study.header.patient_name, study.state) == (name, StudyState.RECEIVING)
+
+
+def test_a_page_compares_so_many_and_counts_the_others(
+    held: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_pages, "_CONFLICTS", 1)
+    send(held, tmp_path, "DOE^JANA")
+    with serving(make_parts(held)) as client:
+        page = client.get(f"/studies/{STUDY}").text
+        assert "And 1 more." in page
+        assert "DOE^JANA" not in page
+        assert client.post(f"/studies/{STUDY}/conflicts/take", headers=OURS).status_code == 303
+    assert held.catalogue.study(STUDY).header.patient_name == "DOE^JANA"
 
 
 def test_so_does_the_shell(held: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     """Name of this host among those that share the database."""
     takeover_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """A host of which nothing was heard for so long is taken for dead; others do its work."""
+    stop_seconds: Annotated[float, Field(ge=1, le=3600)] = 45.0
+    """A stop that takes longer is cut off; what is left is done after the next start."""
     peers: tuple[PeerSettings, ...] = ()
     """Known senders, besides those allowed on the page "Peers". Empty: any sender while
     ``dimse_host`` is loopback."""

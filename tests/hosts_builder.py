@@ -156,6 +156,7 @@ takeover_seconds = {self.takeover_seconds}
 dimse_port = 0
 http_port = 0
 log_format = "json"
+stop_seconds = 180
 {self.extra}
 [completion]
 quiet_seconds = 0.0
@@ -193,7 +194,7 @@ ae_title = "ARCHIVE"
         assert self.process is not None
         os.kill(self.process.pid, number)
 
-    def stop(self, grace_seconds: float = 60.0) -> None:
+    def stop(self, grace_seconds: float = 195.0) -> None:
         """End it, whatever state it is in."""
         if self.process is None:
             return

@@ -44,6 +44,10 @@ def wait_until(
     return found
 
 
+#: Disks of busy machines keep a commit waiting for longer than anyone would think.
+STOP_SECONDS = 180
+
+
 @dataclass
 class ServerProcess:
     """``oncopixel serve`` below a folder; killed and started as often as a test likes."""
@@ -63,6 +67,7 @@ class ServerProcess:
             f"""data_dir = "data"
 dimse_port = {self.dimse_port}
 http_port = {self.http_port}
+stop_seconds = {STOP_SECONDS}
 {self.extra}
 [receive]
 least_free_bytes = 0
@@ -149,7 +154,7 @@ max_retry_seconds = 2.0
             process, self._process = self._process, None
             process.terminate()
             try:
-                ended = process.wait(timeout=60)
+                ended = process.wait(timeout=STOP_SECONDS + 15)
             finally:
                 process.kill()
                 process.wait()

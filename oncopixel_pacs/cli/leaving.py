@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-#: Less than what deploy/ grants before it kills; all that is cut off is done after the next start.
-STOP_SECONDS = 45.0
 _LOOK_SECONDS = 5.0
 
 
@@ -25,11 +23,14 @@ def wait_for(told: threading.Event) -> None:
         pass
 
 
-def leave(stop: Callable[[], object], seconds: float = STOP_SECONDS) -> NoReturn:
+def leave(stop: Callable[[], object], seconds: float) -> NoReturn:
     """Stop the server and end the process, with status 0.
 
-    Where `stop` takes longer than it may, standard error says what every thread was doing and the
-    status is 1.
+    Parameters
+    ----------
+    seconds
+        Where `stop` takes longer, standard error says what every thread was doing, and the status
+        is 1.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
     stop()

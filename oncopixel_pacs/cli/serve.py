@@ -51,7 +51,7 @@ def serve(
     except BaseException:
         server.stop()
         raise
-    leave(server.stop)
+    leave(server.stop, settings.stop_seconds)
 
 
 def _tell(settings: Settings, addresses: Addresses, ports_file: Path | None) -> None:

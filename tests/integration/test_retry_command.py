@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from api_builders import queue, receive
 from click.testing import Result
 from conftest import Store
 from typer.testing import CliRunner
@@ -20,16 +20,16 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def jobs(store: Store, tmp_path: Path) -> list[str]:
+def jobs(store: Store) -> list[str]:
     """Ids of three failed jobs, the second long ago, and of one that a later revision followed."""
-    with running(Works(store, PretendedModel())) as works:
-        ids = []
-        for number in (1, 2, 3, 4):
-            study = f"2.25.{number}"
-            works.receive(tmp_path / "in", StudyInstanceUID=study, SOPInstanceUID=f"{study}.1")
-            ids.append(works.finished(works.settle().id).id)
-        works.receive(tmp_path / "in", StudyInstanceUID="2.25.4", SOPInstanceUID="2.25.4.2")
-        works.finished(works.settle().id)
+    with running(Works(store, PretendedModel())):
+        pass  # the engine makes its tables
+    ids = [f"job-{number}" for number in range(4)]
+    for number, job in enumerate(ids):
+        receive(store, study=f"2.25.{number}")
+        queue(store, job, study=f"2.25.{number}")
+    receive(store, 2, study="2.25.3")
+    store.ledger.finish(queue(store, "later", study="2.25.3").id, JobState.DONE, utc_now())
     for number, job in enumerate(ids):
         ended = utc_now() - timedelta(days=9 if number == 1 else 0)
         store.ledger.finish(job, JobState.FAILED, ended, "The PACS refused it.")

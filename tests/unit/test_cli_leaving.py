@@ -28,7 +28,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 def test_threads_that_wait_for_others_do_not_keep_the_process() -> None:
     done = run(
         "ThreadPoolExecutor(1).submit(wait_for_an_outcome)\n"
-        "leave(lambda: print('every part is stopped'))"
+        "leave(lambda: print('every part is stopped'), seconds=60)"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "every part is stopped\n", "")
 
@@ -40,6 +40,6 @@ def test_a_stop_that_takes_too_long_is_cut_off_and_says_where_it_was() -> None:
 
 
 def test_a_stop_that_fails_says_why() -> None:
-    done = run("leave(lambda: 1 / 0)")
+    done = run("leave(lambda: 1 / 0, seconds=60)")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr

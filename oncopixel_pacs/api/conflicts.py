@@ -65,10 +65,7 @@ class ConflictAnswer(BaseModel):
             sop_instance_uid=conflict.sop_instance_uid,
             received_at=conflict.received_at,
             calling_ae_title=conflict.calling_ae_title,
-            differences=tuple(
-                DifferenceAnswer(name=item.name, held=item.held, other=item.other)
-                for item in shown.differences
-            ),
+            differences=tuple(map(DifferenceAnswer.model_validate, shown.differences)),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from pathlib import Path
 
@@ -10,12 +9,12 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.conflicts import Difference
+from oncopixel_pacs.digests import dataset_digest
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.frames import DAMAGED, StoredObject, read_object
 
 _UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED, UnreadableImage)
 _MOST_CHARACTERS = 80
-_PIECE_BYTES = 1 << 20
 
 
 def differences(held: Path, other: Path) -> tuple[Difference, ...]:
@@ -74,14 +73,9 @@ def _of_pixels(one: StoredObject, two: StoredObject) -> tuple[Difference, ...]:
 
 def _stored(image: StoredObject) -> tuple[int, str]:
     """Size and digest of what follows the header."""
-    digest, size = hashlib.sha256(), 0
-    if image.tag:
-        with image.path.open("rb") as stream:
-            stream.seek(image.offset)
-            while piece := stream.read(_PIECE_BYTES):
-                digest.update(piece)
-                size += len(piece)
-    return size, digest.hexdigest()
+    if not image.tag:
+        return 0, ""
+    return image.path.stat().st_size - image.offset, dataset_digest(image.path, image.offset)
 
 
 def _name(one: Dataset, two: Dataset, tag: int) -> str:

@@ -210,7 +210,7 @@ class Catalogue:
         with self._database.write() as session:
             row = session.get(StudyRow, study_instance_uid, with_for_update=True)
             if row is None:
-                raise _unknown(study_instance_uid)
+                raise unknown_study(study_instance_uid)
             if row.state != StudyState.RECEIVING:
                 return False
             row.completed_at = row.completed_at or now
@@ -262,7 +262,7 @@ class Catalogue:
         with self._database.read() as session:
             row = session.get(StudyRow, study_instance_uid)
             if row is None:
-                raise _unknown(study_instance_uid)
+                raise unknown_study(study_instance_uid)
             return to_study(row, _instances_of(session, study_instance_uid))
 
     def studies(
@@ -330,7 +330,8 @@ class Catalogue:
         return {StudyState(state): number for (_, state), number in found.items()}
 
 
-def _unknown(study_instance_uid: str) -> NotFound:
+def unknown_study(study_instance_uid: str) -> NotFound:
+    """Say that there is no such study."""
     return NotFound(f"No image of study {study_instance_uid} was received.")
 
 

@@ -10,7 +10,8 @@ from sqlmodel import Session, col, select
 
 from oncopixel_pacs.conflicts import Conflict
 from oncopixel_pacs.domain import Instance, JobState, StudyHeader, StudyState
-from oncopixel_pacs.errors import ConfigurationError, NotFound
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.store.catalogue import unknown_study
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
@@ -34,7 +35,7 @@ class Conflicts:
         """
         with self._database.read() as session:
             if session.get(StudyRow, study_instance_uid) is None:
-                raise NotFound(f"No image of study {study_instance_uid} was received.")
+                raise unknown_study(study_instance_uid)
             found = session.exec(
                 select(ConflictRow, InstanceRow.path)
                 .join(
@@ -117,7 +118,7 @@ def _locked(session: Session, study_instance_uid: str) -> StudyRow:
     # The study before its instances, as in `arrivals`.
     study = session.get(StudyRow, study_instance_uid, with_for_update=True)
     if study is None:
-        raise NotFound(f"No image of study {study_instance_uid} was received.")
+        raise unknown_study(study_instance_uid)
     return study
 
 

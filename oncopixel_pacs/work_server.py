@@ -32,8 +32,9 @@ from oncopixel_pacs.traces.otlp import open_receiver
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
-from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
+from oncopixel_pacs.workflow.engine import Executor, WorkQueue
 from oncopixel_pacs.workflow.exporting import FhirWriter
+from oncopixel_pacs.workflow.forgetting import forgetter
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.notifying import Notifier, notifying
@@ -46,6 +47,7 @@ from oncopixel_pacs.workflow.purging import Purge, purger
 from oncopixel_pacs.workflow.repeated import Repeated
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch, longest_wait
 from oncopixel_pacs.workflow.shadowing import begin_shadowing
+from oncopixel_pacs.workflow.steps import Steps
 from oncopixel_pacs.workflow.takeover import Reaper
 from oncopixel_pacs.workflow.tracing import Storyteller, StorytellerThread
 
@@ -118,6 +120,7 @@ class WorkServer:
         executor.start(settings.inference.studies_at_a_time)
         self._keep_doing(Repeated("models", lambda _stops: device.mend(), _MEND_EVERY_SECONDS))
         self._start_watch()
+        self._keep_doing(forgetter(store.ledger, queue, utc_now))
         pace = Pace(store.catalogue.has_open_work, executor.rest)
         self._keep_doing(Repeated("pace", lambda _stops: pace.keep(), EVERY_SECONDS))
         parts = (store.catalogue, store.ledger, store.files, Shadows(database))

@@ -53,11 +53,12 @@ from oncopixel_pacs.workflow import delivery as delivery_module
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
-from oncopixel_pacs.workflow.engine import Executor, Steps, WorkQueue
+from oncopixel_pacs.workflow.engine import Executor, WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.settling import Reconciler, Settler
+from oncopixel_pacs.workflow.steps import Steps
 from oncopixel_pacs.workflow.takeover import Reaper
 
 

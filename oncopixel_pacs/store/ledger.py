@@ -109,8 +109,8 @@ class Ledger:
         """Id and run of every job that is not in a final state."""
         final = [state for state in JobState if state.final]
         with self._database.read() as session:
-            rows = session.exec(select(JobRow).where(col(JobRow.state).not_in(final))).all()
-            return tuple((row.id, row.run) for row in rows)
+            found = select(JobRow.id, JobRow.run).where(col(JobRow.state).not_in(final))
+            return tuple((job_id, run) for job_id, run in session.exec(found).all())
 
     def current_run(self, job_id: str) -> int:
         """Count how often a job was queued; work of an earlier run is out of date."""

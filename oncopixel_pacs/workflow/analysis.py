@@ -46,11 +46,12 @@ from oncopixel_pacs.store.files import FileStore, fetch_ahead
 from oncopixel_pacs.store.job_rows import Retraction
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.retractions import Retractions
-from oncopixel_pacs.workflow.engine import Interrupted, WorkQueue
+from oncopixel_pacs.workflow.engine import WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import Leases, Ticket
 from oncopixel_pacs.workflow.outcomes import failed_result, has_failed, kinds_for, sentence_of
 from oncopixel_pacs.workflow.requests import request_for
+from oncopixel_pacs.workflow.steps import Interrupted
 
 log = structlog.get_logger()
 

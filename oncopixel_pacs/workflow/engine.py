@@ -7,8 +7,9 @@ same database, so that a job and its place in the queue commit together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dbos import (
@@ -25,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.workflow.steps import Steps
 
 #: Version of the workflows below, a number. Recovery and dequeuing match on it: it stays as it is
 #: when the product's version changes, so that an upgrade takes over work in flight. It grows when
@@ -33,6 +35,10 @@ ENGINE_VERSION = "1"
 #: State told of a workflow that no executor of this version will ever run.
 OUTDATED = "OUTDATED"
 _WAITING = ("ENQUEUED", "PENDING", "DELAYED")
+_ENDED_WELL = "SUCCESS"
+_NOT_ENDED_WELL = [*_WAITING, "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+#: Most ids in one statement; SQLite takes 32,766 parameters.
+_AT_A_TIME = 5000
 _APPLICATION = "oncopixel"
 _STUDY_QUEUE = "study"
 _POLL_SECONDS = 0.25
@@ -44,37 +50,6 @@ _REST_POLL_SECONDS = 1.0
 _MAX_STARTS = 100
 #: Attempts at a step that fails for want of disk or database, a second apart and then longer.
 _STEP_ATTEMPTS = 8
-
-
-class Interrupted(BaseException):
-    """The server stops in the middle of a step.
-
-    Not an `Exception`, so the engine records nothing and takes the step up at the next start.
-    """
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What the engine runs; every function survives being run twice.
-
-    Attributes
-    ----------
-    analyse, write
-        Take a job id and its run; do nothing when it is not the latest.
-    deliver
-        Takes job id, run and destination; does nothing when the run is not the latest. What it
-        does not get through is left to the outbox.
-
-    prove
-        Takes a destination and SOP Instance UIDs that it accepted; asks whether they are there.
-
-    Any of them raises `Interrupted` when the server stops.
-    """
-
-    analyse: Callable[[str, int], None]
-    write: Callable[[str, int], None]
-    deliver: Callable[[str, int, str], None]
-    prove: Callable[[str, Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +129,36 @@ class WorkQueue:
     def states(self, job_ids: list[str]) -> dict[str, str]:
         """State of every workflow of these jobs, in the engine's words or `OUTDATED`, by its id.
 
+        For a few jobs: the engine has no index for it and reads all that it remembers for each.
+
         Raises
         ------
         OutOfResources
             When the database is away.
         """
-        found: dict[str, str] = {}
+        return {
+            key: state
+            for job_id in job_ids
+            for key, state in self._listed(workflow_id_prefix=f"{job_id}-")
+        }
+
+    def glance(self, runs: Mapping[str, int]) -> dict[str, str]:
+        """State of the study's own workflow of each run, and of all others that did not end well.
+
+        For any number of jobs; tells and raises like `states`.
+        """
+        studies = [f"{job_id}-{run}" for job_id, run in runs.items()]
+        found = dict(self._listed(status=_NOT_ENDED_WELL))
+        for begin in range(0, len(studies), _AT_A_TIME):
+            found.update(self._listed(workflow_ids=studies[begin : begin + _AT_A_TIME]))
+        return found
+
+    def _listed(self, **which: Any) -> Iterator[tuple[str, str]]:
         try:
-            for job_id in job_ids:
-                for item in self._client.list_workflows(
-                    workflow_id_prefix=f"{job_id}-", load_input=False, load_output=False
-                ):
-                    found[item.workflow_id] = _state_of(item)
+            for item in self._client.list_workflows(load_input=False, load_output=False, **which):
+                yield item.workflow_id, _state_of(item)
         except SQLAlchemyError as exc:
             raise _away(exc) from exc
-        return found
 
     def running(self) -> tuple[Running, ...]:
         """Everything that some host has under way, or had when it died.
@@ -242,13 +232,25 @@ class WorkQueue:
         OutOfResources
             When the database is away.
         """
+        self.delete(list(self.states(list(job_ids))))
+
+    def ended_well(self, before: datetime, skip: int, number: int) -> list[str]:
+        """Ids of the oldest workflows that ended well before then, past the first ones.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is away.
+        """
+        ended = self._listed(
+            status=_ENDED_WELL, completed_before=before.isoformat(), limit=number, offset=skip
+        )
+        return [key for key, _ in ended]
+
+    def delete(self, workflow_ids: list[str]) -> None:
+        """Delete what the engine remembers of workflows; raises like `forget`."""
         try:
-            known = self._client.list_workflows(
-                workflow_id_prefix=[f"{job_id}-" for job_id in job_ids],
-                load_input=False,
-                load_output=False,
-            )
-            self._client.delete_workflows([item.workflow_id for item in known])
+            self._client.delete_workflows(workflow_ids)
         except SQLAlchemyError as exc:
             raise _away(exc) from exc
 

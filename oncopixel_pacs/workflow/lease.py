@@ -17,7 +17,7 @@ import structlog
 
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.hosts import Hosts
-from oncopixel_pacs.workflow.engine import Interrupted
+from oncopixel_pacs.workflow.steps import Interrupted
 
 log = structlog.get_logger()
 

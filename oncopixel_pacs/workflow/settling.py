@@ -156,7 +156,17 @@ class Reconciler:
         now = self.now()
         if ended := Waits(self.database).shorten(now + self.longest_wait, now):
             log.warning("waits.shortened", number=ended, reason="the clock was ahead")
-        unfinished = dict(self.ledger.unfinished())
+        runs = dict(self.ledger.unfinished())
+        # One look at all of them tells whom to look at closely: few, as a rule nobody.
+        seen = self._of_runs(runs, self.queue.glance(runs))
+        waiting = self.outbox.waiting_jobs()
+        unfinished = {
+            job_id: run
+            for job_id, run in runs.items()
+            if job_id not in waiting and _needs_mending(set(seen[job_id].values()))
+        }
+        if not unfinished:
+            return 0
         before = self._engine_states(unfinished)
         # What finished in the meantime has nothing left in the engine, and is not lost.
         # What waits in the outbox is no business of the engine's.
@@ -175,11 +185,15 @@ class Reconciler:
         return len(lost)
 
     def _engine_states(self, runs: Mapping[str, int]) -> dict[str, dict[str, str]]:
+        return self._of_runs(runs, self.queue.states(list(runs)))
+
+    @staticmethod
+    def _of_runs(runs: Mapping[str, int], states: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """State of every workflow of the latest run of each job, by its id."""
         found: dict[str, dict[str, str]] = {job_id: {} for job_id in runs}
-        for key, state in self.queue.states(list(runs)).items():
+        for key, state in states.items():
             job_id, run, *_ = key.split("-")
-            if run == str(runs[job_id]):
+            if job_id in runs and run == str(runs[job_id]):
                 found[job_id][key] = state
         return found
 

@@ -96,7 +96,7 @@ class Deaths:
                         self.unrecorded[uid] += 1
 
     def require_no_other_came_again(self, archive: CountingArchive) -> None:
-        """What is recorded is never sent again; the rest once more for each death at most."""
+        """Find nothing recorded sent again, and the rest once more for each death at most."""
         assert {uid: archive.came[uid] for uid in self.recorded} == self.recorded
         again = {uid: came - 1 for uid, came in archive.came.items() if came > 1}
         assert all(times <= self.unrecorded[uid] for uid, times in again.items()), again

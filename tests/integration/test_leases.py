@@ -22,8 +22,8 @@ from workflow_builder import (
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import AnalysisFailed, OutOfResources
 from oncopixel_pacs.store.hosts import Heartbeat, Hosts, HostWatch
-from oncopixel_pacs.workflow.engine import Interrupted
 from oncopixel_pacs.workflow.lease import HostLease
+from oncopixel_pacs.workflow.steps import Interrupted
 from oncopixel_pacs.workflow.takeover import MOST_TAKEOVERS, Reaper
 
 

@@ -203,13 +203,14 @@ def test_a_job_that_finishes_while_it_is_looked_at_is_left_alone(
 ) -> None:
     job = works.settle()
     reconciler = works.reconciler
-    states = type(works.queue).states
+    glance = type(works.queue).glance
 
-    def finish_first(queue: object, job_ids: list[str]) -> dict[str, str]:
+    def finish_first(queue: object, runs: dict[str, int]) -> dict[str, str]:
         works.finished(job.id)
-        return states(queue, job_ids)  # type: ignore[arg-type]
+        until(lambda: set(glance(queue, runs).values()) == {"SUCCESS"})  # type: ignore[arg-type]
+        return glance(queue, runs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(works.queue), "states", finish_first)
+    monkeypatch.setattr(type(works.queue), "glance", finish_first)
     assert reconciler.reconcile() == 0
     assert works.job(job.id).state is JobState.DONE
 

@@ -112,9 +112,10 @@ def expected(images: Sequence[ImageFacts], usual: Sequence[str]) -> Expected:
     - The usual views count; where the order names one breast, only those of that breast. Where
       it says *unilateral* and no side, the side of the images that are there.
     - A view is there once one picture shows all of it: For Presentation, or a Secondary Capture,
-      acquired or made from a tomosynthesis. Volumes, For Processing images, parts of a breast,
-      test objects, and views with a modifier (spot, magnification, …) do not stand for it, and
-      neither does a repeat for another view.
+      acquired or made from a tomosynthesis. Volumes and their projections, For Processing
+      images, parts of a breast, test objects, images for a biopsy or with contrast agent, and
+      views with a modifier (spot, magnification, …) do not stand for it, and neither does a
+      repeat for another view.
     - A breast with an implant is expected with the implant displaced as well (Eklund).
     - A For Processing image is expected to be followed by its For Presentation twin: one that
       names it as its source, else one of the same view. The other way round nothing is expected.
@@ -148,13 +149,17 @@ def _is_picture(facts: ImageFacts) -> bool:
         facts.sop_class_uid in _PICTURES
         and facts.modality == "MG"
         and facts.presentation_intent != "FOR PROCESSING"
-        and not facts.quality_control
-        and not facts.stereotactic
+        and not _is_special(facts)
     )
 
 
+def _is_special(facts: ImageFacts) -> bool:
+    """Whether an image stands for no view whatever else it says, nor is followed by a twin."""
+    return facts.quality_control or facts.stereotactic or facts.projection or facts.contrast
+
+
 def _is_for_processing(facts: ImageFacts) -> bool:
-    return not facts.quality_control and (
+    return not _is_special(facts) and (
         facts.sop_class_uid == _FOR_PROCESSING
         or (facts.modality == "MG" and facts.presentation_intent == "FOR PROCESSING")
     )

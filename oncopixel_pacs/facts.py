@@ -55,7 +55,12 @@ class ImageFacts:
     burned_in
         Whether Burned In Annotation (0028,0301) is ``YES``.
     stereotactic
-        Whether it belongs to a stereotactic pair, as for a biopsy.
+        Whether it was taken for a biopsy, as a stereotactic pair or with the needle in place.
+    projection
+        Whether it is one of the projections that a tomosynthesis is computed from.
+    contrast
+        Whether it shows contrast agent: every image of a contrast enhanced mammography but the
+        low-energy one.
     body_part, series_description, station_name
         As the header has them; rules of a site choose by them.
     instance_number
@@ -94,6 +99,8 @@ class ImageFacts:
     ordered: Ordered | None = None
     burned_in: bool = False
     stereotactic: bool = False
+    projection: bool = False
+    contrast: bool = False
     body_part: str = ""
     series_description: str = ""
     station_name: str = ""

@@ -13,6 +13,8 @@ class Reason(StrEnum):
     NOT_MAMMOGRAPHY = "not-mammography"
     FOR_PROCESSING = "for-processing"
     TOMOSYNTHESIS = "tomosynthesis"
+    PROJECTION = "projection"
+    CONTRAST = "contrast-agent"
     MULTI_FRAME = "multi-frame"
     NOT_MONOCHROME = "not-monochrome"
     NO_PIXEL_DATA = "no-pixel-data"
@@ -51,6 +53,8 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.NOT_MAMMOGRAPHY: "The image is not a digital mammogram (modality or SOP class).",
     Reason.FOR_PROCESSING: "The image is For Processing; the models read For Presentation images.",
     Reason.TOMOSYNTHESIS: "The image is a tomosynthesis volume; the models read 2D mammograms.",
+    Reason.PROJECTION: "The image is one projection of a tomosynthesis (Image Type).",
+    Reason.CONTRAST: "The image shows contrast agent; the models read the low-energy image.",
     Reason.MULTI_FRAME: "The image has more than one frame.",
     Reason.NOT_MONOCHROME: "The image is not monochrome.",
     Reason.NO_PIXEL_DATA: "The object holds no pixel data.",
@@ -64,7 +68,7 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.NO_PIXEL_SPACING: "Imager Pixel Spacing is missing, so sizes are unknown.",
     Reason.UNREADABLE_PIXELS: "The pixel data cannot be decoded.",
     Reason.BURNED_IN: "Text is burned into the image (Burned In Annotation is YES).",
-    Reason.STEREOTACTIC: "The image belongs to a stereotactic pair, as for a biopsy.",
+    Reason.STEREOTACTIC: "The image was taken for a biopsy (Image Type).",
     Reason.BLANK: "The image is blank: all of its pixels are alike.",
     Reason.NO_BREAST: "No breast was found in the image.",
     Reason.NOT_A_BREAST: "What the image shows is not shaped like a breast.",

@@ -33,6 +33,9 @@ _RULES: tuple[_Rule, ...] = (
         Reason.NOT_MAMMOGRAPHY,
         lambda f: f.modality != "MG" or f.sop_class_uid not in _READABLE,
     ),
+    # Before For Processing: there is no twin For Presentation that would be read.
+    (Reason.PROJECTION, lambda f: f.projection),
+    (Reason.CONTRAST, lambda f: f.contrast),
     (
         Reason.FOR_PROCESSING,
         lambda f: f.sop_class_uid == _FOR_PROCESSING or f.presentation_intent == "FOR PROCESSING",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, StudyHeader, View
-from oncopixel_pacs.imaging import words
+from oncopixel_pacs.imaging import image_type, words
 from oncopixel_pacs.imaging.codes import IMPLANT_DISPLACED, ORDERED, SIDES, VIEWS
 from oncopixel_pacs.imaging.raw_values import (
     RawElements,
@@ -131,6 +131,7 @@ def _read_once(header: _SameWords) -> ImageFacts:
 
 def _read(dataset: Dataset) -> ImageFacts:
     """Read what does not tell one image from another."""
+    kind = _image_type(dataset)
     return ImageFacts(
         sop_instance_uid="",
         sop_class_uid="",
@@ -158,7 +159,9 @@ def _read(dataset: Dataset) -> ImageFacts:
         ),
         ordered=_ordered(dataset),
         burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
-        stereotactic="STEREO" in _image_type(dataset),
+        stereotactic=image_type.guides_biopsy(kind),
+        projection=image_type.is_projection(kind),
+        contrast=image_type.shows_contrast(kind),
         body_part=_text(dataset, "BodyPartExamined").upper(),
         series_description=_text(dataset, "SeriesDescription"),
         station_name=_text(dataset, "StationName"),

@@ -182,6 +182,14 @@ CASES: dict[str, tuple[list[ImageFacts], tuple[str, ...]]] = {
         ("L MLO",),
     ),
     "a stereotactic pair": ([*FOUR[1:], image("R CC", stereotactic=True)], ("R CC",)),
+    "low-energy images and recombined ones": (
+        [*FOUR[1:], *(replace(image(item.name, 2), contrast=True) for item in FOUR)],
+        ("R CC",),
+    ),
+    "raw images of high energy have no twin": (
+        [*FOUR, *(image(f.name, 2, sop_class_uid=FOR_PROCESSING, contrast=True) for f in FOUR)],
+        (),
+    ),
     "an ultrasound": ([*FOUR[:3], image("L MLO", modality="US")], ("L MLO",)),
     "without a breast": ([*each("? CC", "L CC"), *FOUR[2:]], ("R CC",)),
     "without a view": ([image("R ?"), *FOUR[1:]], ("R CC",)),

@@ -209,7 +209,7 @@ def test_further_facts_of_the_header() -> None:
         mammogram(
             SourceImageSequence=[source],
             BurnedInAnnotation="YES",
-            ImageType=["DERIVED", "PRIMARY", "STEREO", "LEFT"],
+            ImageType=["DERIVED", "PRIMARY", "STEREO_MINUS"],
         )
     )
     assert facts.source_uids == ("1.2.3",)
@@ -217,3 +217,32 @@ def test_further_facts_of_the_header() -> None:
     assert facts.stereotactic
     plain = read_image_facts(mammogram(BurnedInAnnotation="NO", ImageType="ORIGINAL"))
     assert (plain.burned_in, plain.stereotactic, plain.source_uids) == (False, False, ())
+
+
+@pytest.mark.parametrize(
+    ("image_type", "said"),
+    [
+        # PS3.3 C.8.11.7.1.4
+        (["ORIGINAL", "PRIMARY", ""], ""),
+        (["DERIVED", "PRIMARY", "TOMO_2D", "GENERATED_2D"], ""),
+        (["DERIVED", "PRIMARY", "POST_CONTRAST", "", "LOW_ENERGY"], ""),
+        (["DERIVED", "PRIMARY", "POST_CONTRAST", "SUBTRACTION", ""], "contrast"),
+        (["DERIVED", "PRIMARY", "POST_CONTRAST", "ADDITION"], "contrast"),
+        (["ORIGINAL", "PRIMARY", "POST_CONTRAST", "", "HIGH_ENERGY"], "contrast"),
+        (["ORIGINAL", "PRIMARY", "PRE_CONTRAST", "", ""], "contrast"),
+        (["ORIGINAL", "PRIMARY", "TOMO_PROJ"], "projection"),
+        (["ORIGINAL", "PRIMARY", "STEREO_SCOUT"], "stereotactic"),
+        (["ORIGINAL", "PRIMARY", "STEREO_PLUS"], "stereotactic"),
+        (["ORIGINAL", "PRIMARY", "PREFIRE_MINUS"], "stereotactic"),
+        (["ORIGINAL", "PRIMARY", "POSTFIRE_PLUS"], "stereotactic"),
+        (["ORIGINAL", "PRIMARY", "POSTMARKER"], "stereotactic"),
+        # As units write them besides
+        (["DERIVED", "PRIMARY", "", "RECOMBINED"], "contrast"),
+        (["DERIVED", "PRIMARY", "LOW_ENERGY"], ""),
+        (["DERIVED", "PRIMARY", "STEREO", "LEFT"], "stereotactic"),
+    ],
+)
+def test_image_type_tells_what_is_no_ordinary_view(image_type: list[str], said: str) -> None:
+    facts = read_image_facts(mammogram(ImageType=image_type))
+    kinds = ("contrast", "projection", "stereotactic")
+    assert [kind for kind in kinds if getattr(facts, kind)] == ([said] if said else [])

@@ -41,6 +41,10 @@ FLAWS: list[tuple[dict[str, Any], Reason]] = [
     ({"photometric": ""}, Reason.NOT_MONOCHROME),
     ({"quality_control": True}, Reason.QUALITY_CONTROL),
     ({"stereotactic": True}, Reason.STEREOTACTIC),
+    ({"projection": True}, Reason.PROJECTION),
+    ({"contrast": True}, Reason.CONTRAST),
+    # No twin For Presentation is to be had from the unit.
+    ({"contrast": True, "presentation_intent": "FOR PROCESSING"}, Reason.CONTRAST),
     ({"laterality": None}, Reason.NO_LATERALITY),
     ({"view": None}, Reason.NO_VIEW),
     ({"view": View.OTHER}, Reason.UNSUPPORTED_VIEW),

@@ -199,6 +199,23 @@ def test_the_button_that_ends_the_wait_works_in_a_browser(store: Store, page: Pa
     assert store.catalogue.study(STUDY_UID).declared_complete
 
 
+def test_any_number_of_tabs_listen_over_one_connection(store: Store, browser: Browser) -> None:
+    # A browser opens six connections to a server at most; who reads opens many studies.
+    finish(store)
+    context = browser.new_context()
+    with serving(make_parts(store)) as client:
+        tabs = [context.new_page() for _ in range(8)]
+        for tab in tabs:
+            tab.goto(f"{client.base_url}/studies", timeout=10_000)
+        tabs.append(context.new_page())
+        tabs[-1].goto(f"{client.base_url}/studies/{STUDY_UID}", timeout=10_000)
+        receive(store, 1, study="1.2.3", header=replace(HEADER, patient_name="NEWCOMER"))
+        for tab in tabs[:-1]:
+            tab.get_by_text("NEWCOMER").wait_for(timeout=10_000)
+        assert client.get("/health/live").is_success
+        context.close()
+
+
 def test_a_form_of_another_site_cannot_press_it(store: Store, browser: Browser) -> None:
     fail(store)
     opened = browser.new_page()

@@ -201,8 +201,7 @@ def test_the_page_fills_while_the_study_is_worked_on(store: Store, browser: Brow
     receive(store, 2)
     store.catalogue.note_waiting(STUDY_UID, "views R MLO, L MLO")
     with serving(make_parts(store)) as client, opened_page(browser) as page:
-        with page.expect_response("**/api/v1/events*"):
-            page.goto(f"{client.base_url}/studies/{STUDY_UID}")
+        page.goto(f"{client.base_url}/studies/{STUDY_UID}")
         page.get_by_text("Waits for views R MLO, L MLO").first.wait_for()
         finish(store)
         page.get_by_role("heading", name="Mammogram").get_by_text("done").wait_for()
@@ -213,8 +212,7 @@ def test_the_page_fills_while_the_study_is_worked_on(store: Store, browser: Brow
 
 def test_the_list_shows_a_study_when_it_arrives(store: Store, browser: Browser) -> None:
     with serving(make_parts(store)) as client, opened_page(browser) as page:
-        with page.expect_response("**/api/v1/events"):
-            page.goto(f"{client.base_url}/studies")
+        page.goto(f"{client.base_url}/studies")
         page.get_by_text("No study here yet").wait_for()
         receive(store, 1)
         page.get_by_role("link", name="Screening mammogram").wait_for()

@@ -69,6 +69,7 @@ from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.overlays import OverlayShelf
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.rendering import load_pages
+from oncopixel_pacs.api.small_bodies import SmallBodies
 
 _DESCRIPTION = f"""{RESEARCH_NOTICE}
 
@@ -177,6 +178,7 @@ def _guard(app: FastAPI, parts: ApiParts) -> None:
     settings = parts.settings
     app.add_middleware(EntityTags)
     app.add_middleware(IdempotencyGuard, keys=parts.idempotency, now=parts.now)
+    app.add_middleware(SmallBodies)
     app.add_middleware(CrossSiteGuard)
     app.add_middleware(AccessGuard, gatekeeper=_let_in(app, parts), metrics=settings.metrics)
     app.add_middleware(

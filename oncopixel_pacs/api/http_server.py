@@ -5,10 +5,19 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from oncopixel_pacs.api.http_connections import (
+    HEAD_SECONDS,
+    MOST_WAITING,
+    BoundedSocket,
+    Connections,
+    GuardedProtocol,
+)
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import ApiSettings, TlsSettings
 from oncopixel_pacs.tls import RenewingContext
@@ -16,7 +25,8 @@ from oncopixel_pacs.tls import RenewingContext
 _START_SECONDS = 30.0
 #: Requests that are still being answered at a stop get so long.
 _GRACE_SECONDS = 5
-_CONNECTIONS = 256
+#: Connections in all; those that wait are fewer, see `http_connections`.
+_CONNECTIONS = 512
 
 
 class _Listener(uvicorn.Server):
@@ -68,19 +78,28 @@ class HttpServer:
         0 picks a free one.
     tls
         What to encrypt with; plain HTTP when absent.
+    head_seconds
+        How long a connection may take to ask something.
     """
 
     def __init__(
-        self, app: FastAPI, host: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        head_seconds: float = HEAD_SECONDS,
     ) -> None:
         self._app = app
         self._host = host
         self._port = port
+        self._connections = Connections()
+        protocol: Any = partial(GuardedProtocol, self._connections, head_seconds)
         self._listener = _Listener(
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http="h11",
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 # Records go to whoever configured logging; a request line may hold a UID.
@@ -89,6 +108,7 @@ class HttpServer:
                 server_header=False,
                 proxy_headers=False,
                 limit_concurrency=_CONNECTIONS,
+                backlog=MOST_WAITING,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
                 ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
@@ -137,7 +157,8 @@ class HttpServer:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            bound = socket.socket(family, kind, protocol)
+            bound = BoundedSocket(family, kind, protocol)
+            bound.connections = self._connections
         except OSError as exc:
             raise self._refused(exc) from exc
         try:

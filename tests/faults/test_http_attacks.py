@@ -1,0 +1,132 @@
+"""Whoever says nothing over HTTP, or too much, keeps nobody else out."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from api_builders import bearer, make_parts, receive, serving
+from certificates import Authority
+from conftest import Store
+from fastapi import FastAPI
+
+from oncopixel_pacs.api.application import create_app
+from oncopixel_pacs.api.http_connections import MOST_WAITING
+from oncopixel_pacs.api.http_server import HttpServer, https_context
+from oncopixel_pacs.api.small_bodies import MOST_BYTES, SmallBodies
+from oncopixel_pacs.settings import ApiSettings
+
+SECRET = "0123456789abcdef"  # noqa: S105
+MANY = 2 * MOST_WAITING + 44
+
+
+@contextmanager
+def connections(port: int, number: int, said: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Open so many connections, say this much over each, and nothing more."""
+    with ExitStack() as stack:
+        opened = []
+        for _ in range(number):
+            # From another address of this machine, as an attacker's would be another.
+            connection = socket.create_connection(
+                ("127.0.0.1", port), timeout=20, source_address=("127.0.0.9", 0)
+            )
+            connection.sendall(said)
+            opened.append(stack.enter_context(connection))
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET / HT",
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: me\r\n"
+        b"Content-Length: 2000\r\n\r\nuser=",
+    ],
+    ids=["nothing", "half a head", "half a form"],
+)
+def test_silent_connections_keep_nobody_out(store: Store, said: bytes) -> None:
+    receive(store)
+    with serving(make_parts(store, tokens=(SECRET,))) as client:
+        assert client.base_url.port is not None
+        following = client.stream("GET", "/api/v1/events", headers=bearer(SECRET))
+        with following as events, connections(client.base_url.port, MANY, said) as silent:
+            with httpx.Client(base_url=client.base_url, trust_env=False) as newcomer:
+                assert newcomer.get("/health/live").status_code == 200
+                assert newcomer.get("/api/v1/studies", headers=bearer(SECRET)).is_success
+            # They are cut for one another, and not those who were let in.
+            assert silent[0].recv(1) == b""
+            lines = events.iter_lines()
+            receive(store, 1, study="1.2.3")
+            assert any("1.2.3" in line for line in lines)
+
+
+def test_silent_connections_before_tls_keep_nobody_out(tmp_path: Path, store: Store) -> None:
+    authority = Authority(tmp_path)
+    mine = authority.issue("mine")
+    tls = https_context(ApiSettings(certificate=mine.certificate, key=mine.key))
+    server = HttpServer(create_app(make_parts(store)), "127.0.0.1", 0, tls)
+    port = server.start()
+    trusting = ssl.create_default_context(cafile=authority.ca_file)
+    trusting.check_hostname = False
+    try:
+        with (
+            connections(port, MANY),
+            httpx.Client(verify=trusting, trust_env=False) as newcomer,
+        ):
+            assert newcomer.get(f"https://127.0.0.1:{port}/health/live").is_success
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: loc"], ids=["nothing", "half"])
+def test_a_request_that_does_not_come_is_not_waited_for(store: Store, said: bytes) -> None:
+    server = HttpServer(create_app(make_parts(store)), "127.0.0.1", 0, head_seconds=0.3)
+    port = server.start()
+    try:
+        with connections(port, 1, said) as (silent,):
+            assert silent.recv(1) == b""
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "in chunks"])
+def test_a_body_that_is_too_large_is_refused_before_it_is_held(
+    store: Store, announced: bool
+) -> None:
+    body = b'{"opinion": "' + b"a" * 4 * MOST_BYTES + b'"}'
+    with serving(make_parts(store, tokens=(SECRET,))) as client:
+        for path in ("/api/v1/peers", "/pulls", "/api/v1/jobs/1/retry"):
+            answer = client.post(
+                path,
+                content=body if announced else iter([body[:1000], body[1000:]]),
+                headers={**bearer(SECRET), "Idempotency-Key": "k"},
+            )
+            assert answer.status_code == 413, path
+            assert answer.json()["detail"].startswith("The body is longer than 64 KiB")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    def take(said: dict[str, str]) -> dict[str, str]:
+        return said
+
+    app.add_middleware(SmallBodies, within_seconds=0.3)
+    server = HttpServer(app, "127.0.0.1", 0)
+    port = server.start()
+    try:
+        with connections(port, 1) as (slow,):
+            slow.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+            assert slow.recv(12) == b"HTTP/1.1 408"
+        with httpx.Client(trust_env=False) as client:
+            answer = client.post(f"http://127.0.0.1:{port}/", json={"opinion": "accept"})
+            assert answer.json() == {"opinion": "accept"}
+    finally:
+        server.stop()

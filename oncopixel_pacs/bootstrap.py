@@ -15,6 +15,7 @@ from oncopixel_pacs import __version__
 from oncopixel_pacs.child_process import loading
 from oncopixel_pacs.opening import Store, open_store, upkeep_of, utc_now
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.store.installation import require_mounted
 from oncopixel_pacs.syslog import begin_audit
 from oncopixel_pacs.workflow.repeated import Repeated
 
@@ -75,6 +76,7 @@ class Server:
     def _start(self) -> Addresses:
         store = open_store(self.settings)
         self._closing.callback(store.database.close)
+        require_mounted(store.database, store.files)
         begin_audit(store.audit, self.settings, utc_now, self._closing, Role.API in self.roles)
         if (tidy := upkeep_of(store, self.settings)) is not None:
             keeper = Repeated("cache", tidy, CACHE_EVERY_SECONDS)

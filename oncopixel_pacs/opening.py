@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import make_url
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.errors import ConfigurationError
@@ -67,6 +70,23 @@ def open_store(settings: Settings) -> Store:
         meters,
         DriftWatch(History(database), utc_now),
     )
+
+
+def open_existing(settings: Settings) -> Store:
+    """Open what a server has made, for a command that only makes sense with it.
+
+    Raises
+    ------
+    ConfigurationError
+        When it cannot be opened, or nobody has made the embedded database yet.
+    """
+    path = make_url(settings.resolved_database_url).database
+    if settings.resolved_database_url.startswith("sqlite") and path and not Path(path).exists():
+        raise ConfigurationError(
+            f"There is no database at {path}. Name the configuration of the server by --config, "
+            "and see that data_dir is mounted."
+        )
+    return open_store(settings)
 
 
 def _files_of(settings: Settings) -> FileStore:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
-from oncopixel_pacs.opening import open_store
+from oncopixel_pacs.opening import open_existing
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail, Verification
 
@@ -27,7 +27,7 @@ def list_records(
 ) -> None:
     """List the audit trail, the newest first."""
     settings = load_settings(config)
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         trail = AuditTrail(store.database, settings.ae_title)
         items = trail.records(limit=limit, who=who, study_instance_uid=study).items
@@ -63,7 +63,7 @@ def verify(
 ) -> None:
     """Check every record against the chain, and tell its head; 1 when something was changed."""
     settings = load_settings(config)
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         found = AuditTrail(store.database, settings.ae_title).verify(head)
     finally:

@@ -12,7 +12,7 @@ from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import watching
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.opening import Store, open_store, utc_now
+from oncopixel_pacs.opening import Store, open_existing, open_store, utc_now
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup
@@ -31,7 +31,7 @@ def backup(
     Into the folder of an earlier backup only what is new is copied.
     """
     settings = load_settings(config)
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         manifest, copied = make_backup(
             store.database, store.files, folder, __version__, utc_now(), watching("Copying")

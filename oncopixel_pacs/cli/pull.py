@@ -16,7 +16,7 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import progress_bar
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.errors import PullFailed
-from oncopixel_pacs.opening import open_store, utc_now
+from oncopixel_pacs.opening import open_existing, utc_now
 from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
 from oncopixel_pacs.settings import load_settings
@@ -46,7 +46,7 @@ def pull(
         _UID.validate_python(study_instance_uid)
     except ValidationError as exc:
         raise typer.BadParameter(f"{study_instance_uid!r} is no UID") from exc
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         pulls = Pulls(store.database)
         asked = pulls.add(study_instance_uid, source, utc_now())

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
-from oncopixel_pacs.opening import open_store, utc_now
+from oncopixel_pacs.opening import open_existing, utc_now
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.retention import Deletion, Expired, Retention
 from oncopixel_pacs.workflow.engine import WorkQueue
@@ -77,7 +77,7 @@ def records(
 @contextlib.contextmanager
 def _opened(config: Path | None) -> Iterator[Purge]:
     settings = load_settings(config)
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         with contextlib.closing(WorkQueue(store.database.engine)) as queue:
             purge = Purge(

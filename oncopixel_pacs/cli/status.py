@@ -18,7 +18,7 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.conflicts import Difference, ShownConflict
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import ConfigurationError, NotFound
-from oncopixel_pacs.opening import Store, open_store, utc_now
+from oncopixel_pacs.opening import Store, open_existing, utc_now
 from oncopixel_pacs.settings import load_settings
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def _settling(store: Store) -> ConflictSettling:
 
 @contextlib.contextmanager
 def _opened(config: Any) -> Iterator[Store]:
-    store = open_store(load_settings(config))
+    store = open_existing(load_settings(config))
     try:
         yield store
     finally:

@@ -26,11 +26,13 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, StorageAway, is_of_labels
+from oncopixel_pacs.store.installation import installation_of
 from oncopixel_pacs.store.promises import promised_files
 from oncopixel_pacs.store.tables import InstanceRow
 
 MANIFEST = "manifest.json"
-_FORMAT = 1
+#: 1 did not tell whose it is.
+_FORMAT, _FORMATS = 2, (1, 2)
 _FILES = "files"
 
 #: What a long walk passes its items through, so that somebody can see how far it is.
@@ -58,6 +60,8 @@ class Manifest:
         File with the copy of the database inside the backup, and its digest.
     files
         By path relative to the data directory.
+    installation
+        Id of the database that it is a backup of; empty in the first format.
     """
 
     made_at: str
@@ -65,6 +69,7 @@ class Manifest:
     database: str
     database_sha256: str
     files: dict[str, CopiedFile]
+    installation: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -98,10 +103,12 @@ def make_backup(
     Raises
     ------
     ConfigurationError
-        When the folder cannot be written, or holds something else, or a file cannot be read.
+        When the folder cannot be written, or holds something else or the backup of another
+        database, or a file cannot be read.
     """
     with _disk_errors(folder), deletion_lock(database, files.data_dir):
-        earlier = _prepare(folder)
+        installation = installation_of(database)
+        earlier = _prepare(folder, database, installation)
         beside = folder / "database.part"
         copy_database(database.engine, beside)
         digest = _digest(beside)
@@ -121,7 +128,7 @@ def make_backup(
             if not missing.is_relative_to(files.data_dir):
                 raise
             raise _gone(database, str(missing.relative_to(files.data_dir)), 1) from exc
-        manifest = Manifest(now.isoformat(), software_version, name, digest, kept)
+        manifest = Manifest(now.isoformat(), software_version, name, digest, kept, installation)
         _write_manifest(folder, manifest)
         _remove_leftovers(folder, manifest)
         return manifest, copied
@@ -137,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     try:
         told: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if told.pop("format") != _FORMAT:
+        if told.pop("format") not in _FORMATS:
             raise ConfigurationError(
                 f"The backup in {folder} has another format; restore it with the version "
                 f"{told['software_version']} that made it."
@@ -204,10 +211,17 @@ def restore_backup(
     return manifest
 
 
-def _prepare(folder: Path) -> dict[str, CopiedFile]:
+def _prepare(folder: Path, database: Database, installation: str) -> dict[str, CopiedFile]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
-        return read_manifest(folder).files
+        earlier = read_manifest(folder)
+        if not _is_ours(earlier, database, installation):
+            raise ConfigurationError(
+                f"The backup in {folder} is of another database, and stays as it is. See that "
+                "data_dir is mounted and that this is the server's configuration (--config), or "
+                "choose another folder."
+            )
+        return earlier.files
     # What an interrupted backup left is begun again; anything else is not ours to touch.
     strange = [
         path.name
@@ -219,6 +233,13 @@ def _prepare(folder: Path) -> dict[str, CopiedFile]:
             f"{folder} holds {strange[0]}, which is no part of a backup; choose another folder."
         )
     return {}
+
+
+def _is_ours(earlier: Manifest, database: Database, installation: str) -> bool:
+    """Whether a backup is of this database; of the first format its files tell."""
+    if earlier.installation:
+        return earlier.installation == installation
+    return not earlier.files or not earlier.files.keys().isdisjoint(promised_files(database)[0])
 
 
 def _copy_files(

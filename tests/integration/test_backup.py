@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +23,15 @@ from workflow_builder import (
     until,
 )
 
+from oncopixel_pacs.bootstrap import Role, Server
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
 from oncopixel_pacs.receive.intake import is_intact
+from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.backup import MANIFEST, find_damage, make_backup, restore_backup
+from oncopixel_pacs.store.database import open_database
+from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.held_files import verify
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -156,6 +161,45 @@ def test_a_file_that_is_gone_is_named_and_the_earlier_backup_stays(
         assert f"of study {study.study_instance_uid}, is gone from data_dir" in str(refused.value)
     assert find_damage(tmp_path / "backup") == []
     assert len(list((tmp_path / "backup" / "files" / "instances").rglob("*.dcm"))) == 2
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["format 2", "format 1"])
+def test_the_backup_of_another_database_is_left_alone(
+    works: Works, tmp_path: Path, told: bool
+) -> None:
+    """The volume was not mounted, and what runs there began a new database."""
+    backup = tmp_path / "backup"
+    back_up(works, backup)
+    if not told:
+        manifest = json.loads((backup / MANIFEST).read_text(encoding="utf-8"))
+        del manifest["installation"]
+        text = json.dumps({**manifest, "format": 1})
+        (backup / MANIFEST).write_text(text, encoding="utf-8")
+    (tmp_path / "root").mkdir()
+    database = open_database(f"sqlite:///{tmp_path / 'root' / 'oncopixel.sqlite'}")
+    files = FileStore(tmp_path / "root")
+    with pytest.raises(ConfigurationError, match="of another database, and stays as it is"):
+        make_backup(database, files, backup, "1.0", NOW)
+    database.close()
+    assert find_damage(backup) == []
+    assert len(list((backup / "files" / "instances").rglob("*.dcm"))) == 2
+    assert back_up(works, backup) == 0
+
+
+def test_a_server_whose_volume_is_not_mounted_takes_nothing(store: Store, tmp_path: Path) -> None:
+    Works(store, PretendedModel()).receive(tmp_path / "in")
+    settings = Settings(data_dir=tmp_path / "unmounted", database_url=url_of(store), dimse_port=0)
+    with pytest.raises(ConfigurationError, match="see that the volume is mounted"):
+        Server(settings, [Role.RECEIVE]).start()
+
+
+def test_commands_begin_no_new_database(tmp_path: Path) -> None:
+    config = tmp_path / "oncopixel.toml"
+    config.write_text('data_dir = "mistyped"\n', encoding="utf-8")
+    for words in (["backup", str(tmp_path / "backup")], ["jobs", "list"], ["studies", "list"]):
+        with pytest.raises(ConfigurationError, match="There is no database at .*mistyped"):
+            CliRunner().invoke(app, [*words, "--config", str(config)], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == [config]
 
 
 def test_a_folder_with_something_else_is_left_alone(works: Works, tmp_path: Path) -> None:

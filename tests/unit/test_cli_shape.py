@@ -109,6 +109,7 @@ def test_lists_and_checks_are_one_document_each(config: Path) -> None:
 
 def test_a_backup_tells_itself_to_scripts(config: Path, tmp_path: Path) -> None:
     place = str(tmp_path / "backup")
+    run(config, "users", "list")  # makes the database
     assert run(config, "backup", place)["files"] == 0
     assert run(config, "restore", place, "--check") == {"whole": True, "damaged": []}
     next(Path(place).glob("database-*")).write_bytes(b"other")

@@ -40,7 +40,8 @@ def test_a_command_loads_nothing_needless(
     # Where there is a database already, as there is beside a server.
     if words[-1] == "list":
         (tmp_path / "oncopixel.toml").write_text('data_dir = "data"', encoding="utf-8")
-        listed = CliRunner().invoke(app, [*words, "-c", str(tmp_path / "oncopixel.toml")])
+        made = ["tokens", "list", "-c", str(tmp_path / "oncopixel.toml")]
+        listed = CliRunner().invoke(app, made)
         assert listed.exit_code == 0, listed.output
     done = subprocess.run(
         [sys.executable, "-m", "oncopixel_pacs", *words],

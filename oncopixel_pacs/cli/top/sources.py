@@ -17,7 +17,7 @@ from oncopixel_pacs.api.overview import Overview, overview
 from oncopixel_pacs.api.schemas import JobAnswer, JobList
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import OncoPixelError
-from oncopixel_pacs.opening import open_store, utc_now
+from oncopixel_pacs.opening import open_existing, utc_now
 from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -101,7 +101,7 @@ class _Here:
 
 @contextlib.contextmanager
 def _local(settings: Settings) -> Iterator[Reading]:
-    store = open_store(settings)
+    store = open_existing(settings)
     here = _Here(
         activity=Activity(store.database),
         catalogue=store.catalogue,

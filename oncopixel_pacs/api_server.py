@@ -45,6 +45,7 @@ from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.hosts import Hosts, HostWatch
 from oncopixel_pacs.store.idempotency import IdempotencyKeys
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -172,6 +173,7 @@ def _lists(database: Database) -> _Lists:
     return _Lists(
         activity=Activity(database),
         briefs=Briefs(database),
+        backups=Backups(database),
         changes=Changes(database),
         idempotency=IdempotencyKeys(database),
         search=Search(database),

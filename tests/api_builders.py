@@ -61,6 +61,7 @@ from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.idempotency import IdempotencyKeys
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
@@ -135,6 +136,7 @@ def make_parts(
         files=store.files,
         settings=settings,
         quarantine=Quarantine(store.database),
+        backups=Backups(store.database),
         workitems=Workitems(store.database),
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,

@@ -156,6 +156,7 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.quarantine.alarm(),
         parts.proofs.alarm(),
         parts.workitems.alarm(parts.now()),
+        parts.backups.alarm(parts.now()),
         parts.models_alarm(),
     ]
     for table, path in (

@@ -29,6 +29,7 @@ from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.idempotency import IdempotencyKeys
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.peers import AllowedPeers
@@ -53,6 +54,8 @@ class ApiParts:
         Lists of studies and jobs.
     free_space
         Room for new images; below its watermark an alarm stands on every page.
+    backups
+        When the last one was made; an alarm stands when no further ones come.
     quarantine
         Results that are held back; while there are any, an alarm stands on every page.
     proofs
@@ -118,6 +121,7 @@ class ApiParts:
     decoder: FrameDecoder
     settings: Settings
     quarantine: Quarantine
+    backups: Backups
     workitems: Workitems
     proofs: Proofs
     algorithms: tuple[Algorithm, ...]

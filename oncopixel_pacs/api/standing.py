@@ -10,6 +10,7 @@ from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
@@ -39,6 +40,10 @@ class Standing(Protocol):
     @property
     def outbox(self) -> Outbox:
         """What waits to be sent."""
+
+    @property
+    def backups(self) -> Backups:
+        """When the last one was made."""
 
     @property
     def quarantine(self) -> Quarantine:

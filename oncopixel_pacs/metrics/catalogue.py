@@ -181,6 +181,12 @@ UNCONFIRMED = Metric(
     ("destination",),
     Source.STATE,
 )
+BACKUP_MADE = Metric(
+    "oncopixel_backup_timestamp_seconds",
+    Kind.GAUGE,
+    "When the last backup was made; 0 where none ever was.",
+    source=Source.STATE,
+)
 QUARANTINED = Metric(
     "oncopixel_results_quarantined",
     Kind.GAUGE,

@@ -22,6 +22,7 @@ from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
@@ -99,6 +100,8 @@ class StateCollector(Collector):
         yield _family(names.JOBS, {(state,): jobs.get(state, 0) for state in JobState})
         yield _family(names.QUEUE_AGE, {(): self._age(Activity(self.database).queued_since())})
         yield _family(names.QUARANTINED, {(): len(Quarantine(self.database).held())})
+        made_at = Backups(self.database).made_at()
+        yield _family(names.BACKUP_MADE, {(): made_at.timestamp() if made_at else 0.0})
 
     def _deliveries(self) -> Iterator[GaugeMetricFamily]:
         outbox = Outbox(self.database)

@@ -26,7 +26,7 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.database_copy import SUFFIXES, copy_database, put_back
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import KEPT_FOLDERS, FileStore, StorageAway, is_of_labels
-from oncopixel_pacs.store.installation import installation_of
+from oncopixel_pacs.store.installation import Backups, installation_of
 from oncopixel_pacs.store.promises import promised_files
 from oncopixel_pacs.store.tables import InstanceRow
 
@@ -131,6 +131,7 @@ def make_backup(
         manifest = Manifest(now.isoformat(), software_version, name, digest, kept, installation)
         _write_manifest(folder, manifest)
         _remove_leftovers(folder, manifest)
+        Backups(database).note_made(now)
         return manifest, copied
 
 

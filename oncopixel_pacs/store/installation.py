@@ -1,13 +1,19 @@
-"""Who a database is: an id that it keeps for life, and takes with it into its copies."""
+"""Who a database is: an id that it keeps for life and in its copies; and the last of those."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column
 from sqlmodel import Field, SQLModel, select
 
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
-from oncopixel_pacs.store.tables import InstanceRow
+from oncopixel_pacs.store.tables import InstanceRow, UtcDateTime
+
+#: Whoever makes backups makes one a week at least.
+_BACKUP_DUE = timedelta(days=8)
 
 
 class InstallationRow(SQLModel, table=True):
@@ -16,6 +22,9 @@ class InstallationRow(SQLModel, table=True):
     __tablename__ = "installation"
 
     id: str = Field(primary_key=True)
+    backed_up_at: datetime | None = Field(
+        default=None, sa_column=Column(UtcDateTime(), nullable=True)
+    )
 
 
 def installation_of(database: Database) -> str:
@@ -28,6 +37,45 @@ def installation_of(database: Database) -> str:
     """
     with database.read() as session:
         return session.exec(select(InstallationRow.id)).one()
+
+
+class Backups:
+    """When the last backup was made, and whether the next one fails to come."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note_made(self, now: datetime) -> None:
+        """Note that a backup is whole.
+
+        Raises
+        ------
+        OutOfResources
+            When the database does not take it.
+        """
+        with self._database.write() as session:
+            session.exec(select(InstallationRow)).one().backed_up_at = now
+
+    def made_at(self) -> datetime | None:
+        """Tell when the last one was made; ``None`` where none ever was.
+
+        Raises
+        ------
+        OutOfResources
+            When the database is gone.
+        """
+        with self._database.read() as session:
+            return session.exec(select(InstallationRow.backed_up_at)).one()
+
+    def alarm(self, now: datetime) -> str:
+        """Say that backups come no more; empty where they do, or never did."""
+        made_at = self.made_at()
+        if made_at is None or now - made_at < _BACKUP_DUE:
+            return ""
+        return (
+            f"The last backup is of {made_at:%Y-%m-%d}: see why there was none since, and run "
+            "oncopixel backup."
+        )
 
 
 def require_mounted(database: Database, files: FileStore) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from api_builders import make_parts, serving
 from conftest import Store, opened
 from postgresql_server import PostgresqlServer
 from typer.testing import CliRunner
@@ -184,6 +185,27 @@ def test_the_backup_of_another_database_is_left_alone(
     assert find_damage(backup) == []
     assert len(list((backup / "files" / "instances").rglob("*.dcm"))) == 2
     assert back_up(works, backup) == 0
+
+
+@pytest.mark.usefixtures("any_store")
+def test_backups_that_come_no_more_are_an_alarm(any_store: Store, tmp_path: Path) -> None:
+    clock = [NOW]
+    with serving(make_parts(any_store, now=lambda: clock[0])) as client:
+
+        def told() -> str:
+            return client.get("/api/v1/alarms").text + client.get("/").text
+
+        def back_up_now() -> None:
+            make_backup(any_store.database, any_store.files, tmp_path / "backup", "1.0", clock[0])
+
+        assert "last backup" not in told()
+        back_up_now()
+        clock[0] += timedelta(days=7)
+        assert "last backup" not in told()
+        clock[0] += timedelta(days=2)
+        assert told().count("The last backup is of 2026-11-21: see why there was none since") == 2
+        back_up_now()
+        assert "last backup" not in told()
 
 
 def test_a_server_whose_volume_is_not_mounted_takes_nothing(store: Store, tmp_path: Path) -> None:

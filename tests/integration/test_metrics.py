@@ -293,6 +293,7 @@ ALERTING = {
     "OncoPixelBacklogOld": ("oncopixel_delivery_backlog_age_seconds{destination='pacs'}", 4000, 9),
     "OncoPixelResultsUnconfirmed": ("oncopixel_results_unconfirmed{destination='pacs'}", 1, 0),
     "OncoPixelResultsQuarantined": ("oncopixel_results_quarantined", 1, 0),
+    "OncoPixelBackupOld": ("oncopixel_backup_timestamp_seconds", -300_000, 0),
     "OncoPixelObjectsRefused": (
         "oncopixel_instances_refused_total{reason='unexpected'}",
         "0+1x720",

@@ -23,6 +23,7 @@ from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.hosts import Hosts, HostWatch
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
@@ -91,6 +92,7 @@ class _Here:
     ledger: Ledger
     outbox: Outbox
     quarantine: Quarantine
+    backups: Backups
     workitems: Workitems
     proofs: Proofs
     settings: Settings
@@ -109,6 +111,7 @@ def _local(settings: Settings) -> Iterator[Reading]:
         ledger=store.ledger,
         outbox=Outbox(store.database),
         quarantine=Quarantine(store.database),
+        backups=Backups(store.database),
         workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         settings=settings,

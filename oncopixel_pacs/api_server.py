@@ -147,6 +147,7 @@ class _Lists(TypedDict):
 
     activity: Activity
     briefs: Briefs
+    backups: Backups
     changes: Changes
     idempotency: IdempotencyKeys
     search: Search

@@ -47,6 +47,7 @@ def configure_logging(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _values_printable,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -79,6 +80,24 @@ def configure_logging(
     for name in ("oncopixel_pacs", "training", "sample_dicom"):
         logging.getLogger(name).setLevel(level.upper())
     _speak_for_python()
+
+
+def printable(text: str) -> str:
+    """Write what steers a terminal or turns text around as an escape; lines stay lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )
+
+
+def _values_printable(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = printable(value)
+    return event
 
 
 def _speak_for_python() -> None:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.opening import open_existing
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail, Verification

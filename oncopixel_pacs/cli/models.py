@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs.api.schemas import ModelAnswer
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms, read_card

@@ -14,11 +14,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs.api.place_schemas import DestinationSummary, EchoAnswer
 from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms

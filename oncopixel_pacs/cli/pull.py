@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs.api.place_schemas import EchoAnswer, SourceAnswer, address_of_source
 from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import progress_bar
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.opening import open_existing, utc_now

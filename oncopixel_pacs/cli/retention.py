@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.opening import open_existing, utc_now
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.retention import Deletion, Expired, Retention

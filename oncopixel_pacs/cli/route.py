@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ImageFacts
 from oncopixel_pacs.model_choice import Verdict
 from oncopixel_pacs.settings import load_settings

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import tracked
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ObjectKind, SegmentationForm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.logs import configure_logging
@@ -93,4 +93,4 @@ def _show(studies: list, out: Path) -> None:  # type: ignore[type-arg]
     console = Console()
     console.print(table)
     count = sum(len(study.objects) for study in studies)
-    console.print(f"{count} result objects in {out}. {RESEARCH_NOTICE}")
+    console.print(f"{count} result objects in {out}. {RESEARCH_NOTICE}", markup=False)

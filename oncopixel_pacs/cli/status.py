@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Column
+from rich.text import Text
 
 from oncopixel_pacs.audit import AuditEvent, AuditKind
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.conflicts import Difference, ShownConflict
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import ConfigurationError, NotFound
+from oncopixel_pacs.logs import printable
 from oncopixel_pacs.opening import Store, open_existing, utc_now
 from oncopixel_pacs.settings import load_settings
 
@@ -161,15 +164,20 @@ def show_job(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOpti
         print_json(Job, job)
         return
     console = Console()
-    console.print(f"Job {job.id}  [bold]{job.state}[/bold]  {job.error or job.waiting_for}")
+    state = (job.state, "bold")
+    why = printable(job.error or job.waiting_for)
+    console.print(Text.assemble(f"Job {job.id}  ", state, f"  {why}"))
     for step in job.steps:
         end = step.finished_at
         seconds = f"{(end - step.started_at).total_seconds():.1f} s" if end else "running"
-        console.print(f"  {step.name:<8} {step.state:<8} {seconds}, attempt {step.attempts}")
+        said = f"  {step.name:<8} {step.state:<8} {seconds}, attempt {step.attempts}"
+        console.print(said, markup=False)
     for item in job.objects:
         sent = [d for d in job.deliveries if d.sop_instance_uid == item.sop_instance_uid]
         where = ", ".join(f"{d.destination} {d.state} {d.status}" for d in sent) or "kept here"
-        console.print(f"  {item.kind:<4} {item.series_description}  {where}")
+        console.print(
+            f"  {item.kind:<4} {item.series_description}  {printable(where)}", markup=False
+        )
 
 
 @jobs.command("retry")

@@ -99,3 +99,18 @@ def test_so_does_the_shell(held: Store, monkeypatch: pytest.MonkeyPatch) -> None
     assert record["who"].endswith("(shell)")
     assert run(app, ["studies", "settle", STUDY]).exit_code == 2
     assert held.catalogue.study(STUDY).header.patient_name == "DOE^<JANE>"
+
+
+@pytest.mark.parametrize("name", ["DOE^[JANE]", "DOE^[jane]", "DOE^JANE [/]", "\x1b[2JDOE"])
+def test_the_shell_shows_a_name_as_it_was_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for given in ("DOE^JAN", name):
+        send(store, tmp_path, given)
+    url = store.database.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("ONCOPIXEL_DATA_DIR", str(store.files.data_dir))
+    monkeypatch.setenv("ONCOPIXEL_DATABASE_URL", url)
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = CliRunner().invoke(app, ["studies", "conflicts", STUDY])
+    assert listed.exit_code == 0
+    assert name.replace("\x1b", "\\x1b") in listed.output

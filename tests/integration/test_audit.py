@@ -293,6 +293,18 @@ def test_the_page_shows_searches_and_checks_the_trail(store: Store) -> None:
     assert "Records after" in cut
 
 
+def test_a_name_that_somebody_claimed_keeps_nobody_from_the_list(tmp_path: Path) -> None:
+    config = tmp_path / "oncopixel.toml"
+    config.write_text('data_dir = "data"\n')
+    opened = open_store(load_settings(config))
+    claimed = AuditEvent(AuditKind.LOGIN, later(1), "[/b]x", "192.0.2.9")
+    AuditTrail(opened.database, "ONCOPIXEL").append(claimed)
+    opened.database.close()
+    listed = CliRunner().invoke(app, ["audit", "list", "-c", str(config)])
+    assert listed.exit_code == 0
+    assert "[/b]x" in listed.stdout
+
+
 def test_the_command_finds_what_was_changed(tmp_path: Path) -> None:
     config = tmp_path / "oncopixel.toml"
     config.write_text('data_dir = "data"\n')

@@ -54,6 +54,13 @@ def test_text_is_for_people(stream: io.StringIO) -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+def test_a_value_steers_no_terminal(stream: io.StringIO) -> None:
+    configure_logging("info", "text", stream)
+    ours().info("association.rejected", calling_ae_title="\x1b]0;OWNED\x07")
+    assert "\\x1b]0;OWNED\\x07" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_defect_leaves_its_trace(form: str, stream: io.StringIO) -> None:
     configure_logging("info", form, stream)  # type: ignore[arg-type]

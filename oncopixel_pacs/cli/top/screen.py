@@ -7,13 +7,13 @@ from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api.destinations import DestinationAnswer
 from oncopixel_pacs.api.overview import Overview
 from oncopixel_pacs.api.schemas import JobAnswer
+from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.cli.top.sources import Snapshot
 from oncopixel_pacs.domain import DeliveryState, JobState, StepState
 
@@ -69,7 +69,7 @@ def sparkline(numbers: Sequence[int]) -> str:
     return "".join(_BLOCKS[-(-number * steps // highest)] for number in numbers)
 
 
-def _head(seen: Snapshot, interval: float | None) -> Table:
+def _head(seen: Snapshot, interval: float | None) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)

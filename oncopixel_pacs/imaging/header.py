@@ -324,8 +324,9 @@ def _text(dataset: Dataset, keyword: str) -> str:
     if plain is not None:
         return plain.strip()
     value = _value(dataset, keyword)
-    # A NUL inside a value is refused by databases; it never means anything.
-    return "" if value is None else str(value).replace("\0", "").strip()
+    # A NUL inside a value is refused by databases; it never means anything. What designates
+    # ISO 2022 IR 58 (PS3.3 C.12.1.1.2) is left in the text by the library.
+    return "" if value is None else str(value).replace("\0", "").replace("\x1b$)A", "").strip()
 
 
 def _sequence(dataset: Dataset, keyword: str) -> list[Dataset]:

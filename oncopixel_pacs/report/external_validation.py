@@ -7,6 +7,7 @@ knows the content trees of structured reports and key objects.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess  # noqa: S404
 import sys
@@ -19,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs.child_process import usable_cores
 from oncopixel_pacs.report.codes import PRIVATE_SCHEME
 from oncopixel_pacs.report.dataset_rules import walk
+from oncopixel_pacs.report.header_values import fits
 
 TOOLS = ("dciodvfy", "dcentvfy", "dsrdump")
 _OF_ONE_OBJECT = ("dciodvfy", "dsrdump")
@@ -50,6 +53,16 @@ _IGNORANT_OF_LABEL_MAPS = (
     "Invalid or unknown image SOP class referenced",
     "that is not segmentation - attribute <ReferencedSegmentNumber>",
 )
+# dciodvfy counts the bytes of a text, and of a name those of all its component groups, where
+# the standard counts characters, and those of each group (PS3.5 6.2).
+_COUNTED_BYTES = re.compile(
+    r"Value invalid for this VR - \(0x(\w{4}),0x(\w{4})\) (?:LO|LT|PN|SH|ST) .* - Length invalid"
+)
+_INVALID_VALUE = "Error - Value invalid for this VR"
+_SOME_INVALID_VALUE = "Dicom dataset contains invalid data values for Value Representations"
+# dciodvfy does not know the Katakana of JIS X 0201 (ISO-IR 13).
+_UNKNOWN_REPERTOIRE = "Character invalid for character repertoire"
+_KATAKANA = {"ISO_IR 13", "ISO 2022 IR 13"}
 # dciodvfy takes smaller values as a sign of fewer bits, but entries of a table have 8 or 16 bits
 # whatever their values are (PS3.3 C.11.1.1.1).
 _GUESSED_BITS = "LUT Descriptor number of bits = 16 but maximum LUT Data value"
@@ -191,7 +204,29 @@ def _of_object(name: str, tool: str, path: Path, limit_seconds: float) -> list[s
     ignorant = any(text in line for text in _IGNORANT_OF_LABEL_MAPS for line in lines)
     if ignorant and _LABEL_MAP in (str(item.get("ReferencedSOPClassUID")) for item in walk(header)):
         return []
-    return [line for line in lines if _is_finding(line)]
+    return [line for line in _without_mistaken(lines, header) if _is_finding(line)]
+
+
+def _without_mistaken(lines: list[str], header: Dataset) -> list[str]:
+    """Leave out what is wrong about texts, and what only follows from that."""
+    kept = [line for line in lines if not _is_mistaken(line, header)]
+    if len(kept) < len(lines) and not any(_INVALID_VALUE in line for line in kept):
+        kept = [line for line in kept if _SOME_INVALID_VALUE not in line]
+    return kept
+
+
+def _is_mistaken(line: str, header: Dataset) -> bool:
+    if _UNKNOWN_REPERTOIRE in line:
+        terms = header.get("SpecificCharacterSet") or ""
+        return not _KATAKANA.isdisjoint([terms] if isinstance(terms, str) else terms)
+    match = _COUNTED_BYTES.search(line)
+    if match is None:
+        return False
+    tag = int(match[1] + match[2], 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # their texts quote values of the header
+        elements = [item[tag] for item in walk(header) if tag in item]
+        return bool(elements) and all(fits(item.VR, item.value) for item in elements)
 
 
 def _run(tool: str, *paths: Path, limit_seconds: float = _TIMEOUT_SECONDS) -> list[str]:
@@ -215,7 +250,9 @@ def _is_finding(line: str) -> bool:
 
 
 def _is_error(line: str) -> bool:
-    words = ("Error -", "Abort -", "E: ", "F: ", _UNKNOWN_CLASS)
+    if line.startswith(("E: ", "F: ")):  # of dsrdump, which prints names and IDs as well
+        return True
+    words = ("Error -", "Abort -", _UNKNOWN_CLASS)
     return _GUESSED_BITS not in line and any(word in line for word in words)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydicom.datadict import dictionary_description, dictionary_VM, tag_for_keyword
+from pydicom.valuerep import PersonName
 
 from oncopixel_pacs.report.source_text import TextDecoder
 
@@ -82,6 +84,21 @@ class Cleaner:
         elif valid != text:
             self.note(keyword, "was rewritten to fit its value representation")
         return valid
+
+
+def fits(vr: str, value: object) -> bool:
+    """Whether a text is no longer than its VR allows, in characters (PS3.5 6.2).
+
+    Parameters
+    ----------
+    value
+        As pydicom gives it: decoded, a sequence where there are several.
+    """
+    values = [value] if isinstance(value, str | PersonName) else value
+    if not isinstance(values, Sequence):
+        return value is None
+    groups = (str(item).split("=") if vr == "PN" else [str(item)] for item in values)
+    return all(len(group) <= _LONGEST.get(vr, len(group)) for item in groups for group in item)
 
 
 def _stripped(vr: str, text: str) -> str:

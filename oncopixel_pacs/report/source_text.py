@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydicom.charset import STAND_ALONE_ENCODINGS, decode_bytes, encode_string, python_encoding
-from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS, PersonName
 
 UTF_8 = ("ISO_IR 192",)
 _MISSPELLED = re.compile(r"ISO[-_ ]?(?P<extended>2022[-_ ]?)?IR[-_ ]?(?P<number>\d+)")
+#: Each resets the character set to the first one (PS3.5 6.1.2.5.3).
+_NAME_DELIMITERS = {*PN_DELIMS, ord("="), ord("\\")}
+#: Designates ISO 2022 IR 58 (PS3.3 C.12.1.1.2); the library leaves it in the text.
+_GB_2312 = "\x1b$)A"
+_EXTENDED = "ISO 2022 IR"
+#: PS3.3 C.12.1.1.2 since 2020; the library does not know it.
+_LATIN_9 = "ISO_IR 203"
+_ENCODINGS = {**python_encoding, _LATIN_9: "iso8859_15"}
+#: The same text under a name that more readers, and the library that writes it, know.
+_WIDER: Mapping[tuple[str, ...], tuple[str, ...]] = {("GBK",): ("GB18030",), (_LATIN_9,): UTF_8}
 _DEFAULT_REPERTOIRE = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 
 
@@ -44,7 +55,11 @@ class TextDecoder:
     def _for_valid_terms(cls, terms: tuple[str, ...]) -> TextDecoder:
         if all(term in _DEFAULT_REPERTOIRE for term in terms):
             return cls(())
-        unknown = [term for term in terms if term not in python_encoding]
+        if len(terms) == 1 and terms[0].startswith(_EXTENDED):
+            # Code extensions begin with a second term: one alone is a slip of the sender's.
+            plain = terms[0].replace(_EXTENDED, "ISO_IR")
+            terms = (plain,) if plain in _ENCODINGS else ("", terms[0])
+        unknown = [term for term in terms if term not in _ENCODINGS]
         if unknown:
             return cls((), ["Specific Character Set is unknown; the text was taken as UTF-8."])
         stand_alone = set(STAND_ALONE_ENCODINGS)
@@ -58,17 +73,22 @@ class TextDecoder:
     @property
     def result_character_set(self) -> tuple[str, ...]:
         """Specific Character Set of the results: the source's own, or UTF-8."""
-        return self.terms if self.terms and self._faithful else UTF_8
+        if not (self.terms and self._faithful):
+            return UTF_8
+        return _WIDER.get(self.terms, self.terms)
 
     def decode(self, raw: bytes, *, person_name: bool) -> str:
         """Decode one element's value; bytes that do not fit are taken as UTF-8, else Latin-1."""
         raw = raw.rstrip(b" \0")
         if not raw or raw.isascii() and b"\x1b" not in raw:
             return raw.decode("ascii")
-        encodings = [python_encoding[term] for term in self.terms]
+        encodings = [_ENCODINGS[term] for term in self.terms]
         text = _strict(raw, encodings, person_name) if encodings else None
         if text is not None:
-            self._faithful &= _encode(text, encodings, person_name) == raw
+            same = _encode(text, encodings, person_name) == raw
+            # The second byte of a character may be a backslash, at which many readers, dciodvfy
+            # among them, take the value apart.
+            self._faithful &= same and raw.count(b"\\") == text.count("\\")
             return text
         self._give_up()
         try:
@@ -91,15 +111,20 @@ def _respelled(term: str) -> str:
 
 
 def _strict(raw: bytes, encodings: list[str], person_name: bool) -> str | None:
+    """Decode a value as a whole; ``None`` where it does not fit.
+
+    Only then it is taken apart: a character of two bytes may hold the byte of a delimiter, as
+    many of JIS X 0208 do, 春 and 井 among them (PS3.5 6.1.2.3 and 6.2.1.1).
+    """
+    delimiters = _NAME_DELIMITERS if person_name else TEXT_VR_DELIMS
     with warnings.catch_warnings():
         # The library replaces what it cannot decode, with a warning.
         warnings.simplefilter("error")
         try:
-            if person_name:
-                return "\\".join(str(PersonName(part, encodings)) for part in raw.split(b"\\"))
-            return decode_bytes(raw, encodings, TEXT_VR_DELIMS)
+            text = decode_bytes(raw, encodings, delimiters).replace(_GB_2312, "")
         except (UnicodeError, LookupError, UserWarning):
             return None
+    return "\\".join(part.rstrip("=") for part in text.split("\\")) if person_name else text
 
 
 def _encode(text: str, encodings: list[str], person_name: bool) -> bytes | None:

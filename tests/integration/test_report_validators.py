@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -174,6 +175,55 @@ def test_character_sets(
         folders[0], {RIGHT_CC: 1, LEFT_CC: 0}, character_set=character_set, patient_name=name
     )
     assert_valid(study, folders[1])
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        # No group has more than 64 characters, whatever they take in bytes (PS3.5 6.2).
+        ("ISO_IR 192", "Константинопольская^Александра^Владимировна"),
+        ("ISO_IR 192", "Kyougokunoin^Sachiko=京極之院^幸子花子=きょうごくのいん^さちこはなこ"),
+        ("ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ"),
+        ("GBK", "Wang^XiaoDong=王^小東"),
+        (["", "ISO 2022 IR 87"], "Tsuboi^Mami=坪井^マミ"),
+        # They were taken for errors that dsrdump tells.
+        ("ISO_IR 192", "ROSE: ANNA"),
+    ],
+)
+def test_a_legal_text_holds_no_result_back(
+    folders: tuple[Path, Path], character_set: str | list[str], name: str
+) -> None:
+    def describe(dataset: Dataset) -> None:
+        dataset.PatientID = "CASE: 17"
+        if character_set == "ISO_IR 192":
+            dataset.StudyDescription = "Маммография обеих молочных желез в двух проекциях"
+            dataset.AccessionNumber = "МАММО-2026-00123"
+
+    study = case(
+        folders[0], {RIGHT_CC: 1}, character_set=character_set, patient_name=name, change=describe
+    )
+    built = study.build()
+    assert find_problems(built, study.paths) == ()
+    paths = save_built(built, folders[1])
+    assert find_errors(paths, 60).errors == ()
+    assert {str(dcmread(path).PatientName) for path in paths} == {name}
+
+
+def test_a_text_that_is_too_long_is_told(folders: tuple[Path, Path]) -> None:
+    study = case(folders[0], {RIGHT_CC: 1}, character_set="ISO_IR 192")
+    (path, *_) = save_built(study.build(), folders[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        changed = dcmread(path)
+        changed.SpecificCharacterSet = "ISO_IR 192"
+        changed.StudyDescription = "ж" * 65
+        changed.PatientName = "ж" * 64
+        changed.save_as(path)
+    told = [sentence for _, sentence in find_errors([path], 60).errors]
+    assert [sentence for sentence in told if "Length invalid" in sentence] == [
+        sentence for sentence in told if "Study Description" in sentence
+    ]
+    assert any("Study Description" in sentence for sentence in told)
 
 
 def test_a_misspelled_character_set(folders: tuple[Path, Path]) -> None:

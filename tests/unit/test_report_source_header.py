@@ -20,6 +20,7 @@ from oncopixel_pacs.report.source_header import TYPE_2, read_source
 from tests.golden_collection import COLLECTION
 from tests.report_builders import case, mammogram, save
 
+UTF_8 = ("ISO_IR 192",)
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 
@@ -102,6 +103,48 @@ def test_names_are_read_and_the_character_set_is_kept(
     assert str(header.dataset.PatientName) == name
     assert header.character_set == kept
     assert header.repairs == ()
+
+
+def _jis(text: str) -> bytes:
+    return b"=".join(
+        b"^".join(part.encode("iso2022_jp") for part in group.split("^"))
+        for group in text.split("=")
+    )
+
+
+@pytest.mark.parametrize(
+    ("character_set", "raw", "name", "kept"),
+    [
+        # 春 and 猿 hold the byte of "=", 井 and ボ that of a backslash, マ that of "^".
+        ("\\ISO 2022 IR 87", _jis("Mori^Haruko=森^春子"), "Mori^Haruko=森^春子", None),
+        ("\\ISO 2022 IR 87", _jis("Tsuboi=坪井=ツボイ^マミ"), "Tsuboi=坪井=ツボイ^マミ", UTF_8),
+        ("GB18030", "Yun=運^運".encode("gb18030"), "Yun=運^運", UTF_8),
+        ("GBK", "Wang=王^小東".encode("gbk"), "Wang=王^小東", ("GB18030",)),
+        ("\\ISO 2022 IR 58", b"Zhang=\x1b$)A\xd5\xc5", "Zhang=张", UTF_8),
+        ("ISO 2022 IR 144", "Иванов".encode("iso8859-5"), "Иванов", ("ISO_IR 144",)),
+        ("ISO_IR 203", "Müller^Œuvre".encode("iso8859-15"), "Müller^Œuvre", UTF_8),
+    ],
+)
+def test_names_are_decoded_before_they_are_taken_apart(
+    tmp_path: Path, character_set: str, raw: bytes, name: str, kept: tuple[str, ...] | None
+) -> None:
+    dataset = mammogram()
+    _set_raw(dataset, "SpecificCharacterSet", character_set.encode())
+    _set_raw(dataset, "PatientName", raw)
+    header = read_source(save(dataset, tmp_path))
+    assert str(header.dataset.PatientName) == name
+    assert header.character_set == (kept or tuple(character_set.split("\\")))
+    assert header.repairs == ()
+
+
+def test_code_extensions_without_the_first_term(tmp_path: Path) -> None:
+    path = save(mammogram(character_set=["", "ISO 2022 IR 87"], patient_name=JAPANESE), tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\\ISO 2022 IR 87 ", b"ISO 2022 IR 87  "))
+    assert path.read_bytes() != content
+    header = read_source(path)
+    assert str(header.dataset.PatientName) == JAPANESE
+    assert header.character_set == ("", "ISO 2022 IR 87")
 
 
 @pytest.mark.parametrize(

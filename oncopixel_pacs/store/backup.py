@@ -31,6 +31,7 @@ from oncopixel_pacs.store.promises import promised_files
 from oncopixel_pacs.store.tables import InstanceRow
 
 MANIFEST = "manifest.json"
+_SAID = ("made_at", "software_version", "database", "database_sha256", "installation")
 #: 1 did not tell whose it is.
 _FORMAT, _FORMATS = 2, (1, 2)
 _FILES = "files"
@@ -46,6 +47,9 @@ class CopiedFile:
     sha256: str
     size_bytes: int
     modified_ns: int
+
+
+_OF_A_FILE = frozenset(CopiedFile.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +148,27 @@ def read_manifest(folder: Path) -> Manifest:
         When there is no finished backup, or one of a newer format.
     """
     try:
-        told: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        with (folder / MANIFEST).open(encoding="utf-8") as stream:
+            told: dict[str, Any] = json.load(stream, object_pairs_hook=_as_told)
         if told.pop("format") not in _FORMATS:
             raise ConfigurationError(
                 f"The backup in {folder} has another format; restore it with the version "
                 f"{told['software_version']} that made it."
             )
-        files = {path: CopiedFile(**item) for path, item in told.pop("files").items()}
-        return Manifest(**told, files=files)
+        manifest = Manifest(**told)
+        if not all(isinstance(item, CopiedFile) for item in manifest.files.values()):
+            raise TypeError(MANIFEST)
+        return manifest
     except (OSError, ValueError, TypeError, KeyError) as exc:
         raise ConfigurationError(
             f"There is no finished backup in {folder}: {MANIFEST} is missing or damaged."
         ) from exc
+
+
+def _as_told(pairs: list[tuple[str, Any]]) -> Any:
+    """Make each file as it is read; a dictionary more for each would be much memory."""
+    found = dict(pairs)
+    return CopiedFile(**found) if found.keys() == _OF_A_FILE else found
 
 
 def find_damage(folder: Path, watch: Watch = iter) -> list[str]:
@@ -308,9 +321,14 @@ def _copy(source: Path, target: Path) -> CopiedFile:
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     beside = folder / f"{MANIFEST}.part"
-    text = json.dumps({"format": _FORMAT, **asdict(manifest)}, indent=1)
+    said = {"format": _FORMAT, **{key: getattr(manifest, key) for key in _SAID}}
     with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
+        # Piece by piece: there may be millions of files.
+        stream.write(json.dumps(said, indent=1).removesuffix("\n}") + ',\n "files": {')
+        for number, (path, item) in enumerate(manifest.files.items()):
+            comma = "," if number else ""
+            stream.write(f"{comma}\n  {json.dumps(path)}: {json.dumps(asdict(item))}")
+        stream.write("\n }\n}\n")
         stream.flush()
         os.fsync(stream.fileno())
     beside.replace(folder / MANIFEST)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from oncopixel_pacs import __version__
-from oncopixel_pacs.deliver.fhir import post_transaction
 from oncopixel_pacs.deliver.worklist import opened as open_worklist
 from oncopixel_pacs.domain import Algorithm
 from oncopixel_pacs.infer.cards import models_digest
@@ -26,29 +25,27 @@ from oncopixel_pacs.store.retention import Retention
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.traces import Traces
-from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.store.workitems import Workitems
 from oncopixel_pacs.traces.otlp import open_receiver
 from oncopixel_pacs.workflow.analysis import StudySteps
 from oncopixel_pacs.workflow.delivery import DeliverySteps
 from oncopixel_pacs.workflow.dispatch import Dispatcher
 from oncopixel_pacs.workflow.engine import Executor, WorkQueue
-from oncopixel_pacs.workflow.exporting import FhirWriter
 from oncopixel_pacs.workflow.forgetting import forgetter
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import HostLease
-from oncopixel_pacs.workflow.notifying import Notifier, notifying
 from oncopixel_pacs.workflow.pace import EVERY_SECONDS, Pace
 from oncopixel_pacs.workflow.performed_step import Station
 from oncopixel_pacs.workflow.performing import TIMEOUT_SECONDS as WORKLIST_TIMEOUT_SECONDS
 from oncopixel_pacs.workflow.performing import TaskPerformer, Work, performing
 from oncopixel_pacs.workflow.proving import ProofSteps
 from oncopixel_pacs.workflow.purging import Purge, purger
-from oncopixel_pacs.workflow.repeated import Repeated
+from oncopixel_pacs.workflow.repeated import Repeated, stop_all
 from oncopixel_pacs.workflow.settling import Reconciler, Settler, Watch, longest_wait
 from oncopixel_pacs.workflow.shadowing import begin_shadowing
 from oncopixel_pacs.workflow.steps import Steps
 from oncopixel_pacs.workflow.takeover import Reaper
+from oncopixel_pacs.workflow.telling import tellers
 from oncopixel_pacs.workflow.tracing import Storyteller, StorytellerThread
 
 #: Models that cannot be loaded are tried so often while no study asks for them.
@@ -192,23 +189,16 @@ class WorkServer:
     def _start_telling(self) -> None:
         """Tell others what ended: those who are called, and the collector of traces."""
         store = self.store
-        if self.settings.webhooks:
-            called = Notifier(
-                Webhooks(store.database), store.ledger, self.settings.webhooks, utc_now
-            )
-            self._keep_doing(notifying(called))
-        for export in self.settings.exports:
-            write = FhirWriter(export, store.catalogue.study)
-            called = Notifier(
-                Webhooks(store.database), store.ledger, [export], utc_now, post_transaction, write
-            )
-            self._keep_doing(notifying(called))
+        told = tuple(tellers(self.settings, store.database, store.ledger, store.catalogue, utc_now))
+        for teller in told:
+            teller.start()
+        self.closing.callback(stop_all, told)
         if self.settings.worklists:
             self._keep_doing(performing(self._performer()))
         if self.settings.tracing.endpoint:
-            teller = self._storyteller()
-            teller.start()
-            self.closing.callback(teller.stop)
+            storyteller = self._storyteller()
+            storyteller.start()
+            self.closing.callback(storyteller.stop)
 
     def _performer(self) -> TaskPerformer:
         settings, store, database = self.settings, self.store, self.store.database

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -37,9 +37,13 @@ class Repeated:
         """Begin."""
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Begin nothing more."""
+        self._stop.set()
+
     def stop(self) -> None:
         """End, after the piece at hand."""
-        self._stop.set()
+        self.ask_to_stop()
         self._thread.join()
 
     def _run(self) -> None:
@@ -54,3 +58,11 @@ class Repeated:
                 # The thread must outlive any defect: without it the duty is never done again.
                 log.exception("duty.defect", duty=self._name)
             self._stop.wait(self._every_seconds)
+
+
+def stop_all(threads: Sequence[Repeated]) -> None:
+    """End several, which takes no longer than the slowest of them."""
+    for thread in threads:
+        thread.ask_to_stop()
+    for thread in threads:
+        thread.stop()

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.webhooks import CallState, WebhookCall
 from oncopixel_pacs.workflow.notifying import Notifier, notifying
+from oncopixel_pacs.workflow.repeated import stop_all
+from oncopixel_pacs.workflow.telling import tellers
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -191,6 +194,25 @@ def test_it_ends_when_it_is_asked_to_or_after_days(
         assert notifier(store, receiver, clock).notify() == 0
     call = calls(store)[0]
     assert (call.state, call.status) == (CallState.FAILED, status)
+
+
+def test_one_that_gives_no_answer_keeps_no_other_from_hearing(store: Store) -> None:
+    with receiving() as receiver, socket.create_server(("127.0.0.1", 0)) as silent:
+        heard = receiver.settings("127.0.0.0/8", "::1/128")
+        hung = heard.model_copy(
+            update={"name": "down", "url": f"http://127.0.0.1:{silent.getsockname()[1]}/"}
+        )
+        for name in ("down", "ris"):
+            Webhooks(store.database).note_ended(name, NOON)
+        finish(store)
+        settings = make_parts(store).settings.model_copy(update={"webhooks": (hung, heard)})
+        told = tuple(tellers(settings, store.database, store.ledger, store.catalogue, Clock()))
+        for teller in told:
+            teller.start()
+        connection, _ = silent.accept()
+        with connection:
+            wait_until(lambda: receiver.requests, 10, "the other is called")
+        stop_all(told)
 
 
 def test_two_hosts_make_one_call(store: Store) -> None:

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 #: A page renews itself, and a viewer asks for each image: one record a minute says the same.
 REPEAT_SECONDS = 60
 _MOST_REMEMBERED = 10_000
+_TOO_MANY = 429
 #: Records kept in memory while the database takes none; past them nothing more is answered.
 MOST_DEFERRED = 10_000
 _STUDY = r"(?:/api/v1|/dicom-web)?/studies/(?P<study>[0-9.]+)"
@@ -115,9 +116,13 @@ class AuditGuard:
         who = who or str(getattr(request.state, "claimed_name", ""))
         address = request.client.host if request.client else ""
         path = request.url.path
-        repeats = request.method in SAFE_METHODS and kind is not AuditKind.LOGIN
+        # Who is not known, or has to wait, may ask as often as it likes: of that the trail, which
+        # forgets nothing, keeps one record a minute.
+        refused = status == _TOO_MANY or (known is None and kind is AuditKind.FORBIDDEN)
+        repeats = refused or (request.method in SAFE_METHODS and kind is not AuditKind.LOGIN)
         # Of views of one study one record is enough, whatever part of it was looked at.
         place = fields.get("study") or fields.get("job") or (path if repeats else "")
+        place = "" if refused else place
         key = (kind.name, who, address, place, str(status // 100))
         if repeats and self._said_lately(key):
             return

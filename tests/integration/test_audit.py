@@ -184,6 +184,22 @@ def test_what_people_and_programs_do_is_recorded(store: Store) -> None:
     assert HEADER.patient_id in records(store)[0].message
 
 
+def test_who_is_not_known_fills_no_trail(store: Store) -> None:
+    # The trail is never cut: a scanner, or worse, would grow it as long as it likes.
+    ApiTokens(store.database).create("ris", AccessRole.OPERATOR, (), later(0), None)
+    with serving(make_parts(store)) as client:
+        for number in range(10):
+            client.get(f"/api/v1/jobs/{number}")
+            client.post(f"/studies/{number}/complete")
+            client.delete(f"/api/v1/users/{number}", headers=bearer("unknown"))
+        tried = {"user": "eve", "password": "x"}
+        for _ in range(10):
+            client.post("/login", data=tried, headers={"X-Requested-With": "x"})
+    kinds = [item.kind for item in records(store)]
+    # Five failures, and that more were tried.
+    assert kinds == ["forbidden"] + 6 * ["login"]
+
+
 @contextmanager
 def full(store: Store) -> Iterator[None]:
     """Let the database file grow no further, as on a full disk."""

@@ -1,15 +1,16 @@
 """What a job found, as a FHIR R4 transaction: ImagingStudy, Observations, DiagnosticReport (beta).
 
 Every resource is created only where none has its identifier, so that the same transaction may
-arrive twice. The patient is named by the ID of the images alone, as a logical reference: we hold
-no Patient. Codes are those of the structured report; what has a code of our own is told by name.
+arrive twice. What an earlier job of the study said is withdrawn. The patient is named by the ID of
+the images alone, as a logical reference: we hold no Patient. Codes are those of the structured
+report; what has a code of our own is told by name.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +49,9 @@ _MODALITIES: Mapping[ObjectKind, str] = MappingProxyType(
 _IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic imaging study")
 
 
-def fhir_transaction(job: Job, study: Study, patient_system: str) -> Resource:
+def fhir_transaction(
+    job: Job, study: Study, patient_system: str, earlier: Iterable[Job] = ()
+) -> Resource:
     """Write the transaction of a job that has a result.
 
     Parameters
@@ -59,6 +62,8 @@ def fhir_transaction(job: Job, study: Study, patient_system: str) -> Resource:
         Its study, for the patient's ID and the series of the images.
     patient_system
         URI of who gave the patient the ID; empty when it is not known.
+    earlier
+        Jobs of the study whose results no longer hold.
 
     Returns
     -------
@@ -86,12 +91,41 @@ def fhir_transaction(job: Job, study: Study, patient_system: str) -> Resource:
         imaging["fullUrl"],
         [item["fullUrl"] for item in observations],
     )
-    closing = _entry(report, derive_uid("fhir report", job.id))
-    return {
-        "resourceType": "Bundle",
-        "type": "transaction",
-        "entry": [imaging, *observations, closing],
-    }
+    closing = _entry(report, _report_uid(job))
+    return _bundle(imaging, *observations, closing, *_withdrawn(earlier))
+
+
+def fhir_withdrawal(earlier: Iterable[Job]) -> Resource:
+    """Write the transaction of a job without a result, where earlier ones had some.
+
+    Returns
+    -------
+    dict
+        A Bundle of FHIR R4 (4.0.1), ready for JSON.
+    """
+    return _bundle(*_withdrawn(earlier))
+
+
+def _bundle(*entries: Resource) -> Resource:
+    return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
+
+
+def _withdrawn(earlier: Iterable[Job]) -> Iterator[Resource]:
+    """Mark what was told of jobs as entered in error; it names no patient any more.
+
+    What is there is replaced, since it may name the wrong patient. What never arrived is made so,
+    so that an attempt of before that is still to come creates nothing.
+    """
+    for job in earlier:
+        statements = () if job.result is None else _statements(job.result)
+        observations = (
+            (_observation_uid(job, number), "Observation", said["code"])
+            for number, said in enumerate(statements, 1)
+        )
+        report = (_report_uid(job), "DiagnosticReport", _coded(_IMAGING_REPORT))
+        for uid, kind, code in (*observations, report):
+            withdrawn = {"resourceType": kind, "status": "entered-in-error", "code": code}
+            yield _entry(withdrawn, uid, replaces=True)
 
 
 def _diagnostic_report(
@@ -173,7 +207,7 @@ def _observations(
         "note": [{"text": RESEARCH_NOTICE}],
     }
     for number, said in enumerate(_statements(result), 1):
-        yield derive_uid("fhir observation", job.id, str(number)), frame | said
+        yield _observation_uid(job, number), frame | said
 
 
 def _statements(result: StudyResult) -> Iterator[Resource]:
@@ -227,19 +261,28 @@ def _conclusion(job: Job, result: StudyResult) -> str:
     return " ".join(said)
 
 
-def _entry(resource: Resource, uid: str) -> Resource:
-    """Create a resource where none has its identifier."""
+def _report_uid(job: Job) -> str:
+    return derive_uid("fhir report", job.id)
+
+
+def _observation_uid(job: Job, number: int) -> str:
+    return derive_uid("fhir observation", job.id, str(number))
+
+
+def _entry(resource: Resource, uid: str, *, replaces: bool = False) -> Resource:
+    """Create a resource where none has its identifier, or put it in the place of that one."""
     identifier = {"system": _DICOM_UID, "value": f"urn:oid:{uid}"}
+    known = f"identifier={_DICOM_UID}|urn:oid:{uid}"
     # DiagnosticReport and Observation have lists of identifiers, as ImagingStudy does.
     kind = resource["resourceType"]
     return {
         "fullUrl": uuid.uuid5(uuid.NAMESPACE_OID, f"{kind} {uid}").urn,
         "resource": {**resource, "identifier": [identifier]},
-        "request": {
-            "method": "POST",
-            "url": kind,
-            "ifNoneExist": f"identifier={_DICOM_UID}|urn:oid:{uid}",
-        },
+        "request": (
+            {"method": "PUT", "url": f"{kind}?{known}"}
+            if replaces
+            else {"method": "POST", "url": kind, "ifNoneExist": known}
+        ),
     }
 
 

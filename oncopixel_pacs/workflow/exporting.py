@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from oncopixel_pacs.domain import Job, JobState, Study
-from oncopixel_pacs.report.fhir_report import fhir_transaction
+from oncopixel_pacs.report.fhir_report import fhir_transaction, fhir_withdrawal
 from oncopixel_pacs.settings import ExportSettings
 from oncopixel_pacs.webhooks import WebhookCall
 
@@ -20,14 +20,33 @@ class FhirWriter:
     ----------
     study
         Looks up a study; raises `NotFound` when it was deleted.
+    jobs
+        Looks up the jobs of a study.
     """
 
     export: ExportSettings
     study: Callable[[str], Study]
+    jobs: Callable[[str], Iterable[Job]]
 
     def __call__(self, job: Job, _call: WebhookCall) -> bytes | None:
-        """Write the transaction; ``None`` of a job without a result, of which nothing is sent."""
-        if job.state is not JobState.DONE or job.result is None:
+        """Write the transaction; ``None`` of a job of which nothing is to be told.
+
+        That is one that told nothing before and has no result, or whose result a later job has
+        replaced, however late the attempt or its retry.
+        """
+        others = [item for item in self.jobs(job.study_instance_uid) if _has_result(item)]
+        if any(item.created_at > job.created_at for item in others):
             return None
-        study = self.study(job.study_instance_uid)
-        return json.dumps(fhir_transaction(job, study, self.export.patient_system)).encode()
+        earlier = [item for item in others if item.created_at < job.created_at]
+        if _has_result(job):
+            study = self.study(job.study_instance_uid)
+            told = fhir_transaction(job, study, self.export.patient_system, earlier)
+        elif job.state is JobState.NOT_ANALYSED and earlier:
+            told = fhir_withdrawal(earlier)
+        else:
+            return None
+        return json.dumps(told).encode()
+
+
+def _has_result(job: Job) -> bool:
+    return job.state is JobState.DONE and job.result is not None

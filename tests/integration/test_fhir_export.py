@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from api_builders import HEADER, JOB, bearer, fail, finish, make_parts, serving
-from builders import NOON, STUDY_UID, later
+from api_builders import HEADER, JOB, analyse, bearer, fail, finish, make_parts, queue, serving
+from builders import NOON, STUDY_UID, later, make_instance
 from conftest import Store
 from fhir.resources.R4B.bundle import Bundle
 from fhir_server import FhirServer, fhir_server
@@ -21,11 +21,19 @@ from server_process import free_port
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.deliver.fhir import post_transaction
-from oncopixel_pacs.domain import ClassScore, Concept, ImageResult, PictureAnswer, Subject
+from oncopixel_pacs.domain import (
+    ClassScore,
+    Concept,
+    ImageResult,
+    JobState,
+    PictureAnswer,
+    Subject,
+)
 from oncopixel_pacs.report.fhir_report import fhir_transaction
 from oncopixel_pacs.settings import ExportSettings, Settings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.webhooks import Webhooks
+from oncopixel_pacs.uids import derive_uid
 from oncopixel_pacs.webhooks import CallState
 from oncopixel_pacs.workflow.exporting import FhirWriter
 from oncopixel_pacs.workflow.notifying import Notifier
@@ -61,7 +69,11 @@ def notify(store: Store, export: ExportSettings, clock: Clock, seconds: float = 
     def post(to: ExportSettings, *message: Any) -> int:
         return post_transaction(to, *message[:3], seconds)
 
-    write = FhirWriter(export, store.catalogue.study)
+    write = FhirWriter(
+        export,
+        store.catalogue.study,
+        lambda uid: store.ledger.jobs(study_instance_uid=uid).items,
+    )
     return Notifier(Webhooks(store.database), store.ledger, [export], clock, post, write).notify()
 
 
@@ -118,6 +130,61 @@ def test_a_finished_study_arrives_as_a_valid_transaction(store: Store, fhir: Fhi
     assert all(request["ifNoneExist"] for request in entries.values())
     assert HEADER.patient_name not in json.dumps(bundle)
     assert state_of(store) == (CallState.TAKEN, 1, 200)
+
+
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.NOT_ANALYSED])
+def test_what_a_later_job_says_otherwise_is_withdrawn(
+    store: Store, fhir: FhirServer, state: JobState
+) -> None:
+    # As when a sender corrected the patient: the report of before stands under another one.
+    begin(store)
+    finish(store)
+    export = export_to(fhir.url)
+    notify(store, export, Clock())
+    store.catalogue.add_instance(make_instance(5, received_at=later(120)), HEADER)
+    queue(store, "later", at=200)
+    if state is JobState.DONE:
+        analyse(store, "later")
+    store.ledger.finish("later", state, later(210))
+
+    assert notify(store, export, Clock(later(300))) == 1
+
+    (_, first), (_, second) = fhir.requests
+    Bundle.model_validate(second)
+    told = {
+        entry["request"]["ifNoneExist"]
+        for entry in first["entry"]
+        if entry["resource"]["resourceType"] != "ImagingStudy"
+    }
+    withdrawn = {
+        entry["request"]["url"].partition("?")[2]: entry["resource"]
+        for entry in second["entry"]
+        if entry["request"]["method"] == "PUT"
+    }
+    assert withdrawn.keys() == told
+    assert {item["status"] for item in withdrawn.values()} == {"entered-in-error"}
+    assert not any("subject" in item for item in withdrawn.values())
+    reports = resources(second, "DiagnosticReport")
+    assert [item["status"] for item in reports] == (
+        ["preliminary", "entered-in-error"] if state is JobState.DONE else ["entered-in-error"]
+    )
+
+
+def test_what_arrives_too_late_is_not_told(store: Store, fhir: FhirServer) -> None:
+    begin(store)
+    finish(store)
+    export, clock = export_to(fhir.url), Clock()
+    fhir.answers.append(503)
+    notify(store, export, clock)
+    store.catalogue.add_instance(make_instance(5, received_at=later(120)), HEADER)
+    queue(store, "later", at=200)
+    analyse(store, "later")
+    store.ledger.finish("later", JobState.DONE, later(210))
+    clock.advance(600)
+    assert notify(store, export, clock) == 2
+    assert [resources(bundle, "DiagnosticReport")[0]["identifier"] for _, bundle in fhir.requests][
+        1:
+    ] == [[{"system": "urn:dicom:uid", "value": f"urn:oid:{derive_uid('fhir report', 'later')}"}]]
 
 
 def test_classes_of_pictures_are_told_by_their_codes(store: Store) -> None:

@@ -100,3 +100,33 @@ def test_headers_are_compared_with_wildcards_and_lists() -> None:
         assert matches(header, fits), fits
     for fails in ({"Manufacturer": "[A-Z]*"}, {"SeriesNumber": "5"}, {"Laterality": "L"}):
         assert not matches(header, fails), fails
+
+
+def test_headers_are_compared_with_ranges_of_dates_and_times_and_with_lists_of_uids() -> None:
+    # PS3.18 Table 10.6.1-5 has clients ask for these of a series; without a word 204 was answered.
+    header = Dataset()
+    header.PerformedProcedureStepStartDate = "20250301"
+    header.PerformedProcedureStepStartTime = "101530.25"
+    header.FrameOfReferenceUID = "1.2.3"
+    date, time = "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime"
+    for fits in (
+        {date: "20250101-20250331"},
+        {date: "20250301-"},
+        {date: "-20250301"},
+        {date: "20250301"},
+        {time: "10:15-1130"},
+        {time: "1015"},
+        {"FrameOfReferenceUID": "1.2,1.2.3"},
+    ):
+        assert matches(header, fits), fits
+    for fails in (
+        {date: "20250302-"},
+        {date: "-20250228"},
+        {time: "1016-"},
+        {"SeriesDate": "20250101-"},
+        {"FrameOfReferenceUID": "1.2,1.3"},
+    ):
+        assert not matches(header, fails), fails
+    with pytest.raises(HTTPException):
+        query(f"{date}=yesterday", StudyInstanceUID="1.2")
+    assert query(f"{date}=yesterday").further == {date: "yesterday"}

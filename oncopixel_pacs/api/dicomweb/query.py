@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import HTTPException
-from pydicom.datadict import dictionary_has_tag, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from starlette.datastructures import QueryParams
 
@@ -41,6 +41,8 @@ INDEXED_KEYS = frozenset({*_TEXTS, *_RANGES, *_LISTS})
 _NO_KEYS = frozenset({"limit", "offset", "includefield", "fuzzymatching", "accept", "charset"})
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{2,6}(\.\d{1,6})?")
+#: What one value of a range is, by Value Representation.
+_RANGE_VALUES = {"DA": _DATE, "TM": _TIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def read_query(parameters: QueryParams, path: Mapping[str, str]) -> Query:
             given = () if keyword in path else known.get(_LISTS[keyword], ())
             known[_LISTS[keyword]] = (*given, *_list(value))
         else:
+            if path and _representation(keyword) in _RANGE_VALUES:
+                _range(keyword, value)  # refuses what is none
             further[keyword] = value
     if parameters.get("fuzzymatching") == "true":
         warnings.append("Fuzzy matching is not supported; only literal matching was performed.")
@@ -116,15 +120,36 @@ def read_query(parameters: QueryParams, path: Mapping[str, str]) -> Query:
 
 
 def matches(header: Dataset, further: Mapping[str, str]) -> bool:
-    """Whether a header has values that fit; wildcards count in text, small letters do not."""
-    for keyword, pattern in further.items():
+    """Whether a header has values that fit, as their Value Representation has it.
+
+    Of dates and times a range, of UIDs a list, else wildcards, for which small letters do not
+    count.
+    """
+    for keyword, wanted in further.items():
         values = header.get(keyword)
         single = isinstance(values, str) or not isinstance(values, Iterable)
-        texts = [values] if single else list(values)
-        wanted = re.compile(fnmatch.translate(pattern.replace("[", "[[]")), re.IGNORECASE)
-        if not any(text is not None and wanted.fullmatch(str(text).strip()) for text in texts):
+        texts = [str(text).strip() for text in ([values] if single else values) if text is not None]
+        fits = _matcher(keyword, wanted)
+        if not any(fits(text) for text in texts):
             return False
     return True
+
+
+def _matcher(keyword: str, wanted: str) -> Callable[[str], bool]:
+    representation = _representation(keyword)
+    if representation in _RANGE_VALUES:
+        first, last = _range(keyword, wanted)
+        # 10:15 is the whole minute, as it is for the keys of the database.
+        return lambda text: text != "" and first <= text and (not last or text <= last + "~")
+    if representation == "UI":
+        uids = _list(wanted)
+        return lambda text: text in uids
+    pattern = re.compile(fnmatch.translate(wanted.replace("[", "[[]")), re.IGNORECASE)
+    return lambda text: pattern.fullmatch(text) is not None
+
+
+def _representation(keyword: str) -> str:
+    return dictionary_VR(keyword).partition(" ")[0]
 
 
 def _keys(parameters: QueryParams) -> Iterator[tuple[str, str]]:
@@ -145,7 +170,7 @@ def _list(value: str) -> tuple[str, ...]:
 
 
 def _range(keyword: str, value: str) -> tuple[str, str]:
-    kind = _DATE if keyword == "StudyDate" else _TIME
+    kind = _RANGE_VALUES[_representation(keyword)]
     first, dash, last = value.replace(":", "").partition("-")
     if not dash:
         last = first

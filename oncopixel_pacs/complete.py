@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, Study
+from oncopixel_pacs.facts import rejected
 from oncopixel_pacs.settings import CompletionSettings
 
 #: Classes of which one frame shows a breast as a mammogram does.
@@ -116,6 +117,7 @@ def expected(images: Sequence[ImageFacts], usual: Sequence[str]) -> Expected:
       images, parts of a breast, test objects, images for a biopsy or with contrast agent, and
       views with a modifier (spot, magnification, …) do not stand for it, and neither does a
       repeat for another view.
+    - What a rejection note takes back is not there.
     - A breast with an implant is expected with the implant displaced as well (Eklund).
     - A For Processing image is expected to be followed by its For Presentation twin: one that
       names it as its source, else one of the same view. The other way round nothing is expected.
@@ -127,6 +129,8 @@ def expected(images: Sequence[ImageFacts], usual: Sequence[str]) -> Expected:
     usual
         Names of views, such as ``R CC``.
     """
+    taken_back = rejected(images)
+    images = [item for item in images if item.sop_instance_uid not in taken_back]
     pictures = [item for item in images if _is_picture(item)]
     usual = _of_ordered_side(images, pictures, usual)
     present = {item.name for item in pictures if _is_whole(item) and not item.view_modifiers}

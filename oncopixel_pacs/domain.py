@@ -115,6 +115,11 @@ class Study:
     declared_complete: bool = False
     header: StudyHeader = StudyHeader()
 
+    @property
+    def images(self) -> tuple[Instance, ...]:
+        """What we hold of it, without documents that speak of it."""
+        return tuple(item for item in self.instances if not item.facts.is_document)
+
 
 class JobState(StrEnum):
     """State of the work on one study revision."""

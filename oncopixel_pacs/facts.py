@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+#: SOP class of Key Object Selection Documents, PS3.4 B.5: rejection notes are such.
+KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 
 
 class Laterality(StrEnum):
@@ -68,6 +72,9 @@ class ImageFacts:
     patient_digest
         Says whether two images name one patient, and not which: digest of Patient ID (0010,0020);
         empty where there is none.
+    rejects
+        Of a rejection note (IHE Imaging Object Change Management): SOP Instance UIDs of the
+        objects that it takes back.
     edition
         Tells content that a person put in place of other content under the same UID; empty for
         what came first.
@@ -107,6 +114,12 @@ class ImageFacts:
     instance_number: str = ""
     patient_digest: str = ""
     edition: str = ""
+    rejects: tuple[str, ...] = ()
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it is no image but speaks of some: a selection or a rejection note."""
+        return self.sop_class_uid == KEY_OBJECTS
 
     @property
     def content_key(self) -> tuple[str, ...]:
@@ -124,3 +137,26 @@ def view_name(modality: str, number: str, laterality: str | None, view: str | No
     if modality and modality != "MG" and laterality is None and not view:
         return f"{modality} {number or '?'}"
     return f"{laterality or '?'} {view or '?'}"
+
+
+def rejected(held: Iterable[ImageFacts]) -> frozenset[str]:
+    """SOP Instance UIDs of all that rejection notes among the objects of a study take back."""
+    return frozenset(uid for facts in held for uid in facts.rejects)
+
+
+def says_nothing_new(held: Collection[ImageFacts], new: Collection[str]) -> bool:
+    """Whether what came last changes no image of a study, nor which of them count.
+
+    Parameters
+    ----------
+    held
+        Of all objects of the study.
+    new
+        SOP Instance UIDs of those that came last.
+    """
+    late = [facts for facts in held if facts.sop_instance_uid in new]
+    if not late or not all(facts.is_document for facts in late):
+        return False
+    before = rejected(facts for facts in held if facts.sop_instance_uid not in new)
+    images = {facts.sop_instance_uid for facts in held if not facts.is_document}
+    return not (rejected(late) - before) & images

@@ -102,6 +102,7 @@ def analyse_study(
     images = tuple(
         RequestedImage(facts=item.facts, path=item.path, reason=reason)
         for item, reason in zip(sources, reasons, strict=True)
+        if not item.facts.is_document
     )
     result = read_study(AnalysisRequest(study_instance_uid, 1, images, labels_dir), models)
     paths = {item.facts.sop_instance_uid: item.path for item in sources}

@@ -9,6 +9,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why an image is not analysed. The value is the stable code; `sentence` is for people."""
 
+    REJECTED = "rejected"
     SEVERAL_PATIENTS = "several-patients"
     NOT_MAMMOGRAPHY = "not-mammography"
     FOR_PROCESSING = "for-processing"
@@ -49,6 +50,7 @@ class Reason(StrEnum):
 
 
 _REASON_SENTENCES: Mapping[Reason, str] = {
+    Reason.REJECTED: "A rejection note takes the image back (IHE IOCM).",
     Reason.SEVERAL_PATIENTS: "The images of the study name different patients (Patient ID).",
     Reason.NOT_MAMMOGRAPHY: "The image is not a digital mammogram (modality or SOP class).",
     Reason.FOR_PROCESSING: "The image is For Processing; the models read For Presentation images.",

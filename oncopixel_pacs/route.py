@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from oncopixel_pacs.domain import ImageFacts, Reason, View
+from oncopixel_pacs.facts import rejected
 from oncopixel_pacs.model_choice import Candidate, RoutedImage, Verdict, verdicts
 from oncopixel_pacs.rules import Origin
 
@@ -64,13 +65,24 @@ def why_not(facts: ImageFacts) -> Reason | None:
 
 
 def why_not_in_study(images: Sequence[ImageFacts]) -> tuple[Reason | None, ...]:
-    """Return the reason against each image of one study, in their order; ``None`` where none is.
+    """Return the reason against each object of one study, in their order; ``None`` where none is.
 
-    Images without Patient ID contradict nobody.
+    Images without Patient ID contradict nobody, nor do those that were taken back.
     """
-    if len({facts.patient_digest for facts in images} - {""}) > 1:
-        return (Reason.SEVERAL_PATIENTS,) * len(images)
-    return tuple(why_not(facts) for facts in images)
+    taken_back = rejected(images)
+    holding = (
+        facts
+        for facts in images
+        if not facts.is_document and facts.sop_instance_uid not in taken_back
+    )
+    mixed = len({facts.patient_digest for facts in holding} - {""}) > 1
+
+    def reason(facts: ImageFacts) -> Reason | None:
+        if facts.sop_instance_uid in taken_back:
+            return Reason.REJECTED
+        return Reason.SEVERAL_PATIENTS if mixed else why_not(facts)
+
+    return tuple(map(reason, images))
 
 
 def route(

@@ -53,7 +53,7 @@ def list_studies(
         table.add_row(
             study.study_instance_uid,
             study.state,
-            str(len(study.instances)),
+            str(len(study.images)),
             str(study.revision),
             study.waiting_for,
         )

@@ -22,6 +22,7 @@ from oncopixel_pacs.imaging.raw_values import (
     plain_texts,
     raw_elements,
 )
+from oncopixel_pacs.imaging.rejections import read_rejected
 
 Value = TypeVar("Value")
 
@@ -100,6 +101,7 @@ def read_image_facts(dataset: Dataset) -> ImageFacts:
             transfer_syntax_uid="" if meta is None else _text(meta, "TransferSyntaxUID"),
             has_pixel_data=any(keyword in dataset for keyword in _PIXEL_KEYWORDS),
             source_uids=_sources(dataset),
+            rejects=read_rejected(dataset),
             patient_digest=patient_digest(_text(dataset, "PatientID")),
             # Mammograms are named by side and view.
             instance_number="" if facts.modality == "MG" else _text(dataset, "InstanceNumber")[:12],

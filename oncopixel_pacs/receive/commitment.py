@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.receive.header import PARSE_ERRORS, is_uid
-from oncopixel_pacs.store.catalogue import Holding
+from oncopixel_pacs.store.holdings import Holding
 
 #: The one well-known instance of the SOP class (PS3.4 J.3.5).
 SOP_INSTANCE = "1.2.840.10008.1.20.1.1"

@@ -33,6 +33,8 @@ STORAGE_SOP_CLASSES: tuple[str, ...] = (
     uid.VLMicroscopicImageStorage,
     uid.VLSlideCoordinatesMicroscopicImageStorage,
     uid.VLWholeSlideMicroscopyImageStorage,
+    # Rejection notes are such (IHE IOCM).
+    uid.KeyObjectSelectionDocumentStorage,
 )
 
 #: Verification SOP Class (PS3.4 A.4), C-ECHO.

@@ -60,10 +60,14 @@ def build_rejection_note(
     """
     if not stale:
         raise ResultRejected("A rejection note needs something to reject.")
+    analysed = sum(item.analysed for item in result.images)
     reason = (
         f"{RESEARCH_NOTICE} Superseded: the study was analysed again (revision {result.revision}, "
-        f"{sum(item.analysed for item in result.images)} images), and these earlier results no "
-        "longer hold. The new report replaces them."
+        f"{analysed} images), and these earlier results no longer hold. "
+        "The new report replaces them."
+        if analysed
+        else f"{RESEARCH_NOTICE} The images that these results were made from were rejected "
+        f"(revision {result.revision}); nothing replaces them."
     )
     content = container(
         codes.REJECTED,

@@ -117,6 +117,8 @@ def _problems(
         except _BROKEN as exc:
             yield _lacking(built, exc)
     used = {uid: path for *_, paths in whole for uid, path in paths.items()}
+    # A note that only takes results back names no image; its patient and study are those of any.
+    used = used or dict(sorted(sources.items())[:1])
     headers = {uid: read_source(path).dataset for uid, path in used.items()}
     known = {uid: str(header.SOPClassUID) for uid, header in headers.items()}
     known |= {str(item.SOPInstanceUID): str(item.SOPClassUID) for item in superseded}

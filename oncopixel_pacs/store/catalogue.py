@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
@@ -21,11 +20,13 @@ from oncopixel_pacs.domain import (
     StudyState,
 )
 from oncopixel_pacs.errors import NotFound, OutOfResources
+from oncopixel_pacs.facts import says_nothing_new
 from oncopixel_pacs.store.arrivals import MoreArrivals, record
 from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.holdings import Holding, holdings_of
 from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
-from oncopixel_pacs.store.rows import to_instance, to_job, to_study
+from oncopixel_pacs.store.rows import to_job, to_study
 from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
 from oncopixel_pacs.store.tables import ConflictRow, DeletionRow, InstanceRow, JobRow, StudyRow
@@ -39,14 +40,6 @@ _RACES = 3
 #: Fewer than any database's limit of parameters in one statement.
 _UIDS_AT_A_TIME = 500
 _MOST_WAITING = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What is recorded under a SOP Instance UID: path and digest of each content."""
-
-    sop_class_uid: str
-    files: tuple[tuple[str, str], ...]
 
 
 class Catalogue:
@@ -135,7 +128,7 @@ class Catalogue:
         with self._database.read() as session:
             for begin in range(0, len(sop_instance_uids), _UIDS_AT_A_TIME):
                 uids = sop_instance_uids[begin : begin + _UIDS_AT_A_TIME]
-                found |= _holdings(session, uids)
+                found |= holdings_of(session, uids)
         return found
 
     def forget_conflict(self, sop_instance_uid: str, digest: str) -> bool:
@@ -224,7 +217,8 @@ class Catalogue:
         Returns
         -------
         Job or None
-            ``None`` when the study changed since it was read, or someone else settled it.
+            ``None`` when the study changed since it was read, or someone else settled it; or when
+            what came says nothing new of its images, as selections of key objects do.
         """
         with self._database.write() as session:
             row = session.exec(
@@ -239,14 +233,18 @@ class Catalogue:
             }
             if row.state != StudyState.RECEIVING or not unchanged:
                 return None
+            new = {item.sop_instance_uid for item in instances if item.revision is None}
+            changed = not says_nothing_new([item.facts for item in study.instances], new)
             row.state = StudyState.SETTLED
-            row.revision += 1
+            row.revision += changed
             row.unsettled_since = None
             row.completed_at = None
             row.waiting_for = ""
             for instance in instances:
                 if instance.revision is None:
                     instance.revision = row.revision
+            if not changed:
+                return None
             job = _add_job(session, study, row.revision, models_digest, job_id, now)
             enqueue(session, to_job(job), job.run)
             return to_job(job)
@@ -335,29 +333,6 @@ def unknown_study(study_instance_uid: str) -> NotFound:
     return NotFound(f"No image of study {study_instance_uid} was received.")
 
 
-def _holdings(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
-    conflicts = session.exec(
-        select(ConflictRow).where(col(ConflictRow.sop_instance_uid).in_(uids))
-    ).all()
-    rows = session.exec(
-        select(InstanceRow).where(col(InstanceRow.sop_instance_uid).in_(uids))
-    ).all()
-    return {
-        row.sop_instance_uid: Holding(
-            to_instance(row).facts.sop_class_uid,
-            (
-                (row.path, row.digest),
-                *(
-                    (other.path, other.digest)
-                    for other in conflicts
-                    if other.sop_instance_uid == row.sop_instance_uid
-                ),
-            ),
-        )
-        for row in rows
-    }
-
-
 def _add_job(
     session: Session,
     study: Study,
@@ -372,7 +347,7 @@ def _add_job(
         revision=revision,
         models_digest=models_digest,
         state=JobState.QUEUED,
-        sop_instance_uids=[item.facts.sop_instance_uid for item in study.instances],
+        sop_instance_uids=[item.facts.sop_instance_uid for item in study.images],
         created_at=now,
     )
     session.add(row)

@@ -246,7 +246,13 @@ def _held(criteria: Criteria) -> Subquery:
     received = select(
         *_columns(InstanceRow, InstanceRow, col(InstanceRow.modality)),
         literal(False).label("is_result"),
-    ).where(*_of_object(criteria, InstanceRow, InstanceRow, col(InstanceRow.modality)))
+    ).where(
+        *_of_object(criteria, InstanceRow, InstanceRow, col(InstanceRow.modality)),
+        # What an archive sends back to us is still a result, superseded ones too.
+        ~select(col(ObjectRow.sop_instance_uid))
+        .where(col(ObjectRow.sop_instance_uid) == col(InstanceRow.sop_instance_uid))
+        .exists(),
+    )
     return union_all(received, _results(criteria)).subquery("held")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +49,13 @@ from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.workflow.engine import WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import Leases, Ticket
-from oncopixel_pacs.workflow.outcomes import failed_result, has_failed, kinds_for, sentence_of
+from oncopixel_pacs.workflow.outcomes import (
+    failed_result,
+    has_failed,
+    kinds_for,
+    sentence_of,
+    supersedes,
+)
 from oncopixel_pacs.workflow.requests import request_for
 from oncopixel_pacs.workflow.steps import Interrupted
 
@@ -138,7 +144,7 @@ class StudySteps:
             self.ledger.end_step(job.id, StepName.ANALYSE, self.now(), detail)
         if result.analysed:
             return
-        if any(kinds_for(result, self.destinations).values()):
+        if any(kinds_for(result, self.destinations).values()) or self._stale(job, result, ()):
             self.ledger.note_error(job.id, sentence_of(result))
             return
         state = JobState.FAILED if has_failed(result) else JobState.NOT_ANALYSED
@@ -186,7 +192,7 @@ class StudySteps:
         watch = _Stopwatch()
         study = self.catalogue.study(job.study_instance_uid)
         paths = {
-            item.facts.sop_instance_uid: self.files.absolute(item.path) for item in study.instances
+            item.facts.sop_instance_uid: self.files.absolute(item.path) for item in study.images
         }
         built = self._build(job, job.result, paths)
         notes, stale = self._retract(job, job.result, paths, built)
@@ -251,19 +257,11 @@ class StudySteps:
         paths: Mapping[str, Path],
         built: Sequence[BuiltObject],
     ) -> tuple[dict[str, BuiltObject], list[Dataset]]:
-        """Build the rejection note that each destination needs, and read what it takes back.
-
-        A result that says nothing replaces nothing.
-        """
-        if not result.analysed:
-            return {}, []
+        """Build the rejection note that each destination needs, and read what it takes back."""
         current = {item.sop_instance_uid for item in built}
         notes: dict[str, BuiltObject] = {}
         headers: dict[str, Dataset] = {}
-        for name, items in self.retractions.stale(job, current).items():
-            profile = self.destinations.get(name)
-            if profile is None or not profile.retract:
-                continue
+        for name, items in self._stale(job, result, current).items():
             for item in items:
                 path = self.files.absolute(item.path)
                 headers[item.sop_instance_uid] = dcmread(path, stop_before_pixels=True)
@@ -271,6 +269,18 @@ class StudySteps:
             provenance = self._provenance(job, result)
             notes[name] = build_retraction(result, paths, stale, provenance, self._existing)
         return notes, list(headers.values())
+
+    def _stale(
+        self, job: Job, result: StudyResult, current: Collection[str]
+    ) -> dict[str, tuple[ResultObject, ...]]:
+        """List what no longer holds and is to be taken back, by the destination that has it."""
+        if not supersedes(result):
+            return {}
+        return {
+            name: items
+            for name, items in self.retractions.stale(job, current).items()
+            if name in self.destinations and self.destinations[name].retract
+        }
 
     def _store(self, built: BuiltObject) -> ResultObject:
         path, digest = self.files.write(built.part10, "results", built.sop_instance_uid)
@@ -311,7 +321,7 @@ class StudySteps:
     ) -> None:
         assert job.result is not None  # noqa: S101 - it is what the objects tell
         kinds = kinds_for(job.result, self.destinations)
-        if any(kinds.values()):
+        if any(kinds.values()) or retractions:
             self.ledger.begin_step(job.id, StepName.DELIVER, self.now())
         self.ledger.add_objects(
             job.id,

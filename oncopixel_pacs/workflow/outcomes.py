@@ -62,6 +62,16 @@ def has_failed(result: StudyResult) -> bool:
     return any(item.reason is Reason.ANALYSIS_FAILED for item in result.images)
 
 
+def supersedes(result: StudyResult) -> bool:
+    """Whether a result takes the place of earlier ones of its study.
+
+    One that says nothing replaces nothing, unless that is because its images were taken back.
+    """
+    if result.analysed:
+        return True
+    return not has_failed(result) and any(i.reason is Reason.REJECTED for i in result.images)
+
+
 def sentence_of(result: StudyResult) -> str:
     """Say why nothing of a study was analysed; empty when something was."""
     if result.analysed:

@@ -31,8 +31,7 @@ def request_for(
     """
     study = catalogue.study(job.study_instance_uid)
     wanted = set(job.sop_instance_uids)
-    instances = [item for item in study.instances if item.facts.sop_instance_uid in wanted]
-    reasons = why_not_in_study([item.facts for item in instances])
+    reasons = why_not_in_study([item.facts for item in study.instances])
     return AnalysisRequest(
         study_instance_uid=job.study_instance_uid,
         revision=job.revision,
@@ -43,7 +42,8 @@ def request_for(
                 reason=reason,
                 origin=Origin(item.calling_ae_title, item.called_ae_title),
             )
-            for item, reason in zip(instances, reasons, strict=True)
+            for item, reason in zip(study.instances, reasons, strict=True)
+            if item.facts.sop_instance_uid in wanted
         ),
         labels_dir=labels_dir,
         only=only,

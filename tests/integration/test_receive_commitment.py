@@ -20,7 +20,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from oncopixel_pacs.receive import commitment_scp
 from oncopixel_pacs.settings import PeerSettings
-from oncopixel_pacs.store.catalogue import Holding
+from oncopixel_pacs.store.holdings import Holding
 
 
 def find_orthanc() -> str | None:

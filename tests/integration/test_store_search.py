@@ -93,6 +93,17 @@ def test_images_come_before_results_and_pages_do_not_overlap(search: Search) -> 
     assert studies[0] == STUDY_UID  # the last one that received an image
 
 
+def test_a_result_that_an_archive_sends_back_is_found_once(
+    search: Search, any_store: Store
+) -> None:
+    criteria = Criteria(study_instance_uids=(STUDY_UID,))
+    before = search.objects(criteria)
+    back = make_instance(9, modality="SR", sop_class_uid=before[-1].sop_class_uid)
+    facts = replace(back.facts, sop_instance_uid=before[-1].sop_instance_uid)
+    any_store.catalogue.add_instance(replace(back, facts=facts), HEADER)
+    assert search.objects(criteria) == before
+
+
 def test_only_the_results_of_the_latest_job_that_wrote_any_are_held(any_store: Store) -> None:
     finish(any_store, images=1)
     search = Search(any_store.database)

@@ -20,6 +20,7 @@ SETTINGS = CompletionSettings(quiet_seconds=60, settle_seconds=5, max_wait_secon
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 PROJECTIONS = "1.2.840.10008.5.1.4.1.1.13.1.4"
+KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 R, L = Laterality.RIGHT, Laterality.LEFT
 
@@ -189,6 +190,10 @@ CASES: dict[str, tuple[list[ImageFacts], tuple[str, ...]]] = {
     "raw images of high energy have no twin": (
         [*FOUR, *(image(f.name, 2, sop_class_uid=FOR_PROCESSING, contrast=True) for f in FOUR)],
         (),
+    ),
+    "a rejected view is to come again": (
+        [*FOUR, image("R CC", 3, sop_class_uid=KEY_OBJECTS, rejects=(FOUR[0].sop_instance_uid,))],
+        (FOUR[0].name,),
     ),
     "an ultrasound": ([*FOUR[:3], image("L MLO", modality="US")], ("L MLO",)),
     "without a breast": ([*each("? CC", "L CC"), *FOUR[2:]], ("R CC",)),

@@ -14,7 +14,7 @@ from oncopixel_pacs.receive.commitment import (
     judge,
     report,
 )
-from oncopixel_pacs.store.catalogue import Holding
+from oncopixel_pacs.store.holdings import Holding
 
 KINDS = ("intact", "damaged", "gone", "unreadable", "other class", "unknown")
 EXPECTED = {

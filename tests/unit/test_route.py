@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oncopixel_pacs.domain import Laterality, ModelTask, Reason, Subject, View
+from oncopixel_pacs.facts import says_nothing_new
 from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.route import route, why_not, why_not_in_study
@@ -72,10 +74,41 @@ def test_one_flaw_is_named(flaw: dict[str, Any], reason: Reason) -> None:
     assert why_not(make_facts(**flaw)) is reason
 
 
+KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
+
+
+def test_a_rejected_image_is_left_out_whenever_its_note_came() -> None:
+    wrong, right = make_facts(1, patient_digest="a"), make_facts(2, patient_digest="b")
+    note = make_facts(
+        3, sop_class_uid=KEY_OBJECTS, modality="KO", rejects=(wrong.sop_instance_uid,)
+    )
+    for held in permutations((wrong, right, note)):
+        reasons = dict(zip(held, why_not_in_study(held), strict=True))
+        assert reasons[wrong] is Reason.REJECTED
+        # Nor does it count as an image of another patient.
+        assert reasons[right] is None
+
+
+@pytest.mark.parametrize(("rejects", "nothing"), [(("1",), False), (("9",), True), ((), True)])
+def test_only_notes_on_images_that_are_held_say_something_new(
+    rejects: tuple[str, ...], nothing: bool
+) -> None:
+    image = replace(make_facts(1), sop_instance_uid="1")
+    note = make_facts(3, sop_class_uid=KEY_OBJECTS, rejects=rejects)
+    late = {note.sop_instance_uid}
+    assert says_nothing_new([image, note], late) is nothing
+    # The same once more changes nothing; an image always does.
+    again = replace(note, sop_instance_uid="4")
+    assert says_nothing_new([image, note, again], {"4"})
+    assert not says_nothing_new([image, note], {"1"})
+    assert not says_nothing_new([image, note], ())
+
+
 def test_every_reason_that_a_header_can_give_is_reached() -> None:
     assert {reason for _, reason in FLAWS} == set(Reason) - BY_PIXELS - BY_MODEL - {
         Reason.ANALYSIS_FAILED,
         Reason.SEVERAL_PATIENTS,
+        Reason.REJECTED,
     }
 
 

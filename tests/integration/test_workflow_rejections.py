@@ -1,0 +1,82 @@
+"""Images that a unit or an archive takes back (IHE IOCM) count no more, nor does what was said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conftest import Store
+from mammogram_builder import SCREENING
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from rejection_builder import EXPIRED, OF_INTEREST, QUALITY, WORKLIST, rejection_note, write_note
+from workflow_builder import PretendedModel, Works, folder_destination, running, utc_now
+
+from oncopixel_pacs.domain import Job, JobState, ObjectKind, Reason, StudyState
+from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.report.rejection_note import rejected_uids
+
+RIGHT_CC, LEFT_CC = SCREENING[:2]
+#: Key images, what an archive let go of for its age, and what is no image of the study.
+OTHER_SELECTIONS = (
+    (RIGHT_CC.sop_uid, OF_INTEREST),
+    (RIGHT_CC.sop_uid, EXPIRED),
+    ("2.25.99", QUALITY),
+)
+
+
+def take(works: Works, folder: Path, note: Dataset) -> None:
+    intake = Intake(works.store.files, works.store.catalogue, utc_now)
+    intake.accept_file(write_note(folder, note), "PACS")
+
+
+def of_kind(job: Job, kind: ObjectKind) -> set[str]:
+    return {item.sop_instance_uid for item in job.objects if item.kind is kind}
+
+
+def retracted(folder: Path, job: Job) -> set[str]:
+    """Read what the rejection note of a job takes back, as the destination has it."""
+    (uid,) = of_kind(job, ObjectKind.REJECTION)
+    sent = {str(item.SOPInstanceUID): item for item in map(dcmread, folder.rglob("*.dcm"))}
+    return set(rejected_uids(sent[uid]))
+
+
+def test_a_rejected_image_is_read_no_more_and_its_results_are_taken_back(
+    store: Store, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    works = Works(store, PretendedModel(), (folder_destination(out),))
+    with running(works):
+        works.receive(source, RIGHT_CC)
+        first = works.finished(works.settle().id)
+        # The side was wrong: the unit sends the image again as one of the other breast.
+        works.receive(source, LEFT_CC)
+        take(works, source, rejection_note([RIGHT_CC.sop_uid]))
+        second = works.finished(works.settle().id)
+    assert second.state is JobState.DONE
+    assert second.result is not None
+    assert {item.facts.name: item.reason for item in second.result.images} == {
+        "R CC": Reason.REJECTED,
+        "L CC": None,
+    }
+    assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}
+
+
+def test_a_study_of_which_every_image_is_rejected_keeps_no_result(
+    store: Store, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    works = Works(store, PretendedModel(), (folder_destination(out),))
+    with running(works):
+        works.receive(source, RIGHT_CC)
+        first = works.finished(works.settle().id)
+        for number, (uid, title) in enumerate(OTHER_SELECTIONS, start=2):
+            take(works, source, rejection_note([uid], title, number=number))
+            assert works.settler.settle_complete() == []
+        study = store.catalogue.study(first.study_instance_uid)
+        assert (study.state, study.revision, study.waiting_for) == (StudyState.SETTLED, 1, "")
+        assert len(study.images) == 1
+        take(works, source, rejection_note([RIGHT_CC.sop_uid], WORKLIST))
+        second = works.finished(works.settle().id)
+    assert second.state is JobState.NOT_ANALYSED
+    assert Reason.REJECTED.sentence in second.error
+    assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}

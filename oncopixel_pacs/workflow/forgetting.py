@@ -15,9 +15,10 @@ from oncopixel_pacs.workflow.repeated import Repeated
 
 #: Longer than anything that is queued twice is apart.
 KEPT_FOR = timedelta(days=1)
-_EVERY_SECONDS = 3600.0
-#: Workflows in one transaction: nobody who receives waits for it.
-_AT_A_TIME = 200
+_EVERY_SECONDS = 60.0
+#: Workflows in one transaction, and transactions in a minute: nobody who receives waits for it,
+#: also where years are to be forgotten after an upgrade.
+_AT_A_TIME, _TIMES = 200, 20
 
 
 def forget_ended(
@@ -26,7 +27,7 @@ def forget_ended(
     now: datetime,
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Delete workflows that ended well a day ago, but for those of unfinished jobs.
+    """Delete some workflows that ended well a day ago, but none of unfinished jobs.
 
     Returns
     -------
@@ -40,7 +41,9 @@ def forget_ended(
     """
     unfinished = {job_id for job_id, _ in ledger.unfinished()}
     kept = deleted = 0
-    while not stopping():
+    for _ in range(_TIMES):
+        if stopping():
+            break
         ended = queue.ended_well(now - KEPT_FOR, kept, _AT_A_TIME)
         over = [key for key in ended if key.partition("-")[0] not in unfinished]
         if over:

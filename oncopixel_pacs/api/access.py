@@ -22,6 +22,7 @@ from oncopixel_pacs.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.api.problems import path_for_log, problem
 from oncopixel_pacs.api.rendering import CALLER
 from oncopixel_pacs.api.route_rules import (
+    LIVE_PATH,
     METRICS_PATH,
     PUBLIC,
     SAFE_METHODS,
@@ -122,7 +123,7 @@ class AccessGuard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        if self._reads_metrics(request):
+        if self._asks_for_life(request) or self._reads_metrics(request):
             await self._app(scope, receive, send)
             return
         needed = required_role(request.method, request.url.path)
@@ -137,6 +138,10 @@ class AccessGuard:
             return
         answer = _refusal(request, caller, needed)
         await answer(scope, receive, send)
+
+    def _asks_for_life(self, request: Request) -> bool:
+        """Whether an orchestrator asks if the process answers; nothing is looked up for that."""
+        return request.url.path == LIVE_PATH and request.method in SAFE_METHODS
 
     def _reads_metrics(self, request: Request) -> bool:
         """Whether a request needs no token, since it asks for metrics from a trusted network."""

@@ -64,6 +64,7 @@ from oncopixel_pacs.api.browser_guards import (
 )
 from oncopixel_pacs.api.dicomweb import frames, rendered, retrieve, search
 from oncopixel_pacs.api.entity_tags import EntityTags
+from oncopixel_pacs.api.head_requests import HeadRequests
 from oncopixel_pacs.api.idempotency import IdempotencyGuard
 from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.overlays import OverlayShelf
@@ -177,6 +178,7 @@ def _guard(app: FastAPI, parts: ApiParts) -> None:
     """Put the guards in front; the one added last is met first."""
     settings = parts.settings
     app.add_middleware(EntityTags)
+    app.add_middleware(HeadRequests)
     app.add_middleware(IdempotencyGuard, keys=parts.idempotency, now=parts.now)
     app.add_middleware(SmallBodies)
     app.add_middleware(CrossSiteGuard)

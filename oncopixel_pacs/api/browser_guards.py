@@ -15,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oncopixel_pacs.api.problems import problem
+from oncopixel_pacs.api.route_rules import LIVE_PATH
 
 #: Nothing is loaded but our own files, nothing inline runs, and nothing is sent but to us.
 CONTENT_SECURITY_POLICY = (
@@ -79,7 +80,7 @@ class ProxyGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or answer 421."""
         client = (scope.get("client") or ("",))[0]
-        passes = scope["type"] != "http" or scope["path"] == "/health/live"
+        passes = scope["type"] != "http" or scope["path"] == LIVE_PATH
         if passes or client in self._proxies:
             await self._app(scope, receive, send)
             return

@@ -14,6 +14,7 @@ from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented, problem
+from oncopixel_pacs.api.route_rules import LIVE_PATH
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
@@ -80,9 +81,10 @@ def show_root(parts: Parts) -> ApiRoot:
     )
 
 
-@router.get("/health/live", summary="Say that the process answers")
-def show_liveness() -> Liveness:
+@router.get(LIVE_PATH, summary="Say that the process answers")
+async def show_liveness() -> Liveness:
     """Answer without looking at anything; needs no token."""
+    # In the event loop: it waits for no thread while all of them read, draw or wait for a database.
     return Liveness()
 
 

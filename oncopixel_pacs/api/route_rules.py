@@ -9,6 +9,7 @@ from enum import Enum
 from oncopixel_pacs.access import AccessRole, Area
 
 METRICS_PATH = "/metrics"
+LIVE_PATH = "/health/live"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -41,7 +42,7 @@ class Rule:
 _V, _O, _A = AccessRole.VIEWER, AccessRole.OPERATOR, AccessRole.ADMIN
 #: First match counts. What no rule names is the last one's: look as viewer, act as operator.
 RULES = (
-    Rule(r"/health/live$", PUBLIC, _A),
+    Rule(rf"{LIVE_PATH}$", PUBLIC, _A),
     Rule(r"/login(/oidc(/callback)?)?$", PUBLIC, PUBLIC),
     Rule(r"/static/", PUBLIC, _A),
     Rule(r"/(logout|password)$", _V, _V),

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
-from api_builders import make_parts, serving
+from api_builders import JOB, finish, make_parts, serving
 from conftest import Store
 
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import open_database
+
+#: That answer requests, by anyio's own limit.
+THREADS = 40
 
 
 @contextmanager
@@ -96,3 +103,40 @@ def test_a_locked_database_makes_a_server_unready(store: Store, tmp_path: Path) 
         free = client.get("/health/ready")
     assert (locked.status_code, free.status_code) == (503, 200)
     assert "The database does not take a write" in locked.json()["detail"]
+
+
+def test_it_says_that_it_lives_while_every_thread_waits(store: Store) -> None:
+    # As for a database that is silent, or for pictures that many readers ask for at once.
+    released, waiting = threading.Event(), threading.Semaphore(0)
+
+    def exposition() -> bytes:
+        waiting.release()
+        released.wait(30)
+        return b""
+
+    with (
+        serving(replace(make_parts(store), exposition=exposition)) as client,
+        ThreadPoolExecutor(THREADS) as askers,
+    ):
+        try:
+            for _ in range(THREADS):
+                askers.submit(client.get, "/metrics")
+            for _ in range(THREADS):
+                assert waiting.acquire(timeout=20)
+            with httpx.Client(base_url=client.base_url, timeout=5, trust_env=False) as supervisor:
+                assert supervisor.get("/health/live").status_code == 200
+        finally:
+            released.set()
+
+
+def test_head_answers_what_get_does_without_its_content(store: Store) -> None:
+    finish(store)
+    with serving(make_parts(store)) as client:
+        for path in ("/health/live", "/", "/api/v1/models", f"/api/v1/jobs/{JOB}", "/openapi.json"):
+            asked, told = client.head(path), client.get(path)
+            assert asked.status_code == told.status_code == 200, path
+            assert asked.headers["content-type"] == told.headers["content-type"]
+            assert asked.headers.get("etag") == told.headers.get("etag")
+            assert asked.content == b""
+        assert client.head("/api/v1/events").status_code == 405
+        assert client.head("/api/v1/jobs/none").status_code == 404

@@ -47,8 +47,8 @@ class ImageFacts:
     implant_displaced
         Whether one of them is Implant Displaced (Eklund).
     spacing_mm
-        ``(row, column)`` size of a pixel in the breast plane: Pixel Spacing when present,
-        else Imager Pixel Spacing over Estimated Radiographic Magnification Factor.
+        ``(row, column)`` size of a pixel in the breast plane: Pixel Spacing, else, and where
+        both are the same, Imager Pixel Spacing over Estimated Radiographic Magnification Factor.
     source_uids
         SOP Instance UIDs of Source Image Sequence (0008,2112): a For Presentation image names
         the For Processing image that it was made from.

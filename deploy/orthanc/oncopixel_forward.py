@@ -1,11 +1,14 @@
 """Forwards new mammograms of this Orthanc to OncoPixel PACS; runs inside Orthanc's Python plugin.
 
+So it does the notes that reject some, and selections of key objects, which OncoPixel only keeps.
+
 It walks Orthanc's own log of changes, so nothing is missed while OncoPixel is down or while
 Orthanc restarts: the place it has come to, and what was refused, lie in a small file beside
 Orthanc's index.
 An image may be sent twice after a crash, which OncoPixel recognises.
 
-There are no loops: results are of other SOP classes, and what came from OncoPixel is left alone.
+There are no loops: results with pixels and reports are of other SOP classes, what came from
+OncoPixel is left alone, and no selection of key objects makes it read a study again.
 
 Section ``OncoPixel`` of Orthanc's configuration:
 
@@ -23,11 +26,13 @@ import threading
 
 import orthanc
 
-MAMMOGRAMS = frozenset(
+FORWARDED = frozenset(
     {
         "1.2.840.10008.5.1.4.1.1.1.2",  # Digital Mammography X-Ray Image, For Presentation
         "1.2.840.10008.5.1.4.1.1.1.2.1",  # For Processing
         "1.2.840.10008.5.1.4.1.1.13.1.3",  # Breast Tomosynthesis Image
+        # Key Object Selection Document: a rejection note takes images back.
+        "1.2.840.10008.5.1.4.1.1.88.59",
     }
 )
 CHANGES_AT_ONCE = 200
@@ -130,7 +135,7 @@ class Forwarder:
 
     def _is_wanted(self, instance):
         # Deleted meanwhile: both are empty.
-        if text(f"/instances/{instance}/metadata/SopClassUid") not in MAMMOGRAMS:
+        if text(f"/instances/{instance}/metadata/SopClassUid") not in FORWARDED:
             return False
         return text(f"/instances/{instance}/metadata/RemoteAET") != self._ae_title()
 

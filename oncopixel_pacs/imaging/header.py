@@ -28,6 +28,8 @@ Value = TypeVar("Value")
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _MOST_SOURCES = 16
+#: A breast on its support is magnified by 1.0 to 1.2, on a magnification stand by 1.5 to 2.
+_LEAST_MAGNIFIED = 1.4
 _ORDER_CODES = (
     "RequestedProcedureCodeSequence",
     "ScheduledProtocolCodeSequence",
@@ -240,10 +242,13 @@ def _modifier_items(dataset: Dataset) -> list[Dataset]:
 
 
 def _modifiers(dataset: Dataset) -> tuple[str, ...]:
-    return tuple(
+    said = tuple(
         _text(item, "CodeMeaning") or _text(item, "CodeValue") or "?"
         for item in _modifier_items(dataset)
     )
+    # A unit that leaves the modifier out states the factor all the same.
+    magnified = _LEAST_MAGNIFIED <= _magnification(dataset) <= 4
+    return said if said or not magnified else ("Magnification",)
 
 
 def _is_test_object(dataset: Dataset) -> bool:
@@ -292,16 +297,24 @@ def _ordered(dataset: Dataset) -> Ordered | None:
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """Pixel Spacing, or Imager Pixel Spacing over the magnification (PS3.3 C.8.11.7.1.3)."""
-    spacing = _pair(dataset, "PixelSpacing")
-    if spacing is None:
-        spacing = _pair(dataset, "ImagerPixelSpacing")
-        magnification = _number(dataset, "EstimatedRadiographicMagnificationFactor", float) or 1.0
+    """Pixel Spacing, or Imager Pixel Spacing over the magnification (PS3.3 C.8.11.7.1.3).
+
+    Where both are the same, that of the detector was copied, and nothing is corrected in it yet
+    (PS3.3 10.7.1.3).
+    """
+    spacing, at_detector = (_pair(dataset, f"{which}PixelSpacing") for which in ("", "Imager"))
+    if spacing is None or spacing == at_detector:
+        spacing = at_detector
+        magnification = _magnification(dataset)
         if spacing is not None and 0.5 <= magnification <= 4:
             spacing = (spacing[0] / magnification, spacing[1] / magnification)
     # Other values are typing mistakes or microscopy.
     plausible = spacing is not None and all(0.005 <= value <= 5 for value in spacing)
     return spacing if plausible else None
+
+
+def _magnification(dataset: Dataset) -> float:
+    return _number(dataset, "EstimatedRadiographicMagnificationFactor", float) or 1.0
 
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -17,6 +17,9 @@ import pytest
 from dimse_builder import STUDY, Reception, free_port, mammogram, reception, store, until
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
+from rejection_builder import rejection_note
+
+from oncopixel_pacs.domain import Instance
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "orthanc"
 PLUGINS = Path("/usr/share/orthanc/plugins")
@@ -133,6 +136,11 @@ def uids(*numbers: int) -> list[str]:
     return [f"{STUDY}.1.{number}" for number in numbers]
 
 
+def held_by(server: Reception) -> dict[str, Instance]:
+    instances = server.catalogue.study(STUDY).instances
+    return {item.facts.sop_instance_uid: item for item in instances}
+
+
 def test_new_mammograms_are_forwarded_once_whoever_was_away(
     orthanc: NextDoor, tmp_path: Path
 ) -> None:
@@ -161,8 +169,12 @@ def test_new_mammograms_are_forwarded_once_whoever_was_away(
         orthanc.start()
         until(orthanc.at_rest, 30)
         assert server.catalogue.study(STUDY) == held != revision
-        orthanc.add([mammogram(7)])
-        until(lambda: orthanc.at_rest() and len(server.stored) == 4, 30)
+        # A note that rejects an image follows it.
+        note = rejection_note(uids(6), study=STUDY)
+        orthanc.add([mammogram(7), note])
+        until(lambda: orthanc.at_rest() and len(server.stored) == 5, 30)
+        rejected = {uid: item.facts.rejects for uid, item in held_by(server).items()}
+        assert rejected[note.SOPInstanceUID] == tuple(uids(6))
 
 
 def test_what_is_refused_is_tried_again(orthanc: NextDoor, tmp_path: Path) -> None:

@@ -144,6 +144,23 @@ def test_no_value_raises(keyword, value) -> None:
             (0.1 / 1.8, 0.1 / 1.8),
         ),
         ({"ImagerPixelSpacing": [0.1, 0.1], "PixelSpacing": [0.09, 0.09]}, (0.09, 0.09)),
+        # Copied from the detector: not corrected yet.
+        (
+            {
+                "ImagerPixelSpacing": [0.11, 0.11],
+                "PixelSpacing": [0.11, 0.11],
+                "EstimatedRadiographicMagnificationFactor": "1.1",
+            },
+            (0.1, 0.1),
+        ),
+        (
+            {
+                "PixelSpacing": [0.1, 0.1],
+                "ImagerPixelSpacing": None,
+                "EstimatedRadiographicMagnificationFactor": "1.1",
+            },
+            (0.1, 0.1),
+        ),
         ({"ImagerPixelSpacing": None}, None),
         ({"ImagerPixelSpacing": [0, 0]}, None),
         ({"ImagerPixelSpacing": [100.0, 100.0]}, None),
@@ -212,3 +229,14 @@ def test_what_was_read_of_another_header_is_never_taken_for_it(changed: dict[str
         list(parsed.iterall())  # what is parsed is compared with nothing
         raw = dcmread(BytesIO(stream.getvalue()))
         assert read_image_facts(raw) == read_image_facts(parsed)
+
+
+@pytest.mark.parametrize(
+    ("factor", "modifiers"),
+    [("1", ()), ("1.1", ()), ("1.8", ("Magnification",)), ("18", ()), ("", ())],
+)
+def test_a_magnified_view_is_known_without_its_modifier(
+    factor: str, modifiers: tuple[str, ...]
+) -> None:
+    facts = read_image_facts(header(EstimatedRadiographicMagnificationFactor=factor))
+    assert facts.view_modifiers == modifiers

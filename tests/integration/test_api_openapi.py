@@ -231,7 +231,8 @@ def test_the_documentation_page_loads_nothing_from_elsewhere(store: Store) -> No
     assert "/api/v1/jobs/{job_id}/retry" in page
     assert "&#34;finding_count&#34;: 1" in page
     assert set(re.findall(r"<script[^>]*>", page)) == {
-        f'<script src="/static/vendor/{name}.min.js" defer>' for name in ("htmx", "htmx-sse")
+        f'<script src="/static/{name}.js" defer>'
+        for name in ("vendor/htmx.min", "vendor/htmx-sse.min", "live")
     }
     assert "http://" not in page.replace("http://127.0.0.1", "")
     assert "https://" not in page.replace("&#34;https://ris.example", "")

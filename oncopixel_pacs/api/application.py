@@ -170,6 +170,7 @@ def _let_in(app: FastAPI, parts: ApiParts) -> Gatekeeper:
     app.state.gatekeeper = gatekeeper
     app.state.login_limits = LoginLimits(parts.now)
     app.state.login_places = CapacityLimiter(2)
+    app.state.oidc_places = CapacityLimiter(4)
     app.state.oidc = oidc.OidcProvider(settings.api.oidc) if settings.api.oidc else None
     return gatekeeper
 

@@ -14,7 +14,7 @@ from urllib.parse import quote_plus
 
 import httpx
 import structlog
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from fastapi import APIRouter, HTTPException, Request
@@ -188,7 +188,9 @@ async def leave(request: Request, next: str = "/") -> Response:  # noqa: A002
         secrets.token_urlsafe(48),
         local_target(next),
     )
-    address = await to_thread.run_sync(provider.address, flow, _callback(request))
+    address = await to_thread.run_sync(
+        provider.address, flow, _callback(request), limiter=_places(request)
+    )
     answer = RedirectResponse(address, status_code=303)
     answer.set_cookie(
         _COOKIE,
@@ -207,9 +209,11 @@ async def come_back(request: Request, code: str = "", state: str = "") -> Respon
     """Take the code that the provider sent the browser back with, and begin a session."""
     provider = _provider(request)
     flow = _Flow.of(request.cookies.get(_COOKIE, ""))
-    if flow is None or not code or not secrets.compare_digest(flow.state, state):
+    if flow is None or not code or not secrets.compare_digest(flow.state.encode(), state.encode()):
         raise HTTPException(403, "This sign-in was not begun here, or too long ago; begin anew.")
-    caller = await to_thread.run_sync(provider.caller, flow, code, _callback(request))
+    caller = await to_thread.run_sync(
+        provider.caller, flow, code, _callback(request), limiter=_places(request)
+    )
     if caller is None:
         raise HTTPException(
             403, "Your account has no role here; ask an admin to add one of its groups."
@@ -225,6 +229,11 @@ def _provider(request: Request) -> OidcProvider:
     if provider is None:
         raise HTTPException(404, "No provider is configured in [api.oidc].")
     return provider
+
+
+def _places(request: Request) -> CapacityLimiter:
+    """Threads that may wait for the provider: anybody may make them, and others are needed."""
+    return cast(CapacityLimiter, request.app.state.oidc_places)
 
 
 def _callback(request: Request) -> str:

@@ -130,3 +130,19 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
             assert answer.json() == {"opinion": "accept"}
     finally:
         server.stop()
+
+
+def test_a_provider_that_is_silent_holds_nobody_up_but_who_signs_in_there(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        issuer = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        oidc = {"issuer": issuer, "client_id": "oncopixel", "admins": ["it"]}
+        asked = b"GET /login/oidc HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with serving(make_parts(store, tokens=(SECRET,), api={"oidc": oidc})) as client:
+            assert client.base_url.port is not None
+            # More than there are threads.
+            with connections(client.base_url.port, 50, asked):
+                held, _ = silent.accept()
+                with held:
+                    answer = client.get("/api/v1/studies", headers=bearer(SECRET), timeout=5)
+                    assert answer.is_success
+                silent.close()

@@ -21,6 +21,7 @@ from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.ownership import give_new_to_owner
 from oncopixel_pacs.store.retention import Retention
 
 
@@ -60,6 +61,7 @@ def open_store(settings: Settings) -> Store:
             "make it writable or set data_dir."
         ) from exc
     database = open_database(settings.resolved_database_url)
+    give_new_to_owner(settings.data_dir)
     meters = Meters(__version__)
     return Store(
         database,

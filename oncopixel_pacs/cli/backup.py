@@ -17,6 +17,7 @@ from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup
 from oncopixel_pacs.store.held_files import verify
+from oncopixel_pacs.store.ownership import give_all_to_owner
 
 _MOST_NAMED = 20
 
@@ -79,6 +80,7 @@ def restore(
     )
     store = open_store(settings)
     try:
+        give_all_to_owner(settings.data_dir)
         _hand_out(store)
         _verify(store, as_json)
     finally:

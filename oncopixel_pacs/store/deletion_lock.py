@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.ownership import give_to_owner
 
 NAME = "deletion.lock"
 #: Number of the advisory lock on PostgreSQL; any number, once chosen.
@@ -44,6 +45,7 @@ def deletion_lock(
     with ExitStack() as held:
         for folder in _folders(database, data_dir):
             stream = held.enter_context((folder / NAME).open("a"))
+            give_to_owner(data_dir, folder / NAME)
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

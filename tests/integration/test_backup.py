@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -206,6 +207,34 @@ def test_backups_that_come_no_more_are_an_alarm(any_store: Store, tmp_path: Path
         assert told().count("The last backup is of 2026-11-21: see why there was none since") == 2
         back_up_now()
         assert "last backup" not in told()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that others cannot write")
+def test_what_root_does_in_the_data_directory_leaves_everything_to_the_server(
+    store: Store, tmp_path: Path
+) -> None:
+    """The service runs as a user of its own, and who administers it is root."""
+    Works(store, PretendedModel()).receive(tmp_path / "in")
+    make_backup(store.database, store.files, tmp_path / "backup", "1.0", NOW)
+    config = tmp_path / "service" / "oncopixel.toml"
+    data_dir = config.parent / "data"
+    (data_dir / "instances").mkdir(parents=True)
+    for path in (data_dir, data_dir / "instances"):
+        os.chown(path, 12345, 12345)
+    config.write_text('data_dir = "data"\n', encoding="utf-8")
+
+    def strangers() -> list[Path]:
+        return [path for path in data_dir.rglob("*") if path.stat().st_uid != 12345]
+
+    for words in (
+        ["restore", str(tmp_path / "backup")],
+        ["backup", str(tmp_path / "backup")],
+        ["jobs", "list"],
+    ):
+        done = CliRunner().invoke(app, [*words, "--config", str(config)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert len(list(data_dir.rglob("*.dcm"))) == 1
+        assert strangers() == []
 
 
 def test_a_server_whose_volume_is_not_mounted_takes_nothing(store: Store, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def units(tmp_path: Path) -> list[Path]:
     """Copy the units, with a program that exists."""
     need("systemd-analyze")
     made = []
-    for path in (DEPLOY / "systemd").glob("oncopixel*"):
+    for path in (DEPLOY / "systemd").glob("oncopixel*.*"):
         text = path.read_text(encoding="utf-8")
         assert path.suffix == ".timer" or "/opt/oncopixel/bin/oncopixel " in text
         made.append(tmp_path / path.name)
@@ -216,6 +216,32 @@ def test_the_units_please_systemd(units: list[Path]) -> None:
         "oncopixel.service",
     ]
     assert output("systemd-analyze", "verify", "--man=no", *units).strip() == ""
+
+
+def test_commands_run_by_the_script_see_what_the_service_sees(tmp_path: Path) -> None:
+    asked = tmp_path / "systemd-run"
+    asked.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    asked.chmod(0o755)
+    told = subprocess.run(
+        [DEPLOY / "systemd" / "oncopixel", "jobs", "list"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    unit = (DEPLOY / "systemd" / "oncopixel.service").read_text(encoding="utf-8")
+    (file,) = re.findall(r"^EnvironmentFile=(.*)$", unit, re.MULTILINE)
+    (data_dir,) = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
+    (program, config) = re.findall(r"^ExecStart=(\S+) serve --config (\S+)$", unit, re.MULTILINE)[0]
+    assert {
+        f"--property=EnvironmentFile={file}",
+        f"--setenv={data_dir}",
+        f"--setenv=ONCOPIXEL_CONFIG={config}",
+        "--uid=oncopixel",
+        "--pipe",
+    } <= set(told)
+    assert told[-3:] == [program, "jobs", "list"]
 
 
 def test_a_misspelt_unit_does_not_please_systemd(units: list[Path]) -> None:

@@ -140,7 +140,10 @@ def create_app(parts: ApiParts, routers: Sequence[APIRouter] = ()) -> FastAPI:
         # The pages that FastAPI brings load scripts from another server; ours is in `pages`.
         docs_url=None,
         redoc_url=None,
+        # What clients that are generated call their functions.
+        generate_unique_id_function=lambda route: route.name,
     )
+    app.openapi = problems.described_by_name(app.openapi)  # type: ignore[method-assign]
     app.state.parts = parts
     app.state.pages = load_pages(parts.version, lambda: health.alarms(parts))
     app.state.exposition = parts.exposition

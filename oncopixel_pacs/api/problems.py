@@ -6,7 +6,7 @@ Nothing of the program shows: no trace, no path, no text of a foreign exception.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -91,7 +91,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _MEANINGS[status],
             "content": {
                 "application/problem+json": {
-                    "schema": Problem.model_json_schema(),
+                    "schema": {"$ref": "#/components/schemas/Problem"},
                     "example": _example(status),
                 }
             },
@@ -122,6 +122,21 @@ def problem(
         dict(headers or {}),
         media_type="application/problem+json",
     )
+
+
+def described_by_name(describe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Add the problem document to a description, once, where `documented` refers to it.
+
+    Generators of clients make one class of it, and none of the same again for each answer.
+    """
+
+    def with_problem() -> dict[str, Any]:
+        description = describe()
+        schemas = description.setdefault("components", {}).setdefault("schemas", {})
+        schemas.setdefault("Problem", Problem.model_json_schema())
+        return description
+
+    return with_problem
 
 
 def install(app: FastAPI) -> None:

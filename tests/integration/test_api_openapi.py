@@ -196,6 +196,25 @@ def test_every_parameter_says_what_it_means(description: dict[str, Any]) -> None
             assert known, f"{name}: {parameter['name']}"
 
 
+def test_generated_clients_get_one_name_for_each_function_and_one_for_every_problem(
+    description: dict[str, Any],
+) -> None:
+    names = [operation["operationId"] for _, operation in operations(description)]
+    assert len(set(names)) == len(names)
+    assert {"list_studies", "show_job", "upload_images", "search_studies"} <= set(names)
+    assert all(name.isidentifier() and "api_v1" not in name for name in names)
+    named = [
+        content["schema"]
+        for _, operation in operations(description)
+        for item in operation["responses"].values()
+        for kind, content in item.get("content", {}).items()
+        if kind == "application/problem+json"
+    ]
+    assert named
+    assert all(schema == {"$ref": "#/components/schemas/Problem"} for schema in named)
+    assert "detail" in description["components"]["schemas"]["Problem"]["properties"]
+
+
 def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in description["components"]["schemas"]
     for name, operation in operations(description):

@@ -66,6 +66,8 @@ class Gatekeeper:
         self._tokens = tokens
         self._now = now
         self._fixed = tuple(_digest(item.get_secret_value()) for item in settings.tokens)
+        self._configured = frozenset(item.hex() for item in self._fixed)
+        self._has_provider = settings.oidc is not None
         self._closed = threading.Event()
         if must_sign_in or settings.tokens or settings.oidc is not None:
             self._closed.set()
@@ -85,8 +87,15 @@ class Gatekeeper:
             token = _token_in(authorization)
             return None if token is None else self.caller_of_token(token)
         if session:
-            return self._accounts.caller_of_session(session, self._now())
+            found = self._accounts.caller_of_session(session, self._now(), self._configured)
+            return None if found is None or not self._knows(found.sign_in) else found
         return ANYONE if self.open() else None
+
+    def _knows(self, sign_in: SignIn) -> bool:
+        """Whether a session that began so may go on: not from before a door was closed."""
+        if sign_in is SignIn.OIDC:
+            return self._has_provider
+        return sign_in is not SignIn.NOBODY or self.open()
 
     def caller_of_token(self, token: str) -> Caller | None:
         """Find whose token it is."""

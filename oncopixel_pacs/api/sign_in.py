@@ -95,7 +95,7 @@ async def sign_in(request: Request, pages: Templates) -> Response:
         )
     limits.succeeded(user, address)
     request.state.caller = caller
-    return await begin_session(request, caller, target)
+    return await begin_session(request, caller, target, token)
 
 
 @router.post("/logout", include_in_schema=False)
@@ -107,13 +107,13 @@ def sign_out(request: Request, parts: Parts) -> RedirectResponse:
     return answer
 
 
-async def begin_session(request: Request, caller: Caller, target: str) -> Response:
-    """Give the browser a session, and lead it on."""
+async def begin_session(request: Request, caller: Caller, target: str, token: str = "") -> Response:
+    """Give the browser a session, which ends with the token that it began with; lead it on."""
     parts = cast(ApiParts, request.app.state.parts)
     seconds = int(parts.settings.api.session_hours * 3600)
     now: datetime = parts.now()
     until = now + timedelta(seconds=seconds)
-    secret = await to_thread.run_sync(parts.accounts.begin_session, caller, now, until)
+    secret = await to_thread.run_sync(parts.accounts.begin_session, caller, now, until, token)
     answer = RedirectResponse(target, status_code=303)
     answer.set_cookie(
         SESSION_COOKIE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, Column, text
 from sqlmodel import Field, SQLModel
 
 from oncopixel_pacs.store.tables import UtcDateTime
@@ -42,7 +42,10 @@ class ApiTokenRow(SQLModel, table=True):
 
 
 class SessionRow(SQLModel, table=True):
-    """A sign-in of a browser; `role` is empty for a user of ours, who has one."""
+    """A sign-in of a browser; `role` is empty for a user of ours, who has one.
+
+    `began_with` is the digest of the token that began it, if one did.
+    """
 
     __tablename__ = "web_session"
 
@@ -51,3 +54,4 @@ class SessionRow(SQLModel, table=True):
     sign_in: str
     role: str = ""
     expires_at: datetime = _moment(index=True)
+    began_with: str = Field(default="", sa_column_kwargs={"server_default": text("''")})

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
-from sqlmodel import col, delete, func, select
+from sqlmodel import Session, col, delete, func, select
 
 from oncopixel_pacs.access import AccessRole, Caller, SignIn, User
 from oncopixel_pacs.errors import ConfigurationError, NotFound
-from oncopixel_pacs.store.access_tables import SessionRow, UserRow
+from oncopixel_pacs.store.access_tables import ApiTokenRow, SessionRow, UserRow
 from oncopixel_pacs.store.database import Database
 
 
@@ -98,8 +99,13 @@ class Accounts:
             session.delete(row)
             session.exec(delete(SessionRow).where(*_local_sessions(name)))
 
-    def begin_session(self, caller: Caller, now: datetime, until: datetime) -> str:
+    def begin_session(self, caller: Caller, now: datetime, until: datetime, token: str = "") -> str:
         """Begin a session; what has expired is forgotten.
+
+        Parameters
+        ----------
+        token
+            With which the caller signed in, if so; the session ends with it.
 
         Returns
         -------
@@ -117,15 +123,27 @@ class Accounts:
                     sign_in=caller.sign_in,
                     role="" if of_ours else caller.role,
                     expires_at=until,
+                    began_with=digest_of(token) if token else "",
                 )
             )
         return secret
 
-    def caller_of_session(self, secret: str, now: datetime) -> Caller | None:
-        """Find whose session it is; a user's role is the one it has now."""
+    def caller_of_session(
+        self, secret: str, now: datetime, configured: Collection[str] = ()
+    ) -> Caller | None:
+        """Find whose session it is; a user's role is the one it has now.
+
+        Parameters
+        ----------
+        configured
+            Digests of the tokens of the configuration.
+        """
         with self._database.read() as session:
             row = session.get(SessionRow, digest_of(secret))
             if row is None or row.expires_at <= now:
+                return None
+            came_with_token = row.sign_in == SignIn.TOKEN and row.began_with not in configured
+            if came_with_token and not _holds(session, row.began_with, now):
                 return None
             role = row.role
             if not role:
@@ -146,6 +164,12 @@ class Accounts:
 def digest_of(secret: str) -> str:
     """SHA-256 in hex; enough for a secret of 256 random bits, which nobody guesses."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _holds(session: Session, digest: str, now: datetime) -> bool:
+    """Whether a token that was made here is still good."""
+    row = session.exec(select(ApiTokenRow).where(ApiTokenRow.digest == digest)).first()
+    return row is not None and (row.expires_at is None or row.expires_at > now)
 
 
 def _local_sessions(name: str) -> tuple[ColumnElement[bool], ...]:

@@ -217,6 +217,40 @@ def test_a_token_can_begin_a_session_that_ends_with_it(client: httpx.Client, sto
     assert me(client) == {"status": 401}
 
 
+def test_a_session_ends_when_its_token_does(
+    client: httpx.Client, store: Store, clock: Clock
+) -> None:
+    tokens = ApiTokens(store.database)
+    _, secret = tokens.create(
+        "short", AccessRole.VIEWER, (), later(0), clock() + timedelta(hours=1)
+    )
+    assert client.post("/login", data={"token": secret}, headers=OURS).status_code == 303
+    assert me(client)["name"] == "short"
+    clock.advance(hours=1)
+    assert me(client) == {"status": 401}
+
+
+def test_a_token_that_left_the_configuration_leaves_no_session(store: Store) -> None:
+    """It leaked, was replaced, and the server was restarted."""
+    old, new = "leaked-" + "x" * 16, "fresh-" + "y" * 16
+    with serving(make_parts(store, tokens=(old,))) as client:
+        assert client.post("/login", data={"token": old}, headers=OURS).status_code == 303
+        assert me(client)["role"] == "admin"
+        cookie = {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"}
+    with serving(make_parts(store, tokens=(old, new))) as client:
+        assert client.get("/api/v1/me", headers=cookie).status_code == 200
+    with serving(make_parts(store, tokens=(new,))) as client:
+        assert client.get("/api/v1/me", headers=cookie).status_code == 401
+
+
+def test_a_session_of_an_open_server_ends_when_it_is_closed(store: Store, clock: Clock) -> None:
+    with serving(make_parts(store, now=clock)) as client:
+        assert client.post("/login", data={"token": "anything"}, headers=OURS).status_code == 303
+        assert me(client)["role"] == "admin"
+        Accounts(store.database).add(User("jane", AccessRole.VIEWER, clock(), HASH))
+        assert me(client) == {"status": 401}
+
+
 # --- roles ----------------------------------------------------------------------------------
 
 

@@ -78,6 +78,8 @@ class Card:
         which the channel is the second.
     site
         Which organ its pictures are of.
+    views_together
+        Images of a breast that it reads at once.
     """
 
     version: str
@@ -94,6 +96,7 @@ class Card:
     calibrator: Calibrator = Calibrator("none")
     site: Concept | None = None
     keys: tuple[str, str] = ("image", "pred")
+    views_together: int = 1
 
     @property
     def subject(self) -> Subject:

@@ -107,7 +107,14 @@ class _Metadata(BaseModel):
     version: str = Field(min_length=1, max_length=64)
     network_data_format: _DataFormat
     calibration: CalibrationTable = CalibrationTable()
+    preprocessing: object = None
     oncopixel: _Table
+
+    @property
+    def views_together(self) -> int:
+        """How many images of a breast the model reads at once, as our training states it."""
+        stated = self.preprocessing.get("views") if isinstance(self.preprocessing, dict) else None
+        return stated if isinstance(stated, int) else 1
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -166,6 +173,7 @@ def read_card(model: ModelSettings) -> Card:
         requirements=Requirements(**dict(table.eligibility)),
         outline_threshold=table.outline_threshold,
         calibrator=metadata.calibration.as_calibrator(),
+        views_together=metadata.views_together,
     )
 
 
@@ -296,6 +304,12 @@ def _outline_threshold(model: ModelSettings, card: Card) -> float | None:
 
 
 def _require_our_preprocessing(model: ModelSettings, card: Card) -> None:
+    if card.views_together != 1:
+        raise ModelRefused(
+            f"Model {model.name} reads {card.views_together} views of a breast together, and this "
+            "server gives a model one image at a time, for which its figures and its operating "
+            "point do not hold; train a model that reads images alone."
+        )
     grid = card.reader if isinstance(card.reader, PictureInput) else Preprocessing()
     ours = grid.digest()
     if card.preprocessing_sha256 != ours:

@@ -91,6 +91,15 @@ def test_another_preprocessing_is_refused(tmp_path: Path) -> None:
         read_algorithms([write_bundle(tmp_path / "b", metadata=metadata)])
 
 
+def test_a_model_of_several_views_together_is_refused(tmp_path: Path) -> None:
+    metadata = tiny_metadata()
+    metadata["preprocessing"] = {"kind": "breast", "views": 2}
+    with pytest.raises(ModelRefused, match="reads 2 views of a breast together"):
+        read_algorithms([write_bundle(tmp_path, metadata=metadata)])
+    metadata["preprocessing"] = "as its authors did it"
+    assert read_algorithms([write_bundle(tmp_path / "other", metadata=metadata)])
+
+
 def changed(path: str, value: object) -> dict[str, Any]:
     metadata = tiny_metadata()
     *way, last = path.split(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import shutil
 import socket
@@ -106,13 +107,13 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _check_device()
     if (certificate := settings.tls.certificate) is not None:
         yield _attempt("certificate", lambda: _check_certificate(settings.tls, certificate, "tls"))
-        yield _check_port("DICOM TLS port", settings.dimse_host, settings.tls.port)
+        yield _check_port(settings, "DICOM TLS port", settings.dimse_host, settings.tls.port)
     if not settings.tls.only:
-        yield _check_port("DICOM port", settings.dimse_host, settings.dimse_port)
+        yield _check_port(settings, "DICOM port", settings.dimse_host, settings.dimse_port)
     if (https := settings.api.certificate) is not None:
         own = TlsSettings(certificate=https, key=settings.api.key, require_peer_certificate=False)
         yield _attempt("HTTPS certificate", lambda: _check_certificate(own, https, "api"))
-    yield _check_port("HTTP port", settings.http_host, settings.http_port)
+    yield _check_port(settings, "HTTP port", settings.http_host, settings.http_port)
     for item in settings.destinations:
         yield _destination_check(settings, item.name)
     for source in settings.sources:
@@ -173,17 +174,38 @@ def _check_device() -> Check:
     return Check("device", True, said)
 
 
-def _check_port(subject: str, host: str, port: int) -> Check:
+def _check_port(settings: Settings, subject: str, host: str, port: int) -> Check:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as exc:
+            if exc.errno == errno.EADDRINUSE and _runs(settings):
+                return Check(subject, True, f"{host}:{port} is in use; the server runs")
             advice = "stop the other program, or is the server running already?"
             return Check(
                 subject, False, f"{host}:{port} cannot be bound ({exc.strerror}); {advice}"
             )
     return Check(subject, True, f"{host}:{port} is free")
+
+
+def _runs(settings: Settings) -> bool:
+    """Whether the server of this configuration answers on this machine."""
+    import httpx  # most commands need none of it
+
+    scheme = "http" if settings.api.certificate is None else "https"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.http_host, settings.http_host)  # noqa: S104
+    try:
+        # Its certificate names how others call it; nothing secret is asked or told.
+        live = httpx.get(
+            f"{scheme}://{host}:{settings.http_port}/health/live",
+            timeout=2.0,
+            trust_env=False,
+            verify=False,  # noqa: S501
+        )
+        return live.status_code == 200 and live.json() == {"status": "alive"}
+    except (httpx.HTTPError, ValueError):
+        return False
 
 
 def _check_source(settings: Settings, source: SourceSettings) -> str:

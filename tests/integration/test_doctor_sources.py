@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from api_builders import make_parts, serving
+from conftest import Store
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
+from server_process import free_port
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
@@ -32,6 +36,28 @@ def archive_port() -> Iterator[int]:
     server: Any = entity.start_server(("127.0.0.1", 0), block=False)
     yield server.socket.getsockname()[1]
     entity.shutdown()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_ports_of_a_server_that_runs_are_no_fault(
+    store: Store, tmp_path: Path, runs: bool
+) -> None:
+    config = tmp_path / "oncopixel.toml"
+    with serving(make_parts(store)) as client, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        http_port = client.base_url.port if runs else free_port()
+        config.write_text(
+            f"""data_dir = "{tmp_path / "data"}"
+dimse_port = {listener.getsockname()[1]}
+http_port = {http_port}
+""",
+            encoding="utf-8",
+        )
+        told = json.loads(CliRunner().invoke(app, ["doctor", "--json", "-c", str(config)]).output)
+    ports = {item["name"]: item for item in told["checks"] if item["name"].endswith("port")}
+    assert ports["DICOM port"]["ok"] is runs
+    assert ports["HTTP port"]["ok"] is True
+    assert ("is in use; the server runs" in ports["HTTP port"]["detail"]) is runs
 
 
 @pytest.mark.parametrize(("peer", "good"), [("ARCHIVE", True), ("MAMMO1", False)])

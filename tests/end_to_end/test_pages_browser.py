@@ -216,6 +216,35 @@ def test_any_number_of_tabs_listen_over_one_connection(store: Store, browser: Br
         context.close()
 
 
+def test_a_page_that_is_no_longer_followed_says_so(store: Store, page: Page) -> None:
+    # On the wall of a reading room it would say for ever that all is well.
+    finish(store)
+    with serving(make_parts(store)) as client:
+        page.goto(f"{client.base_url}/studies")
+        page.get_by_role("link", name="done").wait_for()
+        assert page.locator("#unfollowed").count() == 0
+    told = page.get_by_role("alert").filter(has_text="gives no answer")
+    told.wait_for()
+    assert "does not change" in told.inner_text()
+
+
+def test_who_is_signed_out_meanwhile_is_told(store: Store, browser: Browser) -> None:
+    finish(store)
+    accounts = Accounts(store.database)
+    accounts.add(User("jane", AccessRole.VIEWER, later(0), hash_password("four words that rhyme")))
+    opened = browser.new_page()
+    with serving(make_parts(store)) as client:
+        opened.goto(f"{client.base_url}/studies")
+        opened.get_by_label("Name").fill("jane")
+        opened.get_by_label("Password").fill("four words that rhyme")
+        opened.get_by_role("button", name="Sign in", exact=True).click()
+        opened.get_by_role("link", name="done").wait_for()
+        accounts.remove("jane")
+        receive(store, 1, study="1.2.3")
+        opened.get_by_role("alert").filter(has_text="You are signed out").wait_for(timeout=10_000)
+        opened.close()
+
+
 def test_a_form_of_another_site_cannot_press_it(store: Store, browser: Browser) -> None:
     fail(store)
     opened = browser.new_page()

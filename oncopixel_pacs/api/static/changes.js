@@ -14,6 +14,7 @@ function listen() {
     for (const tab of tabs) tab.postMessage(event.data);
   });
   source.onerror = (event) => {
+    if (event.target === source) for (const tab of tabs) tab.postMessage("away");
     // Refused, as after signing out; what was only lost is opened again by the browser.
     if (event.target.readyState === EventSource.CLOSED && event.target === source) {
       setTimeout(() => event.target === source && (tabs.size ? listen() : rest()), AGAIN_MILLISECONDS);

@@ -1,8 +1,9 @@
-// Changes reach every tab through one connection: a browser opens six to a server at most, and a
-// page that listened for itself would keep one, so that the seventh tab would never load.
+// Changes reach every tab through one connection, and a page says when they do not.
 "use strict";
 
 (() => {
+  // A browser opens six connections to a server at most. A page that listened for itself would keep
+  // one, so that the seventh tab would never load.
   let shared = typeof SharedWorker !== "undefined";
 
   // Stands in for the EventSource that htmx-sse makes.
@@ -28,6 +29,10 @@
     }
 
     tell(data) {
+      if (data === "away") {
+        this.onerror?.(new Event("error"));
+        return;
+      }
       const changed = JSON.parse(data).study_instance_uid;
       if (changed === null || this.study === null || this.study === changed) {
         this.dispatchEvent(new MessageEvent("change", { data }));
@@ -43,4 +48,37 @@
   }
 
   htmx.createEventSource = (url) => (shared ? new SharedChanges(url) : new EventSource(url));
+
+  // A page that is no longer followed must not look as if all were well.
+  let followed = new Date();
+
+  function warn(why) {
+    if (document.getElementById("unfollowed")) return;
+    const alert = document.createElement("p");
+    alert.id = "unfollowed";
+    alert.className = "alert bad";
+    alert.setAttribute("role", "alert");
+    const time = followed.toISOString().slice(11, 19);
+    alert.textContent = `${why} What is shown is of ${time} UTC and does not change.`;
+    document.getElementById("main").prepend(alert);
+  }
+
+  addEventListener("htmx:afterRequest", ({ detail }) => {
+    if (detail.requestConfig.verb !== "get") return;
+    if (detail.successful) {
+      followed = new Date();
+      document.getElementById("unfollowed")?.remove();
+    } else if (detail.xhr.status === 401) {
+      warn("You are signed out: reload this page to sign in.");
+    } else if (detail.xhr.status) {
+      warn(`The server answered ${detail.xhr.status}.`);
+    }
+  });
+  // Leaving a page ends its connections, too.
+  let leaving = false;
+  addEventListener("pagehide", () => (leaving = true));
+  addEventListener("pageshow", () => (leaving = false));
+  for (const silence of ["htmx:sseError", "htmx:sendError", "htmx:timeout"]) {
+    addEventListener(silence, () => leaving || warn("The server gives no answer."));
+  }
 })();

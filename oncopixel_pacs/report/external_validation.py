@@ -63,6 +63,14 @@ _SOME_INVALID_VALUE = "Dicom dataset contains invalid data values for Value Repr
 # dciodvfy does not know the Katakana of JIS X 0201 (ISO-IR 13).
 _UNKNOWN_REPERTOIRE = "Character invalid for character repertoire"
 _KATAKANA = {"ISO_IR 13", "ISO 2022 IR 13"}
+# Years before 1000 are legal (PS3.5 6.2): some systems write 0001-01-01 for an unknown date of
+# birth.
+# Zeros that lead a component of a UID are not, but results must name their source as it is.
+_OF_THE_SOURCE = re.compile(
+    r"\) DA .* = <0\d{7}> - Character invalid for this VR = '0'"
+    r"|\) UI .* - Leading zeroes in embedded numeric component"
+)
+_LEADING_ZERO = re.compile(r"(^|\.)0[0-9]")
 # dciodvfy takes smaller values as a sign of fewer bits, but entries of a table have 8 or 16 bits
 # whatever their values are (PS3.3 C.11.1.1.1).
 _GUESSED_BITS = "LUT Descriptor number of bits = 16 but maximum LUT Data value"
@@ -201,10 +209,18 @@ def _of_object(name: str, tool: str, path: Path, limit_seconds: float) -> list[s
     if name == "dsrdump" and header.get("Modality") not in ("SR", "KO"):
         return []
     lines = _run(tool, path, limit_seconds=limit_seconds)
+    if name == "dsrdump" and _names_odd_source(header):
+        return []
     ignorant = any(text in line for text in _IGNORANT_OF_LABEL_MAPS for line in lines)
     if ignorant and _LABEL_MAP in (str(item.get("ReferencedSOPClassUID")) for item in walk(header)):
         return []
     return [line for line in _without_mistaken(lines, header) if _is_finding(line)]
+
+
+def _names_odd_source(header: Dataset) -> bool:
+    """Whether dsrdump stops at the UID of a source, so that it says nothing of the rest."""
+    references = (str(item.get("ReferencedSOPInstanceUID", "")) for item in walk(header))
+    return any(_LEADING_ZERO.search(uid) for uid in references)
 
 
 def _without_mistaken(lines: list[str], header: Dataset) -> list[str]:
@@ -216,6 +232,8 @@ def _without_mistaken(lines: list[str], header: Dataset) -> list[str]:
 
 
 def _is_mistaken(line: str, header: Dataset) -> bool:
+    if _OF_THE_SOURCE.search(line):
+        return True
     if _UNKNOWN_REPERTOIRE in line:
         terms = header.get("SpecificCharacterSet") or ""
         return not _KATAKANA.isdisjoint([terms] if isinstance(terms, str) else terms)

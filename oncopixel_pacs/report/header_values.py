@@ -14,7 +14,7 @@ from oncopixel_pacs.report.source_text import TextDecoder
 _LONGEST = {"SH": 16, "LO": 64, "PN": 64, "CS": 16, "ST": 1024, "LT": 10240, "AE": 16}
 _MULTI_LINE = frozenset({"ST", "LT", "UT"})
 _PATTERNS = {
-    "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d|60)?)?(\.\d{1,6})?"),
+    "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d)?)?(\.\d{1,6})?"),
     "AS": re.compile(r"\d{3}[DWMY]"),
     "UI": re.compile(r"[0-9]+(\.[0-9]+)*"),
     "CS": re.compile(r"[A-Z0-9 _]*"),

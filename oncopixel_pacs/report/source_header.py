@@ -9,6 +9,7 @@ positive list; all else, private attributes included, is left out.
 from __future__ import annotations
 
 import copy
+import re
 import struct
 import warnings
 from collections.abc import Iterable
@@ -98,6 +99,22 @@ _REQUIRED_IN_ITEM = {
     "OtherPatientIDsSequence": ("PatientID", "TypeOfPatientID"),
 }
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+# Of a code: where it was chosen from, which units leave half unsaid (PS3.3 8.3).
+_CONTEXT_OF_CODE = frozenset(
+    {
+        "ContextIdentifier",
+        "ContextUID",
+        "ContextGroupVersion",
+        "ContextGroupExtensionFlag",
+        "ContextGroupLocalVersion",
+        "ContextGroupExtensionCreatorUID",
+        "MappingResource",
+        "MappingResourceUID",
+        "MappingResourceName",
+    }
+)
+_NO_TEXT = frozenset({"US", "OB", "OW", "UN", "FL", "FD", "AT", "UL", "SS"})
+_DIRECTION = re.compile("[LRAPHF]{1,3}")
 # What pydicom raises on malformed elements.
 _MALFORMED = (
     InvalidDicomError,
@@ -243,8 +260,10 @@ def _clean_items(keyword: str, items: Iterable[Dataset], cleaner: Cleaner) -> It
     for item in items:
         clean = Dataset()
         for tag in list(item.keys()):  # noqa: SIM118 - iteration gives elements
-            if dictionary_VR(tag) not in ("US", "OB", "OW", "UN", "FL", "FD", "AT", "UL", "SS"):
-                _copy(item, keyword_for_tag(tag), clean, cleaner)
+            part = keyword_for_tag(tag)
+            if dictionary_VR(tag) in _NO_TEXT or part in _CONTEXT_OF_CODE:
+                continue
+            _copy(item, part, clean, cleaner)
         required: tuple[str, ...] = _REQUIRED_IN_ITEM.get(keyword, ())
         if any(part in clean for part in _CODE):
             required = _CODE
@@ -264,9 +283,13 @@ def _complete(raw: Dataset, header: Dataset, cleaner: Cleaner) -> None:
             if keyword not in raw:
                 cleaner.note(keyword, "is missing and was written empty")
             setattr(header, keyword, "")
-    if "PatientOrientation" not in header or len(header.PatientOrientation or ()) != 2:
+    directions = header.get("PatientOrientation") or ()
+    if len(directions) != 2:
         header.PatientOrientation = []
         cleaner.note("PatientOrientation", "is missing and was written empty")
+    elif not all(map(_DIRECTION.fullmatch, directions)):
+        header.PatientOrientation = []
+        cleaner.note("PatientOrientation", "held a value that is not allowed, which was dropped")
     trial = [element for element in header if element.keyword.startswith("ClinicalTrial")]
     if trial and not all(header.get(keyword) for keyword in _TRIAL):
         for element in trial:

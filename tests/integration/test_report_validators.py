@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from header_builders import set_raw
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -207,6 +208,42 @@ def test_a_legal_text_holds_no_result_back(
     paths = save_built(built, folders[1])
     assert find_errors(paths, 60).errors == ()
     assert {str(dcmread(path).PatientName) for path in paths} == {name}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientBirthDate", b"00010101"),
+        ("StudyTime", b"235960"),
+        ("StudyInstanceUID", b"1.2.840.0113.5.01"),
+        ("SOPInstanceUID", b"1.2.840.0113.5.03"),
+        ("PatientOrientation", b"X\\Y"),
+    ],
+)
+def test_what_sources_hold_in_the_field_holds_no_result_back(
+    folders: tuple[Path, Path], keyword: str, value: bytes
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library, about such values
+        study = case(folders[0], {RIGHT_CC: 1}, change=lambda d: set_raw(d, keyword, value))
+        built = study.build()
+        assert find_problems(built, study.paths) == ()
+        assert find_errors(save_built(built, folders[1]), 60).errors == ()
+
+
+def test_a_code_that_says_half_of_its_context_holds_no_result_back(
+    folders: tuple[Path, Path],
+) -> None:
+    def ordered(dataset: Dataset) -> None:
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "MAM1", "99RIS", "Screening"
+        code.ContextIdentifier = "6050"
+        dataset.ProcedureCodeSequence = [code]
+
+    study = case(folders[0], {RIGHT_CC: 1}, change=ordered)
+    paths = save_built(study.build(), folders[1])
+    assert find_errors(paths, 60).errors == ()
+    assert {dcmread(path).ProcedureCodeSequence[0].CodeValue for path in paths} == {"MAM1"}
 
 
 def test_a_text_that_is_too_long_is_told(folders: tuple[Path, Path]) -> None:

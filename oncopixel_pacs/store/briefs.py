@@ -13,7 +13,7 @@ from oncopixel_pacs.domain import JobState, Page, StudyState
 from oncopixel_pacs.facts import view_name
 from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.job_rows import deliveries_of
+from oncopixel_pacs.store.job_rows import deliveries_of, resting
 from oncopixel_pacs.store.newest import NEWEST_JOB, NEWEST_STUDY, job_keys, study_keys
 from oncopixel_pacs.store.rows import to_delivery, to_header, waiting_for
 from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
@@ -143,14 +143,16 @@ def _views(session: Session, uids: Sequence[str]) -> dict[str, list[str]]:
 
 def _jobs(session: Session, mine: Any) -> tuple[JobBrief, ...]:
     rows = session.execute(select(*_JOB).where(mine).order_by(*NEWEST_JOB)).all()
-    sent = deliveries_of(session, [row.id for row in rows if row.state == JobState.DELIVERING])
+    waiting = [row.id for row in rows if row.state == JobState.DELIVERING]
+    sent = deliveries_of(session, waiting)
+    rests = resting(session) if waiting else {}
     return tuple(
         JobBrief(
             **{
                 **row._mapping,
                 "state": (state := JobState(row.state)),
                 "waiting_for": waiting_for(
-                    state, row.error, map(to_delivery, sent.get(row.id, ()))
+                    state, row.error, map(to_delivery, sent.get(row.id, ())), rests
                 ),
             }
         )

@@ -20,7 +20,14 @@ from oncopixel_pacs.domain import (
 )
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.rows import to_job
-from oncopixel_pacs.store.tables import DeliveryRow, JobObjectRow, JobRow, ObjectRow, StepRow
+from oncopixel_pacs.store.tables import (
+    CircuitRow,
+    DeliveryRow,
+    JobObjectRow,
+    JobRow,
+    ObjectRow,
+    StepRow,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,12 @@ def deliveries_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[De
     return found
 
 
+def resting(session: Session) -> dict[str, datetime]:
+    """When each destination that rests is tried next."""
+    rows = session.exec(select(CircuitRow).where(col(CircuitRow.opened_at).is_not(None))).all()
+    return {row.destination: row.next_probe_at for row in rows if row.next_probe_at is not None}
+
+
 def complete_jobs(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     """Jobs of these rows with their steps, objects and deliveries."""
     ids = [row.id for row in rows]
@@ -180,7 +193,15 @@ def complete_jobs(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     for job_id, item in found:
         objects.setdefault(job_id, []).append(item)
     deliveries = deliveries_of(session, ids)
+    waits = any(row.state == JobState.DELIVERING for row in rows)
+    rests = resting(session) if waits else {}
     return [
-        to_job(row, steps.get(row.id, ()), objects.get(row.id, ()), deliveries.get(row.id, ()))
+        to_job(
+            row,
+            steps.get(row.id, ()),
+            objects.get(row.id, ()),
+            deliveries.get(row.id, ()),
+            rests,
+        )
         for row in rows
     ]

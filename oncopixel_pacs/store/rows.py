@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -176,8 +176,9 @@ def to_job(
     steps: Iterable[StepRow] = (),
     objects: Iterable[ObjectRow] = (),
     deliveries: Iterable[DeliveryRow] = (),
+    resting: Mapping[str, datetime] | None = None,
 ) -> Job:
-    """Job of a row and what hangs on it."""
+    """Job of a row and what hangs on it; `resting` as `waiting_for` has it."""
     sent = tuple(
         to_delivery(item)
         for item in sorted(deliveries, key=lambda item: (item.destination, item.sop_instance_uid))
@@ -191,7 +192,7 @@ def to_job(
         sop_instance_uids=tuple(row.sop_instance_uids),
         created_at=row.created_at,
         finished_at=row.finished_at,
-        waiting_for=waiting_for(JobState(row.state), row.error, sent),
+        waiting_for=waiting_for(JobState(row.state), row.error, sent, resting or {}),
         error=row.error,
         steps=tuple(
             to_step(item) for item in sorted(steps, key=lambda i: _STEP_ORDER[StepName(i.name)])
@@ -204,8 +205,19 @@ def to_job(
     )
 
 
-def waiting_for(state: JobState, error: str, deliveries: Iterable[Delivery]) -> str:
-    """Say in words what a job waits for; empty when it is running or finished, or `error` says."""
+def waiting_for(
+    state: JobState,
+    error: str,
+    deliveries: Iterable[Delivery],
+    resting: Mapping[str, datetime],
+) -> str:
+    """Say in words what a job waits for; empty when it is running or finished, or `error` says.
+
+    Parameters
+    ----------
+    resting
+        When each destination that rests is tried next, by whichever job.
+    """
     if state is JobState.QUEUED:
         return "" if error else "a free model process"
     if state is not JobState.DELIVERING:
@@ -216,9 +228,12 @@ def waiting_for(state: JobState, error: str, deliveries: Iterable[Delivery]) -> 
             due = open_at.setdefault(item.destination, [])
             if item.next_attempt_at is not None:
                 due.append(item.next_attempt_at)
-    return "; ".join(
-        f"destination {name}, next attempt {min(due):%H:%M:%S} UTC"
-        if due
-        else f"destination {name}"
-        for name, due in open_at.items()
-    )
+    return "; ".join(_place(name, due, resting.get(name)) for name, due in open_at.items())
+
+
+def _place(name: str, due: list[datetime], tried_at: datetime | None) -> str:
+    if not due:
+        return f"destination {name}"
+    if tried_at is not None:
+        return f"destination {name}, which rests and is tried again {tried_at:%H:%M:%S} UTC"
+    return f"destination {name}, next attempt {min(due):%H:%M:%S} UTC"

@@ -21,6 +21,7 @@ from oncopixel_pacs.deliver.archive import EmbeddedArchive
 from oncopixel_pacs.domain import DeliveryState, JobState, StepName, StudyHeader
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import CStoreDestination, DeliverySettings
+from oncopixel_pacs.store.briefs import Briefs
 
 DAY = 86_400
 
@@ -222,6 +223,18 @@ def test_a_destination_that_cannot_be_used_rests(desk: Desk, pacs: PretendedPacs
     assert desk.work() == 1
     assert len(pacs.received) == before
     assert backlog(desk).waiting == 4
+
+
+def test_a_job_that_waits_for_a_destination_that_rests_says_when_that_is_tried(
+    desk: Desk, pacs: PretendedPacs
+) -> None:
+    """Its own time is past as soon as another job is the one that tries."""
+    opened(desk)
+    tried_at = backlog(desk).circuit.next_probe_at
+    assert tried_at is not None
+    said = f"destination pacs, which rests and is tried again {tried_at:%H:%M:%S} UTC"
+    assert desk.store.ledger.job("job0").waiting_for == said
+    assert [job.waiting_for for job in Briefs(desk.store.database).jobs().items] == [said]
 
 
 def test_one_job_at_a_time_tries_a_destination_that_rests_and_each_has_its_turn(

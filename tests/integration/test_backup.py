@@ -35,6 +35,7 @@ from oncopixel_pacs.store.backup import MANIFEST, find_damage, make_backup, rest
 from oncopixel_pacs.store.database import open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.held_files import verify
+from oncopixel_pacs.store.ownership import give_new_to_owner, give_to_owner
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -235,6 +236,15 @@ def test_what_root_does_in_the_data_directory_leaves_everything_to_the_server(
         assert done.exit_code == 0, done.output
         assert len(list(data_dir.rglob("*.dcm"))) == 1
         assert strangers() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that others cannot write")
+def test_files_that_move_meanwhile_do_not_stop_a_command_of_root(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    (tmp_path / "stays").touch()
+    give_to_owner(tmp_path, tmp_path / "gone")
+    give_new_to_owner(tmp_path)
+    assert (tmp_path / "stays").stat().st_uid == 12345
 
 
 def test_a_server_whose_volume_is_not_mounted_takes_nothing(store: Store, tmp_path: Path) -> None:

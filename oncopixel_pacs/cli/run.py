@@ -13,7 +13,7 @@ from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import tracked
 from oncopixel_pacs.cli.tables import Table
-from oncopixel_pacs.domain import ObjectKind, SegmentationForm
+from oncopixel_pacs.domain import ImageResult, ObjectKind, SegmentationForm
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import Settings, load_settings
@@ -83,13 +83,27 @@ def _choose(settings: Settings, names: list[str] | None) -> Settings:
     return settings.model_copy(update={"models": tuple(known[name] for name in names)})
 
 
+def _score(image: ImageResult) -> str:
+    """Probability of malignancy, or the class that a model of pictures calls."""
+    call = None if image.picture is None else image.picture.call
+    if call is not None:
+        return f"{call.name} {call.probability:.0%}"
+    return "" if image.probability is None else f"{image.probability:.0%}"
+
+
+def _found(image: ImageResult) -> str:
+    """Give the number of findings, or the kinds of tissue that a model of pictures found."""
+    if image.picture is None:
+        return str(len(image.findings))
+    return ", ".join(f"{item.name} {item.share:.0%}" for item in image.picture.tissues)
+
+
 def _show(studies: list, out: Path) -> None:  # type: ignore[type-arg]
     table = Table("Image", "Probability", "Findings", "Not analysed because")
     for study in studies:
         for image in study.result.images:
-            score = "" if image.probability is None else f"{image.probability:.0%}"
             reason = "" if image.reason is None else image.reason.sentence
-            table.add_row(image.facts.name, score, str(len(image.findings)), reason)
+            table.add_row(image.facts.name, _score(image), _found(image), reason)
     console = Console()
     console.print(table)
     count = sum(len(study.objects) for study in studies)

@@ -215,6 +215,8 @@ def forget(store: Store) -> None:
         for table in ("state_count", "reading"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
         # And what came after it.
+        connection.execute(sa.text("ALTER TABLE web_session DROP COLUMN began_with"))
+        connection.execute(sa.text("DROP TABLE installation"))
         connection.execute(sa.text("ALTER TABLE host DROP COLUMN trouble"))
         connection.execute(sa.text("DROP INDEX ix_instance_older_digest"))
         for table in ("instance", "conflict"):

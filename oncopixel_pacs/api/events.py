@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
+from oncopixel_pacs.api.access import SESSION_COOKIE, Gatekeeper
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.store.changes import Changes, Marks, changed
@@ -20,7 +21,8 @@ router = APIRouter(prefix="/api/v1/events", tags=["events"])
 
 #: How often the ledger is looked at while anyone listens; one look serves every listener.
 _LOOK_SECONDS = 0.7
-#: A comment so often keeps proxies from closing a silent connection.
+#: A word so often keeps proxies from closing a silent connection, and tells who listens that it
+#: is not cut; and so often it is asked whether who listens may still come in.
 _SILENCE_LOOKS = 20
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -89,7 +91,8 @@ async def listen(
 ) -> StreamingResponse:
     """Send an event for each change (WHATWG server-sent events), until the caller hangs up.
 
-    The first one names no study: whatever happened before is not told again.
+    The first one names no study: whatever happened before is not told again. An event `still` comes
+    when nothing changed for a quarter of a minute. The stream ends with the session or the token.
     """
     feed = cast(ChangeFeed, request.app.state.feed)
     stream = _events(request, feed, study_instance_uid)
@@ -100,12 +103,14 @@ async def listen(
 
 async def _events(request: Request, feed: ChangeFeed, study: str | None) -> AsyncIterator[str]:
     await feed.look()
-    number, silent = feed.last, 0
+    number, silent, looks = feed.last, 0, 0
     yield "retry: 2000\n\n" + _event(number, None)
     while not getattr(request.app.state, "stopping", False):
         await anyio.sleep(_LOOK_SECONDS)
         await feed.look()
-        silent += 1
+        silent, looks = silent + 1, looks + 1
+        if looks % _SILENCE_LOOKS == 0 and not await to_thread.run_sync(_may_listen, request):
+            return
         for at, uid in feed.since(number):
             number = at
             if study in (None, uid):
@@ -113,7 +118,14 @@ async def _events(request: Request, feed: ChangeFeed, study: str | None) -> Asyn
                 yield _event(at, uid)
         if silent >= _SILENCE_LOOKS:
             silent = 0
-            yield ": still here\n\n"
+            yield "event: still\ndata: {}\n\n"
+
+
+def _may_listen(request: Request) -> bool:
+    """Whether who listens is still known: a session ends, a token is revoked."""
+    gatekeeper = cast(Gatekeeper, request.app.state.gatekeeper)
+    headers, session = request.headers, request.cookies.get(SESSION_COOKIE, "")
+    return gatekeeper.caller_of(headers.get("authorization", ""), session) is not None
 
 
 def _event(number: int, study: str | None) -> str:

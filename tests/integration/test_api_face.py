@@ -14,6 +14,7 @@ from api_builders import (
     JOB,
     analyse,
     answer,
+    bearer,
     fail,
     finish,
     make_parts,
@@ -28,11 +29,14 @@ from mammogram_builder import SCREENING, write_mammogram
 from pydantic import SecretStr
 from pydicom import dcmread
 
+from oncopixel_pacs.access import AccessRole
+from oncopixel_pacs.api import events
 from oncopixel_pacs.domain import DeliveryState, JobState
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import DestinationSettings, OrthancDestination
 from oncopixel_pacs.store.activity import Activity, Span
+from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.changes import Changes, changed
 from oncopixel_pacs.store.history import History
 
@@ -166,6 +170,24 @@ def test_who_listens_is_told_of_a_change(store: Store) -> None:
         assert next_change(lines) == {"study_instance_uid": None}
         receive(store, 1, study="1.2.3")
         assert next_change(lines) == {"study_instance_uid": "1.2.3"}
+
+
+def test_who_listens_hears_that_it_is_not_cut_off_until_its_token_is_revoked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_SILENCE_LOOKS", 1)
+    tokens = ApiTokens(store.database)
+    tokens.create("another", AccessRole.VIEWER, (), later(0), None)
+    token, secret = tokens.create("ris", AccessRole.VIEWER, (), later(0), None)
+    with (
+        serving(make_parts(store)) as client,
+        client.stream("GET", "/api/v1/events", headers=bearer(secret)) as stream,
+    ):
+        lines = stream.iter_lines()
+        assert "event: still" in lines
+        tokens.revoke(token.id)
+        for _ in lines:  # to its end
+            pass
 
 
 def next_change(lines: Any) -> Any:

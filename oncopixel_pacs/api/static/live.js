@@ -29,6 +29,10 @@
     }
 
     tell(data) {
+      if (data === "refused") {
+        warn("You are signed out, or too many are here: reload this page.");
+        return;
+      }
       if (data === "away") {
         this.onerror?.(new Event("error"));
         return;
@@ -53,8 +57,7 @@
   let followed = new Date();
 
   function warn(why) {
-    if (document.getElementById("unfollowed")) return;
-    const alert = document.createElement("p");
+    const alert = document.getElementById("unfollowed") ?? document.createElement("p");
     alert.id = "unfollowed";
     alert.className = "alert bad";
     alert.setAttribute("role", "alert");

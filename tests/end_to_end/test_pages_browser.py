@@ -216,6 +216,15 @@ def test_any_number_of_tabs_listen_over_one_connection(store: Store, browser: Br
         context.close()
 
 
+def test_the_list_of_jobs_follows(store: Store, page: Page) -> None:
+    fail(store)
+    with serving(make_parts(store)) as client:
+        page.goto(f"{client.base_url}/jobs?state=failed")
+        page.locator(f'a[href="/jobs/{JOB}"]').wait_for()
+        store.ledger.restart(JOB, lambda *_: None)
+        page.get_by_text("No job here.").wait_for(timeout=10_000)
+
+
 def test_a_page_that_is_no_longer_followed_says_so(store: Store, page: Page) -> None:
     # On the wall of a reading room it would say for ever that all is well.
     finish(store)

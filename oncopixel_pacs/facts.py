@@ -62,6 +62,8 @@ class ImageFacts:
         Whether it was taken for a biopsy, as a stereotactic pair or with the needle in place.
     projection
         Whether it is one of the projections that a tomosynthesis is computed from.
+    turned
+        Whether it is turned by a quarter, so that the chest wall is above or below.
     contrast
         Whether it shows contrast agent: every image of a contrast enhanced mammography but the
         low-energy one.
@@ -108,6 +110,7 @@ class ImageFacts:
     stereotactic: bool = False
     projection: bool = False
     contrast: bool = False
+    turned: bool = False
     body_part: str = ""
     series_description: str = ""
     station_name: str = ""

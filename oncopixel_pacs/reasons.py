@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNREADABLE_PIXELS = "unreadable-pixels"
     BURNED_IN = "burned-in-annotation"
     STEREOTACTIC = "stereotactic"
+    TURNED = "turned"
     BLANK = "blank"
     NO_BREAST = "no-breast"
     NOT_A_BREAST = "not-a-breast"
@@ -71,6 +72,7 @@ _REASON_SENTENCES: Mapping[Reason, str] = {
     Reason.UNREADABLE_PIXELS: "The pixel data cannot be decoded.",
     Reason.BURNED_IN: "Text is burned into the image (Burned In Annotation is YES).",
     Reason.STEREOTACTIC: "The image was taken for a biopsy (Image Type).",
+    Reason.TURNED: "The image is turned by a quarter (Patient Orientation).",
     Reason.BLANK: "The image is blank: all of its pixels are alike.",
     Reason.NO_BREAST: "No breast was found in the image.",
     Reason.NOT_A_BREAST: "What the image shows is not shaped like a breast.",

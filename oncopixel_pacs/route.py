@@ -55,6 +55,7 @@ _RULES: tuple[_Rule, ...] = (
     (Reason.VIEW_MODIFIER, lambda f: bool(f.view_modifiers)),
     (Reason.PARTIAL_VIEW, lambda f: f.partial_view),
     (Reason.BREAST_IMPLANT, lambda f: f.implant),
+    (Reason.TURNED, lambda f: f.turned),
     (Reason.NO_PIXEL_SPACING, lambda f: f.spacing_mm is None),
 )
 

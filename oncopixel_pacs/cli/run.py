@@ -14,7 +14,7 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import tracked
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ImageResult, ObjectKind, SegmentationForm
-from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, ResultRejected
 from oncopixel_pacs.logs import configure_logging
 from oncopixel_pacs.settings import Settings, load_settings
 
@@ -55,19 +55,22 @@ def run(
         raise typer.Exit(1)
     read_algorithms(settings.active_models)  # says what is wrong before the seconds of torch
     models = load_models(settings.active_models, settings.inference)
-    studies = [
-        analyse_study(uid, files, models, out, objects, segmentation)
-        for uid, files in tracked(sources.items(), "Analysing", len(sources), silent=as_json)
-    ]
+    studies, failed = [], 0
+    for uid, files in tracked(sources.items(), "Analysing", len(sources), silent=as_json):
+        try:
+            studies.append(analyse_study(uid, files, models, out, objects, segmentation))
+        except (AnalysisFailed, ResultRejected) as exc:
+            failed += 1
+            typer.echo(f"study {uid or '(no UID)'}: {exc}", err=True)
     reports = [validate_with_tools(study.objects, study.sources) for study in studies]
     if as_json:
         typer.echo(json.dumps([str(path) for study in studies for path in study.objects]))
     else:
-        _show([study for study in studies], out)
+        _show(studies, out)
     problems = [problem for report in reports for problem in report.problems]
     for problem in problems:
         typer.echo(f"validator: {problem}", err=True)
-    if problems or not any(study.objects for study in studies):
+    if failed or problems or not any(study.objects for study in studies):
         raise typer.Exit(1)
 
 

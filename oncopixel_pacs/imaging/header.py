@@ -73,6 +73,7 @@ SAID_BY_MANY = (
     "RequestAttributesSequence",
     "BurnedInAnnotation",
     "ImageType",
+    "PatientOrientation",
     "StationName",
     *_ORDER_CODES,
     *_ORDER_TEXTS,
@@ -166,6 +167,7 @@ def _read(dataset: Dataset) -> ImageFacts:
         stereotactic=image_type.guides_biopsy(kind),
         projection=image_type.is_projection(kind),
         contrast=image_type.shows_contrast(kind),
+        turned=_is_turned(dataset),
         body_part=_text(dataset, "BodyPartExamined").upper(),
         series_description=_text(dataset, "SeriesDescription"),
         station_name=_text(dataset, "StationName"),
@@ -249,6 +251,19 @@ def _modifiers(dataset: Dataset) -> tuple[str, ...]:
     # A unit that leaves the modifier out states the factor all the same.
     magnified = _LEAST_MAGNIFIED <= _magnification(dataset) <= 4
     return said if said or not magnified else ("Magnification",)
+
+
+def _is_turned(dataset: Dataset) -> bool:
+    """Whether rows run up or down, or across the body, and columns to the front or the back.
+
+    Rows of a mammogram run from or to the chest wall (PS3.3 C.7.6.1.1.1); the networks know no
+    image that is turned by a quarter.
+    """
+    directions = plain_texts(dataset, "PatientOrientation") or _value(dataset, "PatientOrientation")
+    if directions is None or isinstance(directions, str) or len(directions) != 2:
+        return False
+    along, down = (str(item).strip()[:1] for item in directions)
+    return along in {"R", "L", "H", "F"} and down in {"A", "P"}
 
 
 def _is_test_object(dataset: Dataset) -> bool:

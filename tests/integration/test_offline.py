@@ -59,3 +59,21 @@ def test_a_study_of_two_patients_is_not_read(tmp_path: Path) -> None:
 def test_a_kind_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
     arguments = ["run", str(tmp_path), "--out", str(tmp_path / "out"), "--objects", "seq"]
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_a_study_that_cannot_be_named_keeps_no_other_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uid, view in zip(("nothing", "2.25.77"), SCREENING, strict=False):
+        source = tmp_path / "in" / uid
+        source.mkdir(parents=True)
+        path = write_mammogram(source, view)
+        with dcmread(path) as image:
+            image["StudyInstanceUID"]._value = uid
+            image.save_as(path)
+    monkeypatch.setattr("oncopixel_pacs.infer.loaded_models.load_models", lambda *_: models())
+    out = tmp_path / "out"
+    answer = CliRunner().invoke(app, ["run", str(tmp_path / "in"), "--out", str(out)])
+    assert "study nothing: A source image has no valid StudyInstanceUID" in answer.stderr
+    assert {dcmread(path).StudyInstanceUID for path in out.rglob("*.dcm")} == {"2.25.77"}
+    assert answer.exit_code == 1

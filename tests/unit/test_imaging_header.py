@@ -56,6 +56,29 @@ def code(value: str, *modifiers: str) -> Sequence:
     return Sequence([item])
 
 
+@pytest.mark.parametrize(
+    ("directions", "turned"),
+    [
+        (["P", "L"], False),
+        (["A", "FR"], False),
+        (["P", "FL"], False),
+        (["A", "HL"], False),
+        (["L", "P"], True),
+        (["FR", "A"], True),
+        (["H", "P"], True),
+        (["A", "P"], False),  # no such thing; not a turn
+        (["P"], False),
+        ("P", False),
+        (None, False),
+    ],
+)
+def test_an_image_that_is_turned_by_a_quarter_is_known(directions: object, turned: bool) -> None:
+    read = read_image_facts(header(PatientOrientation=directions))
+    written = BytesIO()
+    dcmwrite(written, header(PatientOrientation=directions), enforce_file_format=True)
+    assert read.turned == read_image_facts(dcmread(BytesIO(written.getvalue()))).turned == turned
+
+
 def test_the_facts_of_a_usual_mammogram() -> None:
     facts = read_image_facts(header())
     assert (facts.modality, facts.presentation_intent) == ("MG", "FOR PRESENTATION")

@@ -53,6 +53,7 @@ FLAWS: list[tuple[dict[str, Any], Reason]] = [
     ({"view_modifiers": ("Magnification",)}, Reason.VIEW_MODIFIER),
     ({"partial_view": True}, Reason.PARTIAL_VIEW),
     ({"implant": True}, Reason.BREAST_IMPLANT),
+    ({"turned": True}, Reason.TURNED),
     ({"spacing_mm": None}, Reason.NO_PIXEL_SPACING),
 ]
 

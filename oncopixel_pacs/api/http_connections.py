@@ -2,7 +2,8 @@
 
 Anybody on the network can open connections and be silent, or ask byte by byte. Such connections
 are bounded in number and in time; those over which someone who was let in is being answered are
-never cut for others.
+never cut for others. Between requests they rest for longer than proxies and clients keep theirs:
+who closes first cuts the request that is on its way (RFC 9112 9.6), which a POST does not survive.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ log = structlog.get_logger()
 MOST_WAITING = 128
 #: The head of a request has to be here so long after the connection, or the answer before it.
 HEAD_SECONDS = 15.0
+#: A connection over which someone was let in may be idle for so long. Proxies keep theirs for 60 s
+#: (nginx, load balancers of clouds), 90 s (Traefik) or 120 s (Caddy).
+RESTING_SECONDS = 130
+#: Connections that rest so; each more ends the one that has rested longest.
+MOST_RESTING = 128
 #: What has to come in that time of a body that was refused, so that its sender hears of it.
 _LEAST_REFUSED_BYTES = 1 << 20
 
@@ -42,8 +48,10 @@ class _Connection:
 
     @property
     def waits(self) -> bool:
-        """Whether nobody who was let in is being answered over it; TLS may not stand yet."""
-        return self.protocol is None or not self.protocol.answers_someone_let_in
+        """Whether nobody who was let in is behind it, as far as is known; TLS may not stand yet."""
+        return self.protocol is None or not (
+            self.protocol.answers_someone_let_in or self.protocol.rests
+        )
 
 
 class Connections:
@@ -52,10 +60,13 @@ class Connections:
     Used from the event loop of the listener alone.
     """
 
-    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, most_waiting: int = MOST_WAITING, most_resting: int = MOST_RESTING) -> None:
         self._most = most_waiting
+        self._most_resting = most_resting
         #: In the order in which they came.
         self._open: dict[Peer, _Connection] = {}
+        #: In the order in which they came to rest.
+        self._resting: dict[GuardedProtocol, None] = {}
 
     def accepted(self, connection: socket.socket, peer: Peer) -> None:
         """Note a new connection, before TLS."""
@@ -75,6 +86,18 @@ class Connections:
         """Note who reads a connection; TLS stands."""
         if peer in self._open:
             self._open[peer].protocol = protocol
+
+    def rests(self, protocol: GuardedProtocol) -> None:
+        """Note a connection over which someone was let in, and nothing is asked now."""
+        self._resting[protocol] = None
+        if len(self._resting) > self._most_resting:
+            longest = next(iter(self._resting))
+            del self._resting[longest]
+            longest.timeout_keep_alive_handler()
+
+    def rests_no_more(self, protocol: GuardedProtocol) -> None:
+        """Note that something is asked over a connection, or that it ended."""
+        self._resting.pop(protocol, None)
 
 
 class BoundedSocket(socket.socket):
@@ -96,6 +119,7 @@ class GuardedProtocol(H11Protocol):
         self,
         connections: Connections,
         head_seconds: float,
+        resting_seconds: int,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -104,6 +128,8 @@ class GuardedProtocol(H11Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self._connections = connections
         self._head_seconds = head_seconds
+        self._resting_seconds = self.timeout_keep_alive = resting_seconds
+        self._let_in = False
         self._deadline: asyncio.TimerHandle | None = None
         self._received = 0
 
@@ -111,6 +137,11 @@ class GuardedProtocol(H11Protocol):
     def answers_someone_let_in(self) -> bool:
         """Whether a request is at work whose caller the guard of access knows."""
         return self._is_at_work and "caller" in self.scope["state"]
+
+    @property
+    def rests(self) -> bool:
+        """Whether someone was let in over it before, and nothing is asked now."""
+        return self._let_in and not self._is_at_work
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -130,13 +161,14 @@ class GuardedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
+        self._let_in = self._let_in or "caller" in self.scope["state"]
         super().on_response_complete()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self._rest()
+        self._watch_no_more()
 
     @property
     def _is_at_work(self) -> bool:
@@ -144,12 +176,16 @@ class GuardedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         if self._is_at_work or self.transport.is_closing():
-            self._rest()
+            self._watch_no_more()
         elif self._deadline is None:
             self._received = 0
-            self._deadline = self.loop.call_later(self._head_seconds, self._look)
+            seconds = self._resting_seconds if self.rests else self._head_seconds
+            self._deadline = self.loop.call_later(seconds, self._look)
+            if self.rests:
+                self._connections.rests(self)
 
-    def _rest(self) -> None:
+    def _watch_no_more(self) -> None:
+        self._connections.rests_no_more(self)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from oncopixel_pacs.api.http_connections import (
     HEAD_SECONDS,
     MOST_WAITING,
+    RESTING_SECONDS,
     BoundedSocket,
     Connections,
     GuardedProtocol,
@@ -80,6 +81,8 @@ class HttpServer:
         What to encrypt with; plain HTTP when absent.
     head_seconds
         How long a connection may take to ask something.
+    resting_seconds
+        How long a connection over which someone was let in may be idle.
     """
 
     def __init__(
@@ -89,12 +92,13 @@ class HttpServer:
         port: int,
         tls: ssl.SSLContext | None = None,
         head_seconds: float = HEAD_SECONDS,
+        resting_seconds: int = RESTING_SECONDS,
     ) -> None:
         self._app = app
         self._host = host
         self._port = port
         self._connections = Connections()
-        protocol: Any = partial(GuardedProtocol, self._connections, head_seconds)
+        protocol: Any = partial(GuardedProtocol, self._connections, head_seconds, resting_seconds)
         self._listener = _Listener(
             uvicorn.Config(
                 app,

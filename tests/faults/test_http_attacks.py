@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from conftest import Store
 from fastapi import FastAPI
 
 from oncopixel_pacs.api.application import create_app
-from oncopixel_pacs.api.http_connections import MOST_WAITING
+from oncopixel_pacs.api.http_connections import MOST_RESTING, MOST_WAITING
 from oncopixel_pacs.api.http_server import HttpServer, https_context
 from oncopixel_pacs.api.small_bodies import MOST_BYTES, SmallBodies
 from oncopixel_pacs.settings import ApiSettings
@@ -93,6 +94,54 @@ def test_a_request_that_does_not_come_is_not_waited_for(store: Store, said: byte
             assert silent.recv(1) == b""
     finally:
         server.stop()
+
+
+def ask(connection: HTTPConnection) -> int:
+    connection.request("GET", "/api/v1/studies", headers=bearer(SECRET))
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def test_a_connection_of_someone_who_was_let_in_may_rest(store: Store) -> None:
+    app = create_app(make_parts(store, tokens=(SECRET,)))
+    server = HttpServer(app, "127.0.0.1", 0, head_seconds=0.3)
+    port = server.start()
+    try:
+        # As a proxy keeps it for its next request, which it may be unable to send twice.
+        with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as kept:
+            assert ask(kept) == 200
+            with connections(port, 1) as (silent,):
+                assert silent.recv(1) == b""
+            assert ask(kept) == 200
+    finally:
+        server.stop()
+
+
+def test_a_connection_does_not_rest_for_ever(store: Store) -> None:
+    app = create_app(make_parts(store, tokens=(SECRET,)))
+    server = HttpServer(app, "127.0.0.1", 0, resting_seconds=1)
+    port = server.start()
+    try:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=3)) as kept:
+            assert ask(kept) == 200
+            assert kept.sock.recv(1) == b""
+    finally:
+        server.stop()
+
+
+def test_the_connection_that_rested_longest_gives_way(store: Store) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(serving(make_parts(store, tokens=(SECRET,))))
+        kept = [
+            stack.enter_context(closing(HTTPConnection("127.0.0.1", client.base_url.port, 20)))
+            for _ in range(MOST_RESTING + 1)
+        ]
+        first, second, *others = kept
+        assert ask(first) == ask(second) == ask(first) == 200
+        assert {ask(other) for other in others} == {200}
+        assert second.sock.recv(1) == b""
+        assert ask(first) == 200
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "in chunks"])

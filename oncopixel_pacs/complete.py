@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, Study
-from oncopixel_pacs.facts import rejected
+from oncopixel_pacs.facts import rejected, with_implant
 from oncopixel_pacs.settings import CompletionSettings
 
 #: Classes of which one frame shows a breast as a mammogram does.
@@ -135,12 +135,12 @@ def expected(images: Sequence[ImageFacts], usual: Sequence[str]) -> Expected:
     usual = _of_ordered_side(images, pictures, usual)
     present = {item.name for item in pictures if _is_whole(item) and not item.view_modifiers}
     displaced = {item.name for item in pictures if _is_whole(item) and item.implant_displaced}
-    implants = {item.laterality for item in images if item.implant or item.implant_displaced}
+    implants = with_implant(images)
     missing = [name for name in usual if name not in present]
     missing += [
         f"{name} implant displaced"
         for name in usual
-        if name not in displaced and any(name.startswith(f"{side} ") for side in implants if side)
+        if name not in displaced and any(name.startswith(f"{side} ") for side in implants)
     ]
     twins = (kind for kind in _without_twin(images, pictures) if " ".join(kind) not in missing)
     missing += [" ".join((*kind, "For Presentation")) for kind in twins]

@@ -147,6 +147,15 @@ def rejected(held: Iterable[ImageFacts]) -> frozenset[str]:
     return frozenset(uid for facts in held for uid in facts.rejects)
 
 
+def with_implant(images: Iterable[ImageFacts]) -> frozenset[Laterality]:
+    """Breasts of a study of which any image shows or displaces an implant (Eklund).
+
+    Breast Implant Present (0028,1300) is optional: the displaced view may be all that tells.
+    """
+    shown = (item.laterality for item in images if item.implant or item.implant_displaced)
+    return frozenset(side for side in shown if side is not None)
+
+
 def says_nothing_new(held: Collection[ImageFacts], new: Collection[str]) -> bool:
     """Whether what came last changes no image of a study, nor which of them count.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from oncopixel_pacs.domain import ImageFacts, Reason, View
-from oncopixel_pacs.facts import rejected
+from oncopixel_pacs.facts import rejected, with_implant
 from oncopixel_pacs.model_choice import Candidate, RoutedImage, Verdict, verdicts
 from oncopixel_pacs.rules import Origin
 
@@ -68,20 +68,22 @@ def why_not(facts: ImageFacts) -> Reason | None:
 def why_not_in_study(images: Sequence[ImageFacts]) -> tuple[Reason | None, ...]:
     """Return the reason against each object of one study, in their order; ``None`` where none is.
 
-    Images without Patient ID contradict nobody, nor do those that were taken back.
+    Images without Patient ID contradict nobody, nor do those that were taken back. An implant that
+    one image tells of is in the other images of that breast, too.
     """
     taken_back = rejected(images)
-    holding = (
-        facts
-        for facts in images
-        if not facts.is_document and facts.sop_instance_uid not in taken_back
-    )
+    counting = [facts for facts in images if facts.sop_instance_uid not in taken_back]
+    holding = (facts for facts in counting if not facts.is_document)
+    implants = with_implant(counting)
     mixed = len({facts.patient_digest for facts in holding} - {""}) > 1
 
     def reason(facts: ImageFacts) -> Reason | None:
         if facts.sop_instance_uid in taken_back:
             return Reason.REJECTED
-        return Reason.SEVERAL_PATIENTS if mixed else why_not(facts)
+        if mixed:
+            return Reason.SEVERAL_PATIENTS
+        flaw = why_not(facts)
+        return Reason.BREAST_IMPLANT if flaw is None and facts.laterality in implants else flaw
 
     return tuple(map(reason, images))
 

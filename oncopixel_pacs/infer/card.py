@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from oncopixel_pacs.domain import Concept, ModelTask, Subject
 from oncopixel_pacs.imaging.picture_input import AsShown, PictureInput
@@ -14,6 +15,20 @@ from oncopixel_pacs.infer.calibration import Calibrator
 from oncopixel_pacs.requirements import Requirements
 
 Activation = Literal["sigmoid", "softmax"]
+
+
+_NOT_IN_LO = re.compile(r"[\\\x00-\x1f\x7f-\x9f]")
+
+
+def _as_long_string(text: str) -> str:
+    """Refuse what no value of VR LO can hold (PS3.5 6.2): every result would be held back."""
+    if _NOT_IN_LO.search(text) or not text.strip():
+        raise ValueError("it stands in every result: no backslash, no line break, not blank")
+    return text
+
+
+Words = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_as_long_string)]
+"""Text of a bundle that becomes one value of its results: a version, a manufacturer."""
 
 
 class CalibrationTable(BaseModel):

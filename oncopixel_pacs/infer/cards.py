@@ -49,7 +49,7 @@ from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.imaging.preprocess import Preprocessing
-from oncopixel_pacs.infer.card import CHANNELS, Activation, CalibrationTable, Card
+from oncopixel_pacs.infer.card import CHANNELS, Activation, CalibrationTable, Card, Words
 from oncopixel_pacs.infer.picture_card import is_picture_card, read_picture_card
 from oncopixel_pacs.infer.trusted.manifest import require_unchanged
 from oncopixel_pacs.infer.trusted.stranger_card import read_stranger_card
@@ -72,6 +72,12 @@ class _Eligibility(BaseModel):
     pixel_size_mm: tuple[_PixelSize, _PixelSize] | None = None
     burned_in_annotation: bool = False
 
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.pixel_size_mm and self.pixel_size_mm[0] > self.pixel_size_mm[1]:
+            raise ValueError("pixel_size_mm is the least size and then the largest")
+        return self
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -79,7 +85,7 @@ class _Table(BaseModel):
     activation: Activation
     preprocessing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     pixel_size_mm: float = Field(gt=0.01, le=10)
-    manufacturer: str = Field(min_length=1, max_length=64)
+    manufacturer: Words
     outline_threshold: float | None = Field(default=None, gt=0, lt=1)
     eligibility: _Eligibility = _Eligibility()
 
@@ -104,7 +110,7 @@ class _DataFormat(BaseModel):
 
 
 class _Metadata(BaseModel):
-    version: str = Field(min_length=1, max_length=64)
+    version: Words
     network_data_format: _DataFormat
     calibration: CalibrationTable = CalibrationTable()
     preprocessing: object = None
@@ -317,6 +323,12 @@ def _require_our_preprocessing(model: ModelSettings, card: Card) -> None:
             f"Model {model.name} was trained with preprocessing {card.preprocessing_sha256[:12]}…, "
             f"but this server prepares images with {ours[:12]}…; use the server version that the "
             "model was exported for, or train and export it again."
+        )
+    # Areas on that grid decide what is too small for a finding.
+    if isinstance(grid, Preprocessing) and card.pixel_size_mm != grid.pixel_size_mm:
+        raise ModelRefused(
+            f"Model {model.name}: metadata.json states pixels of {card.pixel_size_mm:g} mm, but "
+            f"its preprocessing makes pixels of {grid.pixel_size_mm:g} mm; correct it."
         )
 
 

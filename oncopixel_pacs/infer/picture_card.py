@@ -36,6 +36,7 @@ from oncopixel_pacs.infer.card import (
     CalibrationTable,
     Card,
     PictureClass,
+    Words,
     picture_class,
 )
 from oncopixel_pacs.requirements import Requirements
@@ -73,7 +74,7 @@ class _Table(_Strict):
     task: ModelTask
     activation: Activation
     preprocessing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    manufacturer: str = Field(min_length=1, max_length=64)
+    manufacturer: Words
     classes: tuple[_Class, ...] = Field(min_length=2, max_length=64)
     site: _Code
     eligibility: _Eligibility
@@ -106,7 +107,7 @@ class _DataFormat(BaseModel):
 
 
 class _Metadata(BaseModel):
-    version: str = Field(min_length=1, max_length=64)
+    version: Words
     network_data_format: _DataFormat
     calibration: CalibrationTable = CalibrationTable()
     oncopixel: _Table

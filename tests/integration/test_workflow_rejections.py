@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from conftest import Store
-from mammogram_builder import SCREENING
+from mammogram_builder import SCREENING, View2D, write_mammogram
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rejection_builder import EXPIRED, OF_INTEREST, QUALITY, WORKLIST, rejection_note, write_note
 from workflow_builder import PretendedModel, Works, folder_destination, running, utc_now
 
-from oncopixel_pacs.domain import Job, JobState, ObjectKind, Reason, StudyState
+from oncopixel_pacs.domain import Job, JobState, Laterality, ObjectKind, Reason, StudyState, View
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.report.rejection_note import rejected_uids
 
@@ -27,6 +27,17 @@ OTHER_SELECTIONS = (
 def take(works: Works, folder: Path, note: Dataset) -> None:
     intake = Intake(works.store.files, works.store.catalogue, utc_now)
     intake.accept_file(write_note(folder, note), "PACS")
+
+
+def displaced_implant(folder: Path) -> Path:
+    """Write a right CC view that pushes an implant out of the way (Eklund)."""
+    path = write_mammogram(folder, View2D(5, Laterality.RIGHT, View.CC))
+    image, modifier = dcmread(path), Dataset()
+    modifier.CodeValue, modifier.CodingSchemeDesignator = "399209000", "SCT"
+    modifier.CodeMeaning = "Implant Displaced"
+    image.ViewCodeSequence[0].ViewModifierCodeSequence = [modifier]
+    image.save_as(path)
+    return path
 
 
 def of_kind(job: Job, kind: ObjectKind) -> set[str]:
@@ -79,4 +90,26 @@ def test_a_study_of_which_every_image_is_rejected_keeps_no_result(
         second = works.finished(works.settle().id)
     assert second.state is JobState.NOT_ANALYSED
     assert Reason.REJECTED.sentence in second.error
+    assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}
+
+
+def test_what_was_said_of_a_breast_is_taken_back_once_a_later_view_displaces_its_implant(
+    store: Store, tmp_path: Path
+) -> None:
+    """Units that leave out Breast Implant Present send the whole views first."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    works = Works(store, PretendedModel(), (folder_destination(out),))
+    with running(works):
+        works.receive(source, RIGHT_CC)
+        first = works.finished(works.settle().id)
+        assert first.state is JobState.DONE
+        intake = Intake(store.files, store.catalogue, utc_now)
+        intake.accept_file(displaced_implant(source), "MAMMO1")
+        second = works.finished(works.settle().id)
+    assert second.state is JobState.NOT_ANALYSED
+    assert second.result is not None
+    assert [item.reason for item in second.result.images] == [
+        Reason.BREAST_IMPLANT,
+        Reason.VIEW_MODIFIER,
+    ]
     assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}

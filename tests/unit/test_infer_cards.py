@@ -100,6 +100,13 @@ def test_a_model_of_several_views_together_is_refused(tmp_path: Path) -> None:
     assert read_algorithms([write_bundle(tmp_path / "other", metadata=metadata)])
 
 
+def test_pixels_of_another_size_than_the_preprocessing_makes_are_refused(tmp_path: Path) -> None:
+    """They decided what is too small for a finding: a tenth of the size left none."""
+    metadata = changed("oncopixel.pixel_size_mm", 0.05)
+    with pytest.raises(ModelRefused, match=r"pixels of 0\.05 mm, but .* makes pixels of 0\.5 mm"):
+        read_algorithms([write_bundle(tmp_path, metadata=metadata)])
+
+
 def changed(path: str, value: object) -> dict[str, Any]:
     metadata = tiny_metadata()
     *way, last = path.split(".")
@@ -129,6 +136,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
         (changed("calibration", {"slope": -1.0}), "calibration.slope"),
         (changed("oncopixel.outline_threshold", 1.5), "oncopixel.outline_threshold"),
         (changed("oncopixel.outline_threshold", 0), "oncopixel.outline_threshold"),
+        # A validator would hold back every result of such a model.
+        (changed("version", "1.0\\2"), "version: .* no backslash"),
+        (changed("version", "1.0\n2"), "version: .* no line break"),
+        (changed("oncopixel.manufacturer", "A\0B"), "manufacturer: .* no line break"),
+        (changed("oncopixel.manufacturer", " "), "manufacturer: .* not blank"),
+        (changed("oncopixel.eligibility", {"pixel_size_mm": [0.2, 0.05]}), "least size and then"),
     ],
 )
 def test_incomplete_or_contradictory_metadata_is_refused(

@@ -105,6 +105,27 @@ def test_only_notes_on_images_that_are_held_say_something_new(
     assert not says_nothing_new([image, note], ())
 
 
+@pytest.mark.parametrize(
+    "telling",
+    [{"view_modifiers": ("Implant Displaced",), "implant_displaced": True}, {"implant": True}],
+    ids=["displaced", "stated"],
+)
+def test_an_implant_that_one_image_tells_of_is_in_the_other_images_of_that_breast(
+    telling: dict[str, Any],
+) -> None:
+    """Breast Implant Present is optional: the whole views of an Eklund study may say nothing."""
+    whole, other = make_facts(1), make_facts(2, laterality=Laterality.LEFT)
+    eklund = make_facts(3, **telling)
+    for held in permutations((whole, other, eklund)):
+        reasons = dict(zip(held, why_not_in_study(held), strict=True))
+        assert reasons[whole] is Reason.BREAST_IMPLANT
+        assert reasons[other] is None
+    note = make_facts(
+        4, sop_class_uid=KEY_OBJECTS, modality="KO", rejects=(eklund.sop_instance_uid,)
+    )
+    assert why_not_in_study([whole, eklund, note])[0] is None
+
+
 def test_every_reason_that_a_header_can_give_is_reached() -> None:
     assert {reason for _, reason in FLAWS} == set(Reason) - BY_PIXELS - BY_MODEL - {
         Reason.ANALYSIS_FAILED,

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from oncopixel_pacs.domain import Concept, ModelTask
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.picture_input import AsShown
-from oncopixel_pacs.infer.card import Card, picture_class
+from oncopixel_pacs.infer.card import Card, Words, picture_class
 from oncopixel_pacs.infer.trusted.manifest import manifest_digest, read_manifest
 from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.settings import ModelSettings, TrustedSettings
@@ -53,7 +53,7 @@ class _DataFormat(BaseModel):
 
 
 class _Metadata(BaseModel):
-    version: str = Field(min_length=1, max_length=64)
+    version: Words
     task: str = ""
     description: str = ""
     authors: str | list[str] = ""

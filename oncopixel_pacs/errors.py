@@ -4,6 +4,7 @@
 
     OncoPixelError
     ├── ConfigurationError      a setting, file or port that keeps the server from starting
+    │   └── OlderSchema         a database that the server of this version has to upgrade first
     ├── IntakeRefused           an object that was not accepted; nothing of it is kept
     │   ├── OutOfResources      disk or database cannot take it now; send it again later
     │   ├── DatasetMismatch     the data set contradicts its command or its SOP class
@@ -38,6 +39,10 @@ class OncoPixelError(Exception):
 
 class ConfigurationError(OncoPixelError):
     """A setting, file or port that keeps the server from starting."""
+
+
+class OlderSchema(ConfigurationError):
+    """A database that the server of this version brings up to date when it starts."""
 
 
 class IntakeRefused(OncoPixelError):

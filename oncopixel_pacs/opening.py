@@ -43,11 +43,13 @@ class Store:
     drift: DriftWatch
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, upgrades: bool = True) -> Store:
     """Open data directory and database, making both when they are missing.
 
     Raises
     ------
+    OlderSchema
+        When the database is of an older version, and not to be brought up to date.
     ConfigurationError
         When either cannot be opened.
     """
@@ -60,7 +62,7 @@ def open_store(settings: Settings) -> Store:
             f"The data directory {settings.data_dir} cannot be used ({exc.strerror}); "
             "make it writable or set data_dir."
         ) from exc
-    database = open_database(settings.resolved_database_url)
+    database = open_database(settings.resolved_database_url, upgrades=upgrades)
     give_new_to_owner(settings.data_dir)
     meters = Meters(__version__)
     return Store(
@@ -79,6 +81,8 @@ def open_existing(settings: Settings) -> Store:
 
     Raises
     ------
+    OlderSchema
+        When a server of an older version has.
     ConfigurationError
         When it cannot be opened, or nobody has made the embedded database yet.
     """
@@ -88,7 +92,7 @@ def open_existing(settings: Settings) -> Store:
             f"There is no database at {path}. Name the configuration of the server by --config, "
             "and see that data_dir is mounted."
         )
-    return open_store(settings)
+    return open_store(settings, upgrades=False)
 
 
 def _files_of(settings: Settings) -> FileStore:

@@ -155,7 +155,7 @@ def revoke_token(
 
 @contextlib.contextmanager
 def _database(config: Path | None) -> Iterator[Database]:
-    store = open_store(load_settings(config))
+    store = open_store(load_settings(config), upgrades=False)
     try:
         yield store.database
     finally:

@@ -21,7 +21,7 @@ from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.deliver import echo
-from oncopixel_pacs.errors import ConfigurationError, OncoPixelError
+from oncopixel_pacs.errors import ConfigurationError, OlderSchema, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
 from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.receive import pull
@@ -128,7 +128,10 @@ def _attempt(subject: str, work: Callable[[], str]) -> Check:
 
 
 def _check_store(settings: Settings) -> str:
-    store = open_store(settings)
+    try:
+        store = open_store(settings, upgrades=False)
+    except OlderSchema as exc:
+        return str(exc)  # as it is between installation and start of a new version
     try:
         return f"open, schema up to date ({store.database.engine.dialect.name})"
     finally:
@@ -221,7 +224,10 @@ def _check_source(settings: Settings, source: SourceSettings) -> str:
 
 def _require_admitted(settings: Settings, ae_title: str) -> None:
     """Raise where whatever an archive sends for a C-MOVE would be rejected."""
-    store = open_store(settings)
+    try:
+        store = open_store(settings, upgrades=False)
+    except OlderSchema:
+        return
     try:
         known = PeerBook(settings, AllowedPeers(store.database)).known()
     finally:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlmodel import Session
 
-from oncopixel_pacs.errors import ConfigurationError, OutOfResources
+from oncopixel_pacs.errors import ConfigurationError, OlderSchema, OutOfResources
 
 #: The workflow engine needs ``unixepoch('subsec')``, new in SQLite 3.42.
 SQLITE_NEEDED = (3, 42, 0)
@@ -181,7 +181,9 @@ def _not_written(exc: SQLAlchemyError) -> OutOfResources:
     )
 
 
-def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Database:
+def open_database(
+    url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, upgrades: bool = True
+) -> Database:
     """Connect, check the server, and bring the schema up to date.
 
     Parameters
@@ -190,9 +192,14 @@ def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Databa
         SQLAlchemy URL; ``sqlite:///path`` or ``postgresql+psycopg://…``.
     busy_timeout_ms
         How long a write waits for the lock of another on SQLite.
+    upgrades
+        Whether tables of an older version are brought up to date. There is no way back, and a
+        server of that version may be running: only a server that starts, and a restore, may.
 
     Raises
     ------
+    OlderSchema
+        When the tables are of an older version, and stay so.
     ConfigurationError
         When the database cannot be reached, is too old, or was written by a newer version.
     """
@@ -203,7 +210,13 @@ def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Databa
             else:
                 engine = _server_engine(url)
             undo.callback(engine.dispose)
-            if not _is_current(engine):
+            done, last = _revisions(engine)
+            if done != [last]:
+                if not upgrades and done and done[0] < last:
+                    raise OlderSchema(
+                        "The database is of an older version: use the commands of that one, or "
+                        "start this server, which brings it up to date."
+                    )
                 _migrate(engine)
         except SQLAlchemyError as exc:
             raise _unusable(exc) from exc
@@ -278,15 +291,15 @@ def _server_engine(url: str) -> Engine:
     return engine
 
 
-def _is_current(engine: Engine) -> bool:
-    """Whether the last migration is done: that is told without Alembic, which is slow to load."""
+def _revisions(engine: Engine) -> tuple[list[str], str]:
+    """Tell what the schema has, and the last; without Alembic, which is slow to load."""
     last = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
     with engine.connect() as connection:
         try:
             done = connection.exec_driver_sql("SELECT version_num FROM alembic_version").all()
         except (OperationalError, ProgrammingError):  # no such table, or it is being made
-            return False
-    return [row.version_num for row in done] == [last]
+            return [], last
+    return [row.version_num for row in done], last
 
 
 def _migrate(engine: Engine) -> None:

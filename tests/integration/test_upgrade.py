@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from conftest import Store, opened
+from typer.testing import CliRunner
 from workflow_builder import (
     PretendedModel,
     PretendedPacs,
@@ -23,6 +24,7 @@ from workflow_builder import (
     until,
 )
 
+from oncopixel_pacs.cli import app
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
@@ -168,6 +170,24 @@ def test_an_older_host_leaves_the_work_of_a_newer_one_alone(
         patch.setattr(engine, "ENGINE_VERSION", "2")
         works.settler.settle_complete()
     assert works.reconciler.reconcile() == 0
+
+
+def test_commands_of_a_newer_version_leave_the_database_to_the_server_that_runs(
+    any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir, url = any_store.files.data_dir, url_of(any_store)
+    config = tmp_path / "oncopixel.toml"
+    config.write_text(
+        f'data_dir = "{data_dir}"\ndatabase_url = "{url}"\n[receive]\nleast_free_bytes = 1\n',
+        encoding="utf-8",
+    )
+    with monkeypatch.context() as patch:
+        install_next_schema(patch, tmp_path)
+        for command in ("doctor", "jobs list", "users list", f"backup {tmp_path / 'backup'}"):
+            told = CliRunner().invoke(app, [*command.split(), "--config", str(config)])
+            said = f"{told.output} {told.exception}".replace("│", " ")
+            assert "of an older version" in " ".join(said.split())
+    open_database(url).close()
 
 
 def test_a_database_of_a_newer_version_is_refused_in_words(

@@ -302,10 +302,11 @@ def _columns(study: Any, row: Any, modality: Any) -> list[Any]:
 
 
 def _latest_job() -> Any:
-    """Newest job of the study that has written something."""
+    """Newest job of the study that has written something, or that nothing holds any more."""
     other = aliased(JobRow)
-    wrote = (
-        select(col(JobObjectRow.job_id)).where(col(JobObjectRow.job_id) == col(other.id)).exists()
+    wrote = or_(
+        col(other.written),
+        select(col(JobObjectRow.job_id)).where(col(JobObjectRow.job_id) == col(other.id)).exists(),
     )
     return (
         select(col(other.id))

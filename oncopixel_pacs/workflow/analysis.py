@@ -144,7 +144,8 @@ class StudySteps:
             self.ledger.end_step(job.id, StepName.ANALYSE, self.now(), detail)
         if result.analysed:
             return
-        if any(kinds_for(result, self.destinations).values()) or self._stale(job, result, ()):
+        # What takes the place of earlier results is written even where nobody is told.
+        if any(kinds_for(result, self.destinations).values()) or supersedes(result):
             self.ledger.note_error(job.id, sentence_of(result))
             return
         state = JobState.FAILED if has_failed(result) else JobState.NOT_ANALYSED

@@ -14,6 +14,7 @@ from workflow_builder import PretendedModel, Works, folder_destination, running,
 from oncopixel_pacs.domain import Job, JobState, Laterality, ObjectKind, Reason, StudyState, View
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.report.rejection_note import rejected_uids
+from oncopixel_pacs.store.search import Criteria, Search
 
 RIGHT_CC, LEFT_CC = SCREENING[:2]
 #: Key images, what an archive let go of for its age, and what is no image of the study.
@@ -51,6 +52,11 @@ def retracted(folder: Path, job: Job) -> set[str]:
     return set(rejected_uids(sent[uid]))
 
 
+def results_in(search: Search) -> set[str]:
+    """Find by QIDO-RS what viewers show of our results."""
+    return {item.sop_instance_uid for item in search.objects(Criteria()) if item.is_result}
+
+
 def test_a_rejected_image_is_read_no_more_and_its_results_are_taken_back(
     store: Store, tmp_path: Path
 ) -> None:
@@ -70,6 +76,23 @@ def test_a_rejected_image_is_read_no_more_and_its_results_are_taken_back(
         "L CC": None,
     }
     assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}
+
+
+def test_viewers_find_no_result_of_a_rejected_image_where_no_destination_is_told(
+    store: Store, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    works = Works(store, PretendedModel())
+    search = Search(store.database)
+    with running(works):
+        works.receive(source, RIGHT_CC)
+        first = works.finished(works.settle().id)
+        assert results_in(search) == {item.sop_instance_uid for item in first.objects}
+        take(works, source, rejection_note([RIGHT_CC.sop_uid]))
+        second = works.finished(works.settle().id)
+    assert second.state is JobState.NOT_ANALYSED
+    assert Reason.REJECTED.sentence in second.error
+    assert results_in(search) == set()
 
 
 def test_a_study_of_which_every_image_is_rejected_keeps_no_result(

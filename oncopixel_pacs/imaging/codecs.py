@@ -105,6 +105,12 @@ def is_compressed(transfer_syntax: str) -> bool:
     return transfer_syntax in DECODER_DEPENDENCIES
 
 
+def is_right_justified(dataset: Dataset) -> bool:
+    """Whether High Bit is one less than Bits Stored, as PS3.5 8.1.1 has it since 2014."""
+    high, bits = dataset.get("HighBit"), dataset.get("BitsStored")
+    return high is None or bits is None or int(high) == int(bits) - 1
+
+
 def decode(dataset: Dataset, index: int = 0) -> NDArray[Any]:
     """Decode one frame of an image with these decoders and no others.
 
@@ -119,7 +125,8 @@ def decode(dataset: Dataset, index: int = 0) -> NDArray[Any]:
     -------
     numpy.ndarray
         Stored values ``(rows, columns)``, signed where Pixel Representation says so; with
-        three samples per pixel ``(rows, columns, 3)``, RGB.
+        three samples per pixel ``(rows, columns, 3)``, RGB. Where High Bit is not one less than
+        Bits Stored nothing is masked: see `grayscale.right_justified`.
 
     Raises
     ------
@@ -128,12 +135,15 @@ def decode(dataset: Dataset, index: int = 0) -> NDArray[Any]:
     """
     register()
     syntax = dataset.file_meta.TransferSyntaxUID
-    pixels, _ = get_decoder(syntax).as_array(
-        dataset, index=index, decoding_plugin=PLUGIN if is_compressed(syntax) else ""
-    )
+    options: dict[str, Any] = {"decoding_plugin": PLUGIN if is_compressed(syntax) else ""}
+    right_justified = is_right_justified(dataset)
+    if not right_justified:
+        options["correct_unused_bits"] = False
+    pixels, _ = get_decoder(syntax).as_array(dataset, index=index, **options)
     stored: NDArray[Any] = pixels
     if dataset.PixelRepresentation == 1 and is_compressed(syntax):
-        stored = _signed(stored, int(dataset.BitsStored))
+        bits = int(dataset.BitsStored) if right_justified else 8 * stored.dtype.itemsize
+        stored = _signed(stored, bits)
     return stored
 
 

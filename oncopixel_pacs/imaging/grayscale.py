@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from oncopixel_pacs.imaging.codecs import is_right_justified
+
 _Values = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
 
@@ -34,6 +36,7 @@ def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
         float32 ``(rows, columns)`` in ``[0, 1]``; air is dark, whatever the file's polarity,
         and so is padding.
     """
+    stored = right_justified(stored, dataset)
     values = _modality(stored, dataset)
     padding = _padding(stored, dataset)
     shown = _voi(values, dataset, padding)
@@ -42,6 +45,24 @@ def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
     if padding is not None:
         shown[padding] = 0
     return shown
+
+
+def right_justified(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+    """Move values to the low end of their words where High Bit says that they are at the high end.
+
+    Units of old wrote them so. What has values in the bits below, too, is right-justified
+    already, whatever its header says; of that the bits above Bits Stored are left out.
+    """
+    if is_right_justified(dataset) or stored.dtype.kind not in "iu":
+        return stored
+    allocated, bits = stored.dtype.itemsize * 8, int(dataset.BitsStored)
+    low = int(dataset.HighBit) + 1 - bits
+    if not (0 < bits <= allocated and 0 < low <= allocated - bits):
+        return stored
+    if (stored & ((1 << low) - 1)).any():
+        low = 0
+    moved: NDArray[Any] = stored << (allocated - bits - low) >> (allocated - bits)
+    return moved
 
 
 def own_window(dataset: Dataset) -> tuple[float, float]:

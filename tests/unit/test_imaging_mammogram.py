@@ -221,6 +221,26 @@ def test_signed_values_keep_their_sign(dataset, tmp_path, syntax) -> None:
     assert (read(dataset, tmp_path) == usual).all()
 
 
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_values_at_the_high_end_of_their_words_are_moved(
+    dataset, tmp_path, signed, compressed
+) -> None:
+    """Units of old wrote High Bit 15 of 12 bits; masked, nothing but noise was left."""
+    usual = read(dataset, tmp_path)
+    values = stored(dataset).astype(np.int16)
+    if signed:
+        values = values - 2048
+        dataset.PixelRepresentation, dataset.RescaleIntercept = 1, "2048"
+    dataset.HighBit = 15
+    dataset.PixelData = values.tobytes()
+    assert (read(dataset, tmp_path) == usual).all(), "a High Bit that is not true"
+    dataset.PixelData = (values << 4).tobytes()
+    if compressed:
+        dataset.compress(RLELossless)
+    assert (read(dataset, tmp_path) == usual).all()
+
+
 @pytest.mark.parametrize("fill", [b"\0", b"\xff", b"\xff\0"])
 def test_a_codestream_may_be_padded(dataset, tmp_path, fill) -> None:
     usual = read(dataset, tmp_path)

@@ -34,6 +34,8 @@ class Provider:
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "one"}))
     #: The key that signs; another than `key` is one that the provider does not publish.
     signing_key: RSAKey | None = None
+    #: Published before it.
+    further_keys: list[dict[str, Any]] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def authorize(self, asked: dict[str, str]) -> str:
@@ -108,7 +110,9 @@ def oidc_provider() -> Iterator[Provider]:
                     },
                 )
             elif parts.path == "/keys":
-                self.answer(200, {"keys": [provider.key.as_dict(private=False)]})
+                self.answer(
+                    200, {"keys": [*provider.further_keys, provider.key.as_dict(private=False)]}
+                )
             elif parts.path == "/authorize":
                 self.answer(302, {}, Location=provider.authorize(asked))
             else:

@@ -8,6 +8,7 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote_plus
@@ -21,7 +22,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, KeySet
 
 from oncopixel_pacs.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.api.parts import ApiParts
@@ -174,7 +175,7 @@ class OidcProvider:
         address = str(self._described()["jwks_uri"])
         with self._lock:
             if self._keys is None or anew:
-                self._keys = KeySet.import_key_set(cast(Any, _fetched(address)))
+                self._keys = _understood(_fetched(address))
             return self._keys
 
 
@@ -251,6 +252,21 @@ def _fetched(address: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise OutOfResources("The provider of [api.oidc] does not answer as one; check issuer.")
     return found
+
+
+def _understood(published: Mapping[str, Any]) -> KeySet:
+    """Take the keys that we can use: others are no reason to trust none (RFC 7517 section 5)."""
+    keys = []
+    for item in published["keys"]:
+        try:
+            key = JWKRegistry.import_key(item)
+            # A curve is looked up, and a point seen to lie on it, when the key is first used.
+            key.get_op_key("verify")
+        except (JoseError, ValueError, KeyError, TypeError) as exc:
+            log.info("http.oidc_key_left_out", error=type(exc).__name__)
+        else:
+            keys.append(key)
+    return KeySet(keys)
 
 
 def _unreachable(exc: Exception) -> OutOfResources:

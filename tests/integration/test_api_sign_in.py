@@ -389,6 +389,7 @@ def provider(running_provider: Provider) -> Iterator[Provider]:
     yield running_provider
     running_provider.claims, running_provider.change = before.claims, {}
     running_provider.key, running_provider.signing_key = before.key, None
+    running_provider.further_keys = []
 
 
 @pytest.fixture
@@ -470,6 +471,18 @@ def test_a_sign_in_that_was_not_begun_here_is_refused(institution: httpx.Client)
     assert institution.get(sent_back).status_code == 403
     institution.get("/login/oidc")
     assert institution.get(sent_back).status_code == 403
+
+
+def test_keys_that_are_not_understood_keep_nobody_out(
+    institution: httpx.Client, provider: Provider
+) -> None:
+    # Providers in health care publish keys of other curves beside the one that signs here.
+    provider.further_keys = [
+        {"kty": "EC", "crv": "brainpoolP256r1", "kid": "other", "x": "AAAA", "y": "AAAA"},
+        {"kty": "RSA", "kid": "broken"},
+        {"kty": "AKP", "alg": "ML-DSA-65", "kid": "new", "pub": "AAAA"},
+    ]
+    assert come_and_go(institution).status_code == 303
 
 
 def test_a_provider_that_is_away_is_said(store: Store) -> None:

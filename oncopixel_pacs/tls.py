@@ -11,6 +11,7 @@ import ssl
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
@@ -96,6 +97,43 @@ def read_certificate(path: Path) -> OwnCertificate:
     )
 
 
+def certificate_alarm(settings: TlsSettings, now: datetime, table: str = "tls") -> str:
+    """Say what must be done about our certificate or its key; empty while all is well.
+
+    A server goes on with the earlier pair while the files are unfit, so what the new file says
+    of its end is not what peers see.
+
+    Parameters
+    ----------
+    table
+        Table of the configuration that names it: ``tls`` for DICOM, ``api`` for HTTPS.
+
+    Raises
+    ------
+    ConfigurationError
+        When the certificate cannot be read.
+    """
+    if settings.certificate is None:
+        return ""
+    own = read_certificate(settings.certificate)
+    if unfit := _unfit(settings, _versions(settings)):
+        return (
+            f"{unfit} The files of [{table}] are not in use: the server shows the certificate of "
+            "before until they are right, and would not start again."
+        )
+    return own.alarm(now, table)
+
+
+@lru_cache(maxsize=8)
+def _unfit(settings: TlsSettings, versions: tuple[tuple[int, ...], ...]) -> str:  # noqa: ARG001
+    """Say why files cannot be used; looked at anew when one was replaced, for pages ask often."""
+    try:
+        acceptor_context(settings)
+    except ConfigurationError as exc:
+        return str(exc)
+    return ""
+
+
 def fingerprint(der: bytes) -> str:
     """SHA-256 of a certificate in DER, lower case hex."""
     return hashlib.sha256(der).hexdigest()
@@ -142,7 +180,7 @@ class RenewingContext:
     def __init__(self, settings: TlsSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._seen = self._versions()
+        self._seen = _versions(settings)
         self._context = acceptor_context(settings)
 
     def current(self) -> ssl.SSLContext:
@@ -154,7 +192,7 @@ class RenewingContext:
             Once, when files were replaced by unfit ones.
         """
         with self._lock:
-            versions = self._versions()
+            versions = _versions(self._settings)
             if versions != self._seen:
                 self._seen = versions
                 self._context = acceptor_context(self._settings)
@@ -168,20 +206,19 @@ class RenewingContext:
             log.error("tls.files_refused", reason=exc.for_log)
         return self.current()
 
-    def _versions(self) -> tuple[tuple[int, int], ...]:
-        return tuple(
-            _version(path)
-            for path in (self._settings.certificate, self._settings.key, self._settings.ca_file)
-            if path is not None
-        )
+
+def _versions(settings: TlsSettings) -> tuple[tuple[int, ...], ...]:
+    named = (settings.certificate, settings.key, settings.ca_file)
+    return tuple(_version(path) for path in named if path is not None)
 
 
-def _version(path: Path) -> tuple[int, int]:
+def _version(path: Path) -> tuple[int, ...]:
     try:
         found = path.stat()
     except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_ino
+        return (0,)
+    # The last tells that a file which we might not read was given to us.
+    return found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
 def _context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:

@@ -18,7 +18,8 @@ from oncopixel_pacs.api.route_rules import LIVE_PATH
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
-from oncopixel_pacs.tls import read_certificate
+from oncopixel_pacs.settings import TlsSettings
+from oncopixel_pacs.tls import certificate_alarm, read_certificate
 
 router = APIRouter(tags=["server"])
 
@@ -161,12 +162,11 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.backups.alarm(parts.now()),
         parts.models_alarm(),
     ]
-    for table, path in (
-        ("tls", parts.settings.tls.certificate),
-        ("api", parts.settings.api.certificate),
-    ):
+    api = parts.settings.api
+    https = TlsSettings(certificate=api.certificate, key=api.key, require_peer_certificate=False)
+    for table, pair in (("tls", parts.settings.tls), ("api", https)):
         try:
-            found.append("" if path is None else read_certificate(path).alarm(parts.now(), table))
+            found.append(certificate_alarm(pair, parts.now(), table))
         except OncoPixelError as exc:
             found.append(str(exc))
     return tuple(alarm for alarm in found if alarm)
@@ -180,7 +180,7 @@ def _check_certificate(parts: ApiParts) -> str:
     now = parts.now()
     if now >= certificate.expires_at:
         raise ConfigurationError(certificate.alarm(now))
-    return certificate.alarm(now) or certificate.validity(now)
+    return certificate_alarm(parts.settings.tls, now) or certificate.validity(now)
 
 
 def _check_models(parts: ApiParts) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from conftest import Store as Shelf
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
-from oncopixel_pacs.settings import Settings
-from oncopixel_pacs.tls import OwnCertificate
+from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.settings import Settings, TlsSettings
+from oncopixel_pacs.tls import OwnCertificate, RenewingContext
 
 EXPIRES = datetime(2026, 6, 30, 12, tzinfo=UTC)
 OURS = OwnCertificate("CN=ours", EXPIRES, "ab" * 32)
@@ -92,6 +95,49 @@ def test_pages_say_how_long_the_certificate_of_https_lasts(
     told = [line for line in said if f"The HTTPS certificate {words}" in line]
     assert bool(told) is bool(words)
     assert all("of [api] certificate and key" in line and line in page for line in told)
+
+
+@pytest.mark.parametrize("table", ["tls", "api"])
+def test_half_a_renewal_is_an_alarm_until_the_pair_is_whole(
+    store: Shelf, tmp_path: Path, table: str
+) -> None:
+    authority = Authority(tmp_path)
+    shown = authority.issue("shown", valid=timedelta(days=10))
+    renewed = authority.issue("renewed", valid=timedelta(days=365))
+    of_dicom = {"ca_file": authority.ca_file} if table == "tls" else {}
+    pair = {"certificate": shown.certificate, "key": shown.key, **of_dicom}
+    settings = Settings.model_validate({"data_dir": store.files.data_dir, table: pair})
+    parts = make_parts(store, settings=settings, now=lambda: datetime.now(UTC))
+    with serving(parts) as client:
+
+        def said() -> str:
+            items = client.get("/api/v1/alarms").json()["items"]
+            return " ".join(item["said"] for item in items if f"[{table}]" in item["said"])
+
+        assert "in 9 days" in said()
+        shutil.copy(renewed.certificate, shown.certificate)
+        assert "does not belong to the certificate" in said()
+        assert "shows the certificate of before" in said()
+        assert client.get("/health/ready").status_code == 200
+        shutil.copy(renewed.key, shown.key)
+        assert said() == ""
+
+
+def test_a_key_that_is_given_to_us_later_is_used(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own, renewed = authority.issue("own"), authority.issue("renewed")
+    context = RenewingContext(
+        TlsSettings(certificate=own.certificate, key=own.key, require_peer_certificate=False)
+    )
+    earlier = context.current()
+    shutil.copy(renewed.certificate, own.certificate)
+    times = own.key.stat()
+    with pytest.raises(ConfigurationError, match="does not belong"):
+        context.current()
+    # As after chown or chmod, name and time of the last change stay.
+    shutil.copy(renewed.key, own.key)
+    os.utime(own.key, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert context.current() is not earlier
 
 
 def test_the_doctor_looks_at_that_of_https(tmp_path: Path) -> None:

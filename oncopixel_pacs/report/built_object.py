@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -75,10 +75,13 @@ class Workshop:
     ----------
     existing
         Bytes of an object that is already stored under a SOP Instance UID.
+    taken_back
+        SOP Instance UIDs that a note took back: what holds again gets another one.
     """
 
     provenance: Provenance
     existing: Existing
+    taken_back: Collection[str] = ()
 
     def make(
         self,
@@ -111,7 +114,7 @@ class Workshop:
         name = item.facts.name
         order = _VIEW_ORDER.index(name) if name in _VIEW_ORDER else len(_VIEW_ORDER)
         return ObjectUids(
-            derive_uid(*identity, "instance"),
+            self._instance_uid(*identity),
             derive_uid(*identity, "series"),
             _SERIES[kind, form] + order,
         )
@@ -130,10 +133,16 @@ class Workshop:
         named = _named(kind, form)
         digest = self.provenance.digest
         return ObjectUids(
-            derive_uid(digest, *parts, *named, "instance"),
+            self._instance_uid(digest, *parts, *named),
             derive_uid(digest, study_instance_uid, *named, "series"),
             _SERIES[kind, form],
         )
+
+    def _instance_uid(self, *identity: str) -> str:
+        uid = derive_uid(*identity, "instance")
+        while uid in self.taken_back:
+            uid = derive_uid(*identity, "instance", uid)
+        return uid
 
 
 def sources_of(result: StudyResult, predecessors: Sequence[Dataset]) -> list[str]:

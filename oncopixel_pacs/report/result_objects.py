@@ -68,6 +68,7 @@ def build_result_objects(
     *,
     forms: Collection[SegmentationForm] = (Form.BINARY,),
     card_url: str = "",
+    taken_back: Collection[str] = (),
 ) -> tuple[BuiltObject, ...]:
     """Build the result objects of a study: segmentations, report, and what is wanted.
 
@@ -95,6 +96,8 @@ def build_result_objects(
         Forms of the segmentations; there is a report for each, since it refers to them.
     card_url
         Where the cards of the models can be read, for the page.
+    taken_back
+        SOP Instance UIDs of earlier results that are not to be used again.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def build_result_objects(
         _headers(result, paths),
         paths,
         maps,
-        Workshop(provenance, existing),
+        Workshop(provenance, existing, taken_back),
         predecessors,
         Pictures(paths, maps.labels),
     )

@@ -59,3 +59,23 @@ class Retractions:
                     held = found.setdefault(destination, {})
                     held[row.sop_instance_uid] = to_object(row)
         return {name: tuple(items.values()) for name, items in found.items()}
+
+    def taken_back(self, job: Job) -> frozenset[str]:
+        """List the results of a job's study that notes of earlier revisions took back anywhere.
+
+        Returns
+        -------
+        frozenset of str
+            SOP Instance UIDs. Archives hide what comes under them for good (IHE IOCM).
+        """
+        of_study = (
+            select(JobObjectRow.sop_instance_uid)
+            .join(JobRow, col(JobRow.id) == col(JobObjectRow.job_id))
+            .where(JobRow.study_instance_uid == job.study_instance_uid)
+        )
+        query = select(DeliveryRow.sop_instance_uid, DeliveryRow.retracted_by).where(
+            col(DeliveryRow.sop_instance_uid).in_(of_study), DeliveryRow.retracted_by != ""
+        )
+        with self._database.read() as session:
+            notes = set(session.exec(of_study.where(JobRow.revision < job.revision)).all())
+            return frozenset(uid for uid, note in session.exec(query).all() if note in notes)

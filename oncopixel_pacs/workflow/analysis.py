@@ -240,6 +240,7 @@ class StudySteps:
             {kind for kinds in wanted.values() for kind in kinds},
             forms=forms or {SegmentationForm.BINARY},
             card_url=self.gate.settings.model_card_url,
+            taken_back=self.retractions.taken_back(job),
         )
 
     def _provenance(self, job: Job, result: StudyResult) -> Provenance:

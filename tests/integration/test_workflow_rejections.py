@@ -136,3 +136,31 @@ def test_what_was_said_of_a_breast_is_taken_back_once_a_later_view_displaces_its
         Reason.VIEW_MODIFIER,
     ]
     assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}
+
+
+def test_what_holds_again_after_it_was_taken_back_comes_under_new_uids(
+    store: Store, tmp_path: Path
+) -> None:
+    """Archives hide for good what a note took back, and what comes again under its UIDs."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    works = Works(store, PretendedModel(), (folder_destination(out),))
+    with running(works):
+        works.receive(source, RIGHT_CC)
+        first = works.finished(works.settle().id)
+        displaced = displaced_implant(source)
+        Intake(store.files, store.catalogue, utc_now).accept_file(displaced, "MAMMO1")
+        second = works.finished(works.settle().id)
+        # The view was of another patient.
+        take(works, source, rejection_note([str(dcmread(displaced).SOPInstanceUID)]))
+        third = works.finished(works.settle().id)
+        works.receive(source, LEFT_CC)
+        fourth = works.finished(works.settle().id)
+    back = {item.sop_instance_uid for item in first.objects}
+    assert retracted(out, second) == back
+    assert len(of_kind(third, ObjectKind.SEG)) == 1
+    assert not back & {item.sop_instance_uid for item in third.objects}
+    assert {item.sop_instance_uid for item in third.objects} <= {
+        str(dcmread(path).SOPInstanceUID) for path in out.rglob("*.dcm")
+    }
+    # From then on it stays as it is.
+    assert of_kind(third, ObjectKind.SEG) < of_kind(fourth, ObjectKind.SEG)

@@ -90,10 +90,11 @@ class UploadStudyAnswer(BaseModel):
     def of(cls, study: Study, job: Job | None) -> Self:
         """Answer for a study and the job that its uploaded images are in, if there is one."""
         if job is None:
+            waits = bool(study.images) or study.state is StudyState.RECEIVING
             return cls(
                 study_instance_uid=study.study_instance_uid,
-                state=UploadState.WAITING,
-                reason=_waits(study),
+                state=UploadState.WAITING if waits else UploadState.NOT_ANALYSED,
+                reason=_waits(study) if waits else "It holds no image.",
                 job_id=None,
                 result=None,
                 objects=(),

@@ -16,7 +16,7 @@ from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.upload_form import Form, received_form
 from oncopixel_pacs.api.upload_schemas import UploadAnswer, UploadStudyAnswer, upload_path
-from oncopixel_pacs.domain import Job, Laterality, View
+from oncopixel_pacs.domain import Job, Laterality, StudyState, View
 from oncopixel_pacs.errors import NotFound, OutOfResources, UploadRefused
 from oncopixel_pacs.uploads import Description, RefusalKind, Upload, UploadedFile
 
@@ -183,10 +183,17 @@ def _study(parts: ApiParts, upload: Upload, study_instance_uid: str) -> UploadSt
         for item in upload.images
         if item.outcome.held and item.study_instance_uid == study_instance_uid
     }
+    study = parts.catalogue.study(study_instance_uid)
+    # Documents are in no job; once settled, what they say of images is in the newest.
+    documents = wanted - {item.facts.sop_instance_uid for item in study.images}
+    if documents and study.state is StudyState.RECEIVING:
+        return UploadStudyAnswer.of(study, None)
     jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=200).items
     # The newest revision that holds them all: a later image makes a better answer.
-    job: Job | None = next((job for job in jobs if wanted <= set(job.sop_instance_uids)), None)
-    return UploadStudyAnswer.of(parts.catalogue.study(study_instance_uid), job)
+    job: Job | None = next(
+        (job for job in jobs if wanted - documents <= set(job.sop_instance_uids)), None
+    )
+    return UploadStudyAnswer.of(study, job)
 
 
 def _require_room(parts: ApiParts) -> None:

@@ -11,6 +11,7 @@ from api_builders import later, make_parts, serving
 from conftest import Store
 from mammogram_builder import SCREENING, STUDY_UID
 from pydicom import dcmread
+from rejection_builder import OF_INTEREST, rejection_note, write_note
 from upload_builders import PIXEL_MM, archive, dicom, grey16, png
 
 from oncopixel_pacs.domain import StudyState
@@ -176,3 +177,30 @@ def test_a_field_that_says_nothing_is_refused(
 def settle(store: Store, study_instance_uid: str) -> None:
     study = store.catalogue.study(study_instance_uid)
     assert store.catalogue.settle(study, "d" * 64, "job-1", later(60), lambda *_: None)
+
+
+def test_documents_that_come_beside_images_keep_no_upload_waiting(
+    store: Store, tmp_path: Path
+) -> None:
+    # As archives export a study: with the selection of its key images.
+    note = write_note(tmp_path, rejection_note([R_CC.sop_uid], OF_INTEREST)).read_bytes()
+    exported = archive({"1": dicom(tmp_path, R_CC), "2": note})
+    with serving(make_parts(store)) as client:
+        body = post(client, ("e.zip", exported), said={}).json()
+        assert body["state"] == "waiting"
+        settle(store, STUDY_UID)
+        (study,) = client.get(body["href"]).json()["studies"]
+        assert study["job_id"] == "job-1"
+
+
+def test_a_document_alone_says_nothing_until_its_study_is_settled(
+    store: Store, tmp_path: Path
+) -> None:
+    note = write_note(tmp_path, rejection_note([R_CC.sop_uid])).read_bytes()
+    with serving(make_parts(store)) as client:
+        body = post(client, ("note.dcm", note), said={}).json()
+        assert body["state"] == "waiting"
+        study = store.catalogue.study(STUDY_UID)
+        assert store.catalogue.settle(study, "d" * 64, "j", later(60), lambda *_: None) is None
+        (answer,) = client.get(body["href"]).json()["studies"]
+    assert (answer["state"], answer["reason"]) == ("not-analysed", "It holds no image.")

@@ -109,15 +109,12 @@ def validate_with_tools(objects: Iterable[Path], sources: Iterable[Path]) -> Too
     """
     results, images = list(objects), list(sources)
     found = {name: path for name in TOOLS if (path := find_validator(name)) is not None}
-    lines: list[tuple[str, str]] = []
-    if results:
-        for name, tool in found.items():
-            lines += [(name, line) for line in _findings(name, tool, results, images)]
-    return ToolReport(
-        tools=tuple(found),
-        problems=tuple(f"{name}: {line}" for name, line in lines if _is_error(line)),
-        warnings=tuple(f"{name}: {line}" for name, line in lines if not _is_error(line)),
-    )
+    problems: list[str] = []
+    others: list[str] = []
+    for name, tool in found.items() if results else ():
+        for place, line in _findings(name, tool, results, images):
+            (problems if _is_error(line) else others).append(f"{name}: {place}{line}")
+    return ToolReport(tuple(found), tuple(problems), tuple(others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +183,10 @@ def _packaged(name: str) -> str | None:
     return shutil.which(name, path=str(bin_dir()))
 
 
-def _findings(name: str, tool: str, results: list[Path], images: list[Path]) -> Iterator[str]:
+def _findings(
+    name: str, tool: str, results: list[Path], images: list[Path]
+) -> Iterator[tuple[str, str]]:
+    """Errors and warnings of a validator, each behind the file where the line does not name it."""
     if name == "dcentvfy":
         # A source may refer to what we never got; only lines on a result count.
         found = [
@@ -196,11 +196,13 @@ def _findings(name: str, tool: str, results: list[Path], images: list[Path]) -> 
         ]
         # It does not inflate: an image in a deflated file is there all the same.
         given = _uids(images) if any(_UNSEEN in line for line in found) else set()
-        yield from (line for line in found if _UNSEEN not in line or given.isdisjoint(line.split()))
+        yield from (
+            ("", line) for line in found if _UNSEEN not in line or given.isdisjoint(line.split())
+        )
         return
     for path in results:
         said = _of_object(name, tool, path, _TIMEOUT_SECONDS)
-        yield from (f"{path.name}: {line}" for line in said)
+        yield from ((f"{path.name}: ", line) for line in said)
 
 
 def _of_object(name: str, tool: str, path: Path, limit_seconds: float) -> list[str]:

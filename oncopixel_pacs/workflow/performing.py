@@ -25,7 +25,7 @@ from oncopixel_pacs.deliver.worklist import (
     one,
     study_of,
 )
-from oncopixel_pacs.domain import Job, StudyState
+from oncopixel_pacs.domain import Job, Study, StudyState
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
 from oncopixel_pacs.pulls import PullState
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -268,8 +268,12 @@ class TaskPerformer:
         if state is PullState.PARTIAL:
             said = self.work.pulls.pull(item.pull_id).error
             return Discontinued(f"Not every object of the study could be had. {said}", INCOMPLETE)
-        if state in (PullState.QUEUED, PullState.RUNNING) or self._is_held(item):
+        study = self._held(item)
+        empty = study is not None and not study.images and study.state is StudyState.SETTLED
+        if state in (PullState.QUEUED, PullState.RUNNING) or (study is not None and not empty):
             return item.pull_id
+        if empty and state is PullState.DONE:
+            return Discontinued("The study holds no image.", INCOMPLETE)
         if state is PullState.FAILED:
             said = self.work.pulls.pull(item.pull_id).error
             return Discontinued(f"The study could not be had. {said}", INCOMPLETE)
@@ -286,12 +290,11 @@ class TaskPerformer:
         except NotFound:
             return None
 
-    def _is_held(self, item: Workitem) -> bool:
+    def _held(self, item: Workitem) -> Study | None:
         try:
-            self.work.catalogue.study(item.study_instance_uid)
+            return self.work.catalogue.study(item.study_instance_uid)
         except NotFound:
-            return False
-        return True
+            return None
 
 
 def _is_left(search: _Search, uid: str, now: datetime) -> bool:

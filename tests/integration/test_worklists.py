@@ -29,6 +29,7 @@ from conftest import Store, opened
 from dimse_builder import STUDY, mammogram
 from dimse_builder import write as write_image
 from pydantic import ValidationError
+from rejection_builder import rejection_note, write_note
 from server_process import free_port
 from structlog.testing import capture_logs
 from ups_stub import PERFORMED, PROGRESS, STATE, UpsStub, coded, element, ups_stub, value
@@ -339,6 +340,27 @@ def test_a_study_that_never_comes_is_waited_for_and_then_told(performing: Perfor
 
 
 # --- no result ----------------------------------------------------------------------------------
+
+
+def test_a_document_of_a_study_does_not_stand_for_its_images(
+    performing: Performing, tmp_path: Path
+) -> None:
+    performing.options = {"source": "archive"}
+    store = performing.store
+    intake = Intake(store.files, store.catalogue, performing.clock)
+    intake.accept_file(write_note(tmp_path, rejection_note(["2.25.9"], study=STUDY)), "PACS")
+    study = store.catalogue.study(STUDY)
+    assert store.catalogue.settle(study, "d" * 64, "j", later(1), lambda *_: None) is None
+    performing.stub.schedule(ITEM, STUDY)
+    performing.perform()
+    pulls = Pulls(store.database)
+    pull = pulls.claim("host", performing.clock(), timedelta(minutes=1))
+    assert pull is not None, "the images are asked for"
+    pulls.finish(pull.id, "host", PullState.DONE, performing.clock(), "")
+    performing.after(30)
+    assert performing.stub.state(ITEM) == "CANCELED"
+    progress = performing.stub.sequence_item(ITEM, PROGRESS)
+    assert value(progress, "00741006") == "The study holds no image."
 
 
 def test_a_study_that_failed_is_canceled_with_the_words_of_its_job(

@@ -115,7 +115,7 @@ def test_kill_9_at_twenty_random_moments_loses_and_doubles_nothing(
     modality.start()
     lives = []
     for kill in range(1, KILLS + 1):
-        life = moments.uniform(0.1, 9.0)
+        life = moments.uniform(0.1, 7.0)
         lives.append(life)
         with modality.changed:
             modality.changed.wait_for(lambda: False, timeout=life)

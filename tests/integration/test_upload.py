@@ -203,4 +203,7 @@ def test_a_document_alone_says_nothing_until_its_study_is_settled(
         study = store.catalogue.study(STUDY_UID)
         assert store.catalogue.settle(study, "d" * 64, "j", later(60), lambda *_: None) is None
         (answer,) = client.get(body["href"]).json()["studies"]
+        page = client.get(f"/studies/{STUDY_UID}").text
     assert (answer["state"], answer["reason"]) == ("not-analysed", "It holds no image.")
+    assert "Images <small>0</small>" in page
+    assert "not yet" not in page

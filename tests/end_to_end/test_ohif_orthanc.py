@@ -126,10 +126,15 @@ def test_without_overlays_a_mass_is_grey(shown: Shown) -> None:
 def test_the_report_opens_with_graphics_and_probability(shown: Shown) -> None:
     viewer, study = shown.viewer, shown.plain
     viewer.open_study(study.result.study_instance_uid, overlay=False)
+    for number, place in enumerate(
+        PLACES
+    ):  # a pane taken away from what it still loads is an error
+        viewer.wait_for_colour(number, study.masses[place], is_grey)
     viewer.show("AI REPORT")
     viewer.wait_for_annotations(len(PLACES))
     assert "Probability of cancer" in viewer.wait_for_graphic_text("Probability of cancer")
-    assert viewer.page.get_by_text("Something went wrong").count() == 0
+    wrong = viewer.page.get_by_text("Something went wrong")
+    assert wrong.all_text_contents() == [], viewer.complaints
     shown.keep("report")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from postgresql_server import PostgresqlServer, find_binaries, postgresql_server
 from store_template import open_prepared
@@ -70,6 +72,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if beside_others:
         config.hook.pytest_deselected(items=golden)
     items[:] = others if beside_others else others + golden
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """End with a test what its commands set up of logging: the next one may read its own log."""
+    before, root = structlog.is_configured(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    if structlog.is_configured() and not before:
+        structlog.reset_defaults()
+        root.handlers = handlers
+        root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -75,23 +75,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """End with a test what its commands set up of logging: the next one may read its own log."""
+def _words_as_they_were() -> Iterator[None]:
+    """Take back how the commands of a process log and speak: the next test may read its own log."""
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     before, root = structlog.is_configured(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     if structlog.is_configured() and not before:
         structlog.reset_defaults()
         root.handlers = handlers
         root.setLevel(level)
-
-
-@pytest.fixture(autouse=True)
-def _hooks_as_they_were() -> Iterator[None]:
-    """Take back what the commands of a process put in the place of Python's own words."""
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    yield
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 @dataclass(frozen=True)

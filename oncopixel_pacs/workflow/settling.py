@@ -159,30 +159,31 @@ class Reconciler:
         runs = dict(self.ledger.unfinished())
         # One look at all of them tells whom to look at closely: few, as a rule nobody.
         seen = self._of_runs(runs, self.queue.glance(runs))
-        waiting = self.outbox.waiting_jobs()
-        unfinished = {
-            job_id: run
-            for job_id, run in runs.items()
-            if job_id not in waiting and _needs_mending(set(seen[job_id].values()))
-        }
+        unfinished = self._suspects(runs, seen)
         if not unfinished:
             return 0
         before = self._engine_states(unfinished)
         # What finished in the meantime has nothing left in the engine, and is not lost.
-        # What waits in the outbox is no business of the engine's.
         still = unfinished.items() & set(self.ledger.unfinished())
-        waiting = self.outbox.waiting_jobs()
-        suspects = {
-            job_id: run
-            for job_id, run in still
-            if job_id not in waiting and _needs_mending(set(before[job_id].values()))
-        }
+        suspects = self._suspects(dict(still), before)
         # Work that moved between the two looks is in somebody's hands.
         after = self._engine_states(suspects)
         lost = [job_id for job_id in suspects if after[job_id] == before[job_id]]
         for job_id in lost:
             self._mend(job_id, suspects[job_id], set(after[job_id].values()))
         return len(lost)
+
+    def _suspects(
+        self, runs: Mapping[str, int], seen: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, int]:
+        """Those of which nobody seems to take care."""
+        # What waits in the outbox is no business of the engine's.
+        waiting = self.outbox.waiting_jobs()
+        return {
+            job_id: run
+            for job_id, run in runs.items()
+            if job_id not in waiting and _needs_mending(set(seen[job_id].values()))
+        }
 
     def _engine_states(self, runs: Mapping[str, int]) -> dict[str, dict[str, str]]:
         return self._of_runs(runs, self.queue.states(list(runs)))

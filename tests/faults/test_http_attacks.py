@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +25,16 @@ from oncopixel_pacs.settings import ApiSettings
 
 SECRET = "0123456789abcdef"  # noqa: S105
 MANY = 2 * MOST_WAITING + 44
+
+
+@contextmanager
+def listening(app: FastAPI, *tls: ssl.SSLContext, **seconds: Any) -> Iterator[int]:
+    """Serve an application on a port."""
+    server = HttpServer(app, "127.0.0.1", 0, *tls, **seconds)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @contextmanager
@@ -71,29 +82,24 @@ def test_silent_connections_before_tls_keep_nobody_out(tmp_path: Path, store: St
     authority = Authority(tmp_path)
     mine = authority.issue("mine")
     tls = https_context(ApiSettings(certificate=mine.certificate, key=mine.key))
-    server = HttpServer(create_app(make_parts(store)), "127.0.0.1", 0, tls)
-    port = server.start()
     trusting = ssl.create_default_context(cafile=authority.ca_file)
     trusting.check_hostname = False
-    try:
-        with (
-            connections(port, MANY),
-            httpx.Client(verify=trusting, trust_env=False) as newcomer,
-        ):
-            assert newcomer.get(f"https://127.0.0.1:{port}/health/live").is_success
-    finally:
-        server.stop()
+    with (
+        listening(create_app(make_parts(store)), tls) as port,
+        connections(port, MANY),
+        httpx.Client(verify=trusting, trust_env=False) as newcomer,
+    ):
+        assert newcomer.get(f"https://127.0.0.1:{port}/health/live").is_success
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: loc"], ids=["nothing", "half"])
 def test_a_request_that_does_not_come_is_not_waited_for(store: Store, said: bytes) -> None:
-    server = HttpServer(create_app(make_parts(store)), "127.0.0.1", 0, head_seconds=0.3)
-    port = server.start()
-    try:
-        with connections(port, 1, said) as (silent,):
-            assert silent.recv(1) == b""
-    finally:
-        server.stop()
+    app = create_app(make_parts(store))
+    with (
+        listening(app, head_seconds=0.3) as port,
+        connections(port, 1, said) as (silent,),
+    ):
+        assert silent.recv(1) == b""
 
 
 def ask(connection: HTTPConnection) -> int:
@@ -105,29 +111,25 @@ def ask(connection: HTTPConnection) -> int:
 
 def test_a_connection_of_someone_who_was_let_in_may_rest(store: Store) -> None:
     app = create_app(make_parts(store, tokens=(SECRET,)))
-    server = HttpServer(app, "127.0.0.1", 0, head_seconds=0.3)
-    port = server.start()
-    try:
+    with (
+        listening(app, head_seconds=0.3) as port,
         # As a proxy keeps it for its next request, which it may be unable to send twice.
-        with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as kept:
-            assert ask(kept) == 200
-            with connections(port, 1) as (silent,):
-                assert silent.recv(1) == b""
-            assert ask(kept) == 200
-    finally:
-        server.stop()
+        closing(HTTPConnection("127.0.0.1", port, timeout=20)) as kept,
+    ):
+        assert ask(kept) == 200
+        with connections(port, 1) as (silent,):
+            assert silent.recv(1) == b""
+        assert ask(kept) == 200
 
 
 def test_a_connection_does_not_rest_for_ever(store: Store) -> None:
     app = create_app(make_parts(store, tokens=(SECRET,)))
-    server = HttpServer(app, "127.0.0.1", 0, resting_seconds=1)
-    port = server.start()
-    try:
-        with closing(HTTPConnection("127.0.0.1", port, timeout=3)) as kept:
-            assert ask(kept) == 200
-            assert kept.sock.recv(1) == b""
-    finally:
-        server.stop()
+    with (
+        listening(app, resting_seconds=1) as port,
+        closing(HTTPConnection("127.0.0.1", port, timeout=3)) as kept,
+    ):
+        assert ask(kept) == 200
+        assert kept.sock.recv(1) == b""
 
 
 def test_the_connection_that_rested_longest_gives_way(store: Store) -> None:
@@ -168,17 +170,13 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
         return said
 
     app.add_middleware(SmallBodies, within_seconds=0.3)
-    server = HttpServer(app, "127.0.0.1", 0)
-    port = server.start()
-    try:
+    with listening(app) as port:
         with connections(port, 1) as (slow,):
             slow.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
             assert slow.recv(12) == b"HTTP/1.1 408"
         with httpx.Client(trust_env=False) as client:
             answer = client.post(f"http://127.0.0.1:{port}/", json={"opinion": "accept"})
             assert answer.json() == {"opinion": "accept"}
-    finally:
-        server.stop()
 
 
 def test_a_provider_that_is_silent_holds_nobody_up_but_who_signs_in_there(store: Store) -> None:

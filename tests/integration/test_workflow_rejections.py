@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import Store
@@ -23,6 +25,15 @@ OTHER_SELECTIONS = (
     (RIGHT_CC.sop_uid, EXPIRED),
     ("2.25.99", QUALITY),
 )
+
+
+@contextmanager
+def read_once(store: Store, source: Path, out: Path) -> Iterator[tuple[Works, Job]]:
+    """Run the workflow, which has read one image and sent what it says of it."""
+    works = Works(store, PretendedModel(), (folder_destination(out),))
+    with running(works):
+        works.receive(source, RIGHT_CC)
+        yield works, works.finished(works.settle().id)
 
 
 def take(works: Works, folder: Path, note: Dataset) -> None:
@@ -61,10 +72,7 @@ def test_a_rejected_image_is_read_no_more_and_its_results_are_taken_back(
     store: Store, tmp_path: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
-    works = Works(store, PretendedModel(), (folder_destination(out),))
-    with running(works):
-        works.receive(source, RIGHT_CC)
-        first = works.finished(works.settle().id)
+    with read_once(store, source, out) as (works, first):
         # The side was wrong: the unit sends the image again as one of the other breast.
         works.receive(source, LEFT_CC)
         take(works, source, rejection_note([RIGHT_CC.sop_uid]))
@@ -99,10 +107,7 @@ def test_a_study_of_which_every_image_is_rejected_keeps_no_result(
     store: Store, tmp_path: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
-    works = Works(store, PretendedModel(), (folder_destination(out),))
-    with running(works):
-        works.receive(source, RIGHT_CC)
-        first = works.finished(works.settle().id)
+    with read_once(store, source, out) as (works, first):
         for number, (uid, title) in enumerate(OTHER_SELECTIONS, start=2):
             take(works, source, rejection_note([uid], title, number=number))
             assert works.settler.settle_complete() == []
@@ -121,10 +126,7 @@ def test_what_was_said_of_a_breast_is_taken_back_once_a_later_view_displaces_its
 ) -> None:
     """Units that leave out Breast Implant Present send the whole views first."""
     source, out = tmp_path / "in", tmp_path / "out"
-    works = Works(store, PretendedModel(), (folder_destination(out),))
-    with running(works):
-        works.receive(source, RIGHT_CC)
-        first = works.finished(works.settle().id)
+    with read_once(store, source, out) as (works, first):
         assert first.state is JobState.DONE
         intake = Intake(store.files, store.catalogue, utc_now)
         intake.accept_file(displaced_implant(source), "MAMMO1")
@@ -143,10 +145,7 @@ def test_what_holds_again_after_it_was_taken_back_comes_under_new_uids(
 ) -> None:
     """Archives hide for good what a note took back, and what comes again under its UIDs."""
     source, out = tmp_path / "in", tmp_path / "out"
-    works = Works(store, PretendedModel(), (folder_destination(out),))
-    with running(works):
-        works.receive(source, RIGHT_CC)
-        first = works.finished(works.settle().id)
+    with read_once(store, source, out) as (works, first):
         displaced = displaced_implant(source)
         Intake(store.files, store.catalogue, utc_now).accept_file(displaced, "MAMMO1")
         second = works.finished(works.settle().id)

@@ -31,6 +31,7 @@ from oncopixel_pacs.domain import (
     SegmentationForm,
     StudyResult,
 )
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.imaging.geometry import Geometry
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.infer.findings import Naming, find_lesions
@@ -38,7 +39,6 @@ from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects
 from oncopixel_pacs.report.validation import check
-from oncopixel_pacs.uids import derive_uid
 from sample_dicom.study import make_study
 
 ROWS, COLUMNS = 4096, 3328

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
-from oncopixel_pacs.uids import derive_uid
+from oncopixel_pacs.domain.uids import derive_uid
 from sample_dicom.study import make_study
 
 #: How images may be sent. Units send either; an archive in between mostly the latter.

@@ -18,10 +18,9 @@ from oncopixel_pacs.api.ohif import ohif_router
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.conflict_settling import ConflictSettling
-from oncopixel_pacs.conflicts import ShownConflict
 from oncopixel_pacs.destination_checks import ask, send_test
 from oncopixel_pacs.domain import Algorithm
-from oncopixel_pacs.http_settings import is_loopback
+from oncopixel_pacs.domain.conflicts import ShownConflict
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.imaging.sameness import is_same_object
 from oncopixel_pacs.infer.cards import read_candidates
@@ -34,6 +33,7 @@ from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.stow import STOW_PROBLEMS, StowService, stow_router
 from oncopixel_pacs.receive.upload.desk import UploadDesk
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.settings.http import is_loopback
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, Study
-from oncopixel_pacs.facts import rejected, with_implant
+from oncopixel_pacs.domain.facts import rejected, with_implant
 from oncopixel_pacs.settings import CompletionSettings
 
 #: Classes of which one frame shows a breast as a mammogram does.

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from oncopixel_pacs.conflicts import Conflict, Difference, ShownConflict
 from oncopixel_pacs.domain import Instance, StudyHeader
+from oncopixel_pacs.domain.conflicts import Conflict, Difference, ShownConflict
 from oncopixel_pacs.errors import CannotUnderstand, ConfigurationError, NotFound, OutOfResources
 from oncopixel_pacs.imaging.differences import differences
 from oncopixel_pacs.receive.header import read_header

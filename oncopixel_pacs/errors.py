@@ -25,7 +25,7 @@
 from __future__ import annotations
 
 from oncopixel_pacs.domain import Reason
-from oncopixel_pacs.uploads import RefusalKind
+from oncopixel_pacs.domain.uploads import RefusalKind
 
 
 class OncoPixelError(Exception):

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from oncopixel_pacs.domain import ImageFacts, Reason, View
-from oncopixel_pacs.facts import rejected, with_implant
-from oncopixel_pacs.model_choice import Candidate, RoutedImage, Verdict, verdicts
-from oncopixel_pacs.rules import Origin
+from oncopixel_pacs.domain.facts import rejected, with_implant
+from oncopixel_pacs.domain.model_choice import Candidate, RoutedImage, Verdict, verdicts
+from oncopixel_pacs.domain.rules import Origin
 
 _FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import structlog
 
 from oncopixel_pacs.audit import AuditEvent, AuditKind
-from oncopixel_pacs.audit_settings import AuditSettings
 from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.settings.audit import AuditSettings
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail
 
 log = structlog.get_logger()

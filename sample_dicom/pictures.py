@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 from scipy import ndimage
 
-from oncopixel_pacs.uids import derive_uid
+from oncopixel_pacs.domain.uids import derive_uid
 
 _DATE, _TIME = "20260110", "101500"
 

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from oncopixel_pacs.domain import Laterality, View
-from oncopixel_pacs.uids import derive_uid
+from oncopixel_pacs.domain.uids import derive_uid
 from sample_dicom.phantom import Phantom, make_phantom
 
 _VIEWS = {

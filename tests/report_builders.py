@@ -26,11 +26,11 @@ from oncopixel_pacs.domain import (
     StudyResult,
     View,
 )
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.codes import VIEWS, code_item
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects
-from oncopixel_pacs.uids import derive_uid
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 STUDY_UID = derive_uid("test", "study")

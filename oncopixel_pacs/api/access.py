@@ -18,7 +18,6 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from oncopixel_pacs.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.api.problems import path_for_log, problem
 from oncopixel_pacs.api.rendering import CALLER
 from oncopixel_pacs.api.route_rules import (
@@ -30,6 +29,7 @@ from oncopixel_pacs.api.route_rules import (
     area_of,
     required_role,
 )
+from oncopixel_pacs.domain.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import ApiSettings, MetricsSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts

@@ -13,10 +13,10 @@ from anyio import to_thread
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oncopixel_pacs.access import Caller
 from oncopixel_pacs.api.problems import problem
 from oncopixel_pacs.api.route_rules import SAFE_METHODS
 from oncopixel_pacs.audit import AuditEvent, AuditKind, AuditOutcome
+from oncopixel_pacs.domain.access import Caller
 from oncopixel_pacs.errors import NotFound, OutOfResources
 from oncopixel_pacs.store.audit_trail import AuditTrail
 

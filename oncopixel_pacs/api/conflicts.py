@@ -13,7 +13,7 @@ from oncopixel_pacs.api.parts import Key, Parts, RowId
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.studies import Limit
-from oncopixel_pacs.conflicts import ShownConflict
+from oncopixel_pacs.domain.conflicts import ShownConflict
 
 router = APIRouter(prefix="/api/v1/studies/{study_instance_uid}/conflicts", tags=["studies"])
 

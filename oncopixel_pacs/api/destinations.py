@@ -16,8 +16,8 @@ from oncopixel_pacs.api.place_schemas import EchoAnswer, address_of_destination
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
-from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.domain import DeliveryState, ObjectKind
+from oncopixel_pacs.domain.backlog import Backlog
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
 from oncopixel_pacs.settings import DestinationSettings
 

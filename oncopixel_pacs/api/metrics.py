@@ -13,8 +13,8 @@ from oncopixel_pacs.api.access import AccessGuard, Gatekeeper
 from oncopixel_pacs.api.browser_guards import HostGuard, SecurityHeaders
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.route_rules import METRICS_PATH
-from oncopixel_pacs.http_settings import is_loopback
 from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.settings.http import is_loopback
 
 router = APIRouter(tags=["server"])
 

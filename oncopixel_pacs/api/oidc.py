@@ -24,11 +24,11 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, KeySet
 
-from oncopixel_pacs.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.sign_in import begin_session, local_target
+from oncopixel_pacs.domain.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.errors import OutOfResources
-from oncopixel_pacs.http_settings import OidcSettings
+from oncopixel_pacs.settings.http import OidcSettings
 
 log = structlog.get_logger()
 

@@ -20,8 +20,8 @@ from oncopixel_pacs.api.rendering import (
 )
 from oncopixel_pacs.api.schemas import overlay_path
 from oncopixel_pacs.api.studies import Cursor
-from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import Job, JobState
+from oncopixel_pacs.domain.briefs import JobBrief
 from oncopixel_pacs.imaging.hanging import hanging_order
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)

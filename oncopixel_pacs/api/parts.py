@@ -11,10 +11,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from fastapi import Path as InPath
 
-from oncopixel_pacs.conflicts import ShownConflict
 from oncopixel_pacs.domain import Algorithm, ImageResult, Job
+from oncopixel_pacs.domain.conflicts import ShownConflict
+from oncopixel_pacs.domain.model_choice import Candidate
+from oncopixel_pacs.domain.uploads import Upload, UploadedFile
 from oncopixel_pacs.imaging.frames import FrameDecoder
-from oncopixel_pacs.model_choice import Candidate
 from oncopixel_pacs.sender_drift import DriftWatch
 from oncopixel_pacs.settings import DestinationSettings, Settings
 from oncopixel_pacs.store.accounts import Accounts
@@ -41,7 +42,6 @@ from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.store.workitems import Workitems
-from oncopixel_pacs.uploads import Upload, UploadedFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
-from oncopixel_pacs.access import Caller, SignIn
 from oncopixel_pacs.api.access import AskedBy
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.people_pages import fields_of
 from oncopixel_pacs.api.rendering import Pages
 from oncopixel_pacs.api.sign_in import begin_session, recognise_user, waiting_seconds
+from oncopixel_pacs.domain.access import Caller, SignIn
 from oncopixel_pacs.passwords import LEAST_LENGTH, MOST_LENGTH, hash_password
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)

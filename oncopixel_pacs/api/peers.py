@@ -16,8 +16,8 @@ from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Parts, RowId
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
-from oncopixel_pacs.dimse_settings import REPORTS_NEED_ADDRESS
 from oncopixel_pacs.settings import PeerSettings
+from oncopixel_pacs.settings.dimse import REPORTS_NEED_ADDRESS
 from oncopixel_pacs.store.callers import RejectedCaller
 from oncopixel_pacs.store.peers import AllowedPeer
 

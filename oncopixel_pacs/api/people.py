@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field, SecretStr
 
-from oncopixel_pacs.access import AccessRole, Area, User
 from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.domain.access import AccessRole, Area, User
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.passwords import LEAST_LENGTH, MOST_LENGTH, hash_password
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ValidationError
 
-from oncopixel_pacs.access import AccessRole, Area
 from oncopixel_pacs.api.access import AskedBy
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import Parts
@@ -25,6 +24,7 @@ from oncopixel_pacs.api.people import (
 )
 from oncopixel_pacs.api.rendering import Pages
 from oncopixel_pacs.api.sign_in import form_fields
+from oncopixel_pacs.domain.access import AccessRole, Area
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.passwords import LEAST_LENGTH
 

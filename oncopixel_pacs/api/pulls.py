@@ -16,9 +16,9 @@ from oncopixel_pacs.api.place_schemas import SourceAnswer
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.studies import Cursor, Limit
-from oncopixel_pacs.dimse_settings import Uid
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.errors import NotFound
-from oncopixel_pacs.pulls import Pull, PullState
+from oncopixel_pacs.settings.section import Uid
 
 router = APIRouter(prefix="/api/v1", tags=["pulls"])
 

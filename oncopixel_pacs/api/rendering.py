@@ -15,9 +15,9 @@ from markupsafe import Markup
 from pydicom.uid import UID
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.access import AccessRole, Caller
-from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import Delivery, Job, JobState
+from oncopixel_pacs.domain.access import AccessRole, Caller
+from oncopixel_pacs.domain.briefs import JobBrief
 
 #: States of a job that ended without success: these alone can be retried.
 RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.NOT_ANALYSED})

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from oncopixel_pacs.access import AccessRole, Area
+from oncopixel_pacs.domain.access import AccessRole, Area
 
 METRICS_PATH = "/metrics"
 LIVE_PATH = "/health/live"

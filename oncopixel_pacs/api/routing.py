@@ -11,9 +11,9 @@ from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.domain import ModelTask, Reason, Study
-from oncopixel_pacs.model_choice import Verdict
+from oncopixel_pacs.domain.model_choice import Verdict
+from oncopixel_pacs.domain.rules import Origin
 from oncopixel_pacs.route import route
-from oncopixel_pacs.rules import Origin
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 

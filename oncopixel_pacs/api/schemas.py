@@ -14,7 +14,6 @@ from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.picture_schemas import PictureReply as PictureReply
 from oncopixel_pacs.api.rendering import seconds_between, sop_class_name
 from oncopixel_pacs.api.shape import shape as shape
-from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import (
     Algorithm,
     Delivery,
@@ -36,6 +35,7 @@ from oncopixel_pacs.domain import (
     StudyResult,
     View,
 )
+from oncopixel_pacs.domain.briefs import JobBrief
 from oncopixel_pacs.imaging.hanging import hanging_order
 
 Probability = float | None

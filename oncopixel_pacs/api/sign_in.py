@@ -12,13 +12,13 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
-from oncopixel_pacs.access import AccessRole, Area, Caller, SignIn
 from oncopixel_pacs.api.access import SESSION_COOKIE, AskedBy, Gatekeeper
 from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.pages import Templates
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.domain.access import AccessRole, Area, Caller, SignIn
 from oncopixel_pacs.passwords import MOST_LENGTH, is_password
 
 log = structlog.get_logger()

@@ -13,8 +13,8 @@ from oncopixel_pacs.api.idempotency import TAKES_KEY
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.study_schemas import StudyAnswer, StudyList, StudySummary
-from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import JobState, StudyState
+from oncopixel_pacs.domain.briefs import JobBrief
 from oncopixel_pacs.store.study_filter import StudyFilter
 
 _DAY = {"type": "string", "format": "date"}

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.schemas import JobSummary, shape
-from oncopixel_pacs.briefs import JobBrief, StudyBrief
 from oncopixel_pacs.domain import (
     Instance,
     Laterality,
@@ -18,6 +17,7 @@ from oncopixel_pacs.domain import (
     StudyState,
     View,
 )
+from oncopixel_pacs.domain.briefs import JobBrief, StudyBrief
 
 
 class HeaderAnswer(BaseModel):

@@ -18,7 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from oncopixel_pacs.upload_settings import UploadSettings
+from oncopixel_pacs.settings.uploads import UploadSettings
 
 _FIELD_BYTES = 1024
 _MOST_FIELDS = 1000

@@ -12,7 +12,7 @@ from oncopixel_pacs.api.pages import Templates, pages_of
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.upload_schemas import UploadAnswer, UploadState
 from oncopixel_pacs.api.uploads import answer_of, take_upload
-from oncopixel_pacs.uploads import FileOutcome
+from oncopixel_pacs.domain.uploads import FileOutcome
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 

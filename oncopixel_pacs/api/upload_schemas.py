@@ -13,7 +13,7 @@ from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.schemas import ResultAnswer, shape
 from oncopixel_pacs.domain import Job, JobState, Study, StudyState
-from oncopixel_pacs.uploads import FileOutcome, Upload, UploadedImage
+from oncopixel_pacs.domain.uploads import FileOutcome, Upload, UploadedImage
 
 
 class UploadState(StrEnum):

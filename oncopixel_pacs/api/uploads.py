@@ -17,8 +17,8 @@ from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.upload_form import Form, received_form
 from oncopixel_pacs.api.upload_schemas import UploadAnswer, UploadStudyAnswer, upload_path
 from oncopixel_pacs.domain import Job, Laterality, StudyState, View
+from oncopixel_pacs.domain.uploads import Description, RefusalKind, Upload, UploadedFile
 from oncopixel_pacs.errors import NotFound, OutOfResources, UploadRefused
-from oncopixel_pacs.uploads import Description, RefusalKind, Upload, UploadedFile
 
 router = APIRouter(prefix="/api/v1", tags=["uploads"])
 

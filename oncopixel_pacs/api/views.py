@@ -14,8 +14,8 @@ from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import FindingAnswer, PictureReply, Probability, overlay_path, shape
-from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import ImageResult, Instance, Laterality, Study, View
+from oncopixel_pacs.domain.briefs import JobBrief
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.frames import read_object
 from oncopixel_pacs.imaging.grayscale import own_window

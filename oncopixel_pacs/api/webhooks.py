@@ -16,9 +16,9 @@ from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.studies import Cursor, Limit
 from oncopixel_pacs.deliver import webhook as courier
+from oncopixel_pacs.domain.webhooks import CallState
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
 from oncopixel_pacs.settings import WebhookSettings
-from oncopixel_pacs.webhooks import CallState
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 

@@ -12,7 +12,7 @@ from oncopixel_pacs.api.parts import Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.studies import Cursor, Limit
-from oncopixel_pacs.workitems import Workitem, WorkitemState
+from oncopixel_pacs.domain.workitems import Workitem, WorkitemState
 
 router = APIRouter(prefix="/api/v1", tags=["pulls"])
 

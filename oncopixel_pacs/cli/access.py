@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oncopixel_pacs.access import AccessRole, ApiToken, Area, User
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
+from oncopixel_pacs.domain.access import AccessRole, ApiToken, Area, User
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.opening import open_store, utc_now
 from oncopixel_pacs.passwords import hash_password

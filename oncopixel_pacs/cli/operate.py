@@ -27,7 +27,7 @@ from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.receive import pull
 from oncopixel_pacs.receive.peers import PeerBook
 from oncopixel_pacs.settings import Settings, SourceSettings, TlsSettings, load_settings
-from oncopixel_pacs.source_settings import CMoveSource
+from oncopixel_pacs.settings.sources import CMoveSource
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.tls import acceptor_context, read_certificate

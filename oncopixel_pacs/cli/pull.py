@@ -14,12 +14,12 @@ from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.progress import progress_bar
 from oncopixel_pacs.cli.tables import Table
-from oncopixel_pacs.dimse_settings import Uid
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.errors import PullFailed
 from oncopixel_pacs.opening import open_existing, utc_now
-from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
 from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.settings.section import Uid
 from oncopixel_pacs.store.pulls import Pulls
 
 sources = typer.Typer(help="List and echo the sources of pulls.", no_args_is_help=True)

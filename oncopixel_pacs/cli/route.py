@@ -12,7 +12,7 @@ from rich.console import Console
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ImageFacts
-from oncopixel_pacs.model_choice import Verdict
+from oncopixel_pacs.domain.model_choice import Verdict
 from oncopixel_pacs.settings import load_settings
 
 
@@ -31,10 +31,10 @@ def route(
     Exit status 1 when no model would read any of them.
     """
     settings = load_settings(config)
+    from oncopixel_pacs.domain.rules import Origin
     from oncopixel_pacs.infer.cards import read_candidates
     from oncopixel_pacs.offline import find_sources
     from oncopixel_pacs.route import route as routed
-    from oncopixel_pacs.rules import Origin
 
     sources, foreign = find_sources(paths)
     for path in foreign:

@@ -17,8 +17,8 @@ from oncopixel_pacs.audit import AuditEvent, AuditKind
 from oncopixel_pacs.cli.answers import print_json
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
-from oncopixel_pacs.conflicts import Difference, ShownConflict
 from oncopixel_pacs.domain import Job, JobState, Study
+from oncopixel_pacs.domain.conflicts import Difference, ShownConflict
 from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.logs import printable
 from oncopixel_pacs.opening import Store, open_existing, utc_now

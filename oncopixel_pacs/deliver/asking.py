@@ -20,8 +20,8 @@ from oncopixel_pacs.deliver.folder import place_of
 from oncopixel_pacs.deliver.orthanc import is_held
 from oncopixel_pacs.deliver.outcome import OutgoingObject
 from oncopixel_pacs.deliver.stow import is_found
+from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed
-from oncopixel_pacs.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.settings import (
     CStoreDestination,
     DestinationSettings,

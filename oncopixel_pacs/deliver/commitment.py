@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
 from oncopixel_pacs.deliver.outcome import OutgoingObject
-from oncopixel_pacs.proofs import CommitmentReport
+from oncopixel_pacs.domain.proofs import CommitmentReport
 
 #: SOP class and its one well-known instance (PS3.4 J.3.5).
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"

@@ -14,7 +14,7 @@ import httpx
 from oncopixel_pacs.deliver.dicomweb_client import open_client
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import TlsSettings
-from oncopixel_pacs.worklist_settings import WorklistSettings
+from oncopixel_pacs.settings.worklist import WorklistSettings
 
 #: A data set in the DICOM JSON model (PS3.18 F.2).
 Attributes = Mapping[str, Any]

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from oncopixel_pacs.conflicts import Difference
 from oncopixel_pacs.digests import dataset_digest
+from oncopixel_pacs.domain.conflicts import Difference
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.frames import DAMAGED, StoredObject, read_object
 

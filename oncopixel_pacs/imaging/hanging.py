@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from oncopixel_pacs.facts import ImageFacts, Laterality, View
+from oncopixel_pacs.domain.facts import ImageFacts, Laterality, View
 
 _VIEWS = {View.CC: 0, View.MLO: 1}
 _SIDES = {Laterality.RIGHT: 0, Laterality.LEFT: 1}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
-from oncopixel_pacs.facts import KEY_OBJECTS
+from oncopixel_pacs.domain.facts import KEY_OBJECTS
 
 #: PS3.16 CID 7010. Not among them is 113039 (Data Retention Policy Expired): that objects left an
 #: archive for their age says nothing against what was read from them.

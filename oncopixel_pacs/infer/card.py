@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from oncopixel_pacs.domain import Concept, ModelTask, Subject
+from oncopixel_pacs.domain.requirements import Requirements
 from oncopixel_pacs.imaging.picture_input import AsShown, PictureInput
 from oncopixel_pacs.infer.calibration import Calibrator
-from oncopixel_pacs.requirements import Requirements
 
 Activation = Literal["sigmoid", "softmax"]
 

@@ -44,8 +44,10 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
+from oncopixel_pacs.domain.model_choice import Candidate
+from oncopixel_pacs.domain.requirements import Requirements
+from oncopixel_pacs.domain.rules import Rule
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.imaging.preprocess import Preprocessing
@@ -53,10 +55,8 @@ from oncopixel_pacs.infer.card import CHANNELS, Activation, CalibrationTable, Ca
 from oncopixel_pacs.infer.picture_card import is_picture_card, read_picture_card
 from oncopixel_pacs.infer.trusted.manifest import require_unchanged
 from oncopixel_pacs.infer.trusted.stranger_card import read_stranger_card
-from oncopixel_pacs.model_choice import Candidate
-from oncopixel_pacs.requirements import Requirements
-from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import ModelSettings
+from oncopixel_pacs.settings.section import Uid
 
 _MAX_METADATA_BYTES = 1_000_000
 _PixelSize = Annotated[float, Field(gt=0, le=10)]

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from oncopixel_pacs.child_process import usable_cores
 from oncopixel_pacs.domain import Algorithm, ModelTask, Subject
+from oncopixel_pacs.domain.model_choice import Candidate, RoutedImage, choose
+from oncopixel_pacs.domain.rules import Rule
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, DeviceLost
 from oncopixel_pacs.infer.bundle import Network, load_network, output_shape
 from oncopixel_pacs.infer.card import Card
 from oncopixel_pacs.infer.cards import read_algorithms, read_card
 from oncopixel_pacs.infer.trusted.network import TrustedNetwork
-from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose
-from oncopixel_pacs.rules import Rule
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 
 #: Images at once where nothing is configured: the views of a screening study, and on a GPU those

@@ -28,8 +28,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oncopixel_pacs.dimse_settings import Uid
 from oncopixel_pacs.domain import Concept, ModelTask
+from oncopixel_pacs.domain.requirements import Requirements
 from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.infer.card import (
     Activation,
@@ -39,7 +39,7 @@ from oncopixel_pacs.infer.card import (
     Words,
     picture_class,
 )
-from oncopixel_pacs.requirements import Requirements
+from oncopixel_pacs.settings.section import Uid
 
 _Side = Annotated[int, Field(ge=16, le=1024)]
 _Words = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]

@@ -18,6 +18,7 @@ from oncopixel_pacs.domain import (
     PictureAnswer,
     Tissue,
 )
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.errors import AnalysisFailed, UnreadableImage
 from oncopixel_pacs.imaging.geometry import Geometry
 from oncopixel_pacs.imaging.mammogram import Decoder
@@ -34,7 +35,6 @@ from oncopixel_pacs.infer.request import (
     skips,
     unread,
 )
-from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
     from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels

@@ -31,6 +31,7 @@ from oncopixel_pacs.domain import (
     StudyResult,
     Subject,
 )
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.errors import AnalysisFailed, UnreadableImage
 from oncopixel_pacs.imaging.mammogram import Decoder, decode_here, read_mammogram
 from oncopixel_pacs.imaging.plausibility import require_breast
@@ -50,7 +51,6 @@ from oncopixel_pacs.infer.request import (
     skips,
     unread,
 )
-from oncopixel_pacs.uids import derive_uid
 
 if TYPE_CHECKING:
     from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oncopixel_pacs.domain import ImageFacts, ImageResult, Reason, Skip
+from oncopixel_pacs.domain.model_choice import RoutedImage
+from oncopixel_pacs.domain.rules import Origin
 from oncopixel_pacs.errors import AnalysisFailed
-from oncopixel_pacs.model_choice import RoutedImage
-from oncopixel_pacs.rules import Origin
 
 if TYPE_CHECKING:
     from oncopixel_pacs.infer.loaded_models import LoadedModels

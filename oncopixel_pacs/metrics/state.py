@@ -12,8 +12,8 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.domain import Algorithm, DeliveryState, JobState, ModelTask, StudyState
+from oncopixel_pacs.domain.backlog import Backlog
 from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.metrics import catalogue as names
 from oncopixel_pacs.metrics.catalogue import Metric

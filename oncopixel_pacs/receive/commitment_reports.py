@@ -8,8 +8,8 @@ import structlog
 from pynetdicom import evt
 
 from oncopixel_pacs.deliver import commitment
+from oncopixel_pacs.domain.proofs import CommitmentReport
 from oncopixel_pacs.errors import OutOfResources
-from oncopixel_pacs.proofs import CommitmentReport
 
 log = structlog.get_logger()
 

@@ -17,6 +17,7 @@ from pynetdicom.dsutils import split_dataset
 
 from oncopixel_pacs.digests import ALGORITHMS, IN_USE, algorithm_of, dataset_digest
 from oncopixel_pacs.domain import ImageFacts, Instance, IntakeOutcome, StudyHeader
+from oncopixel_pacs.domain.rules import Origin
 from oncopixel_pacs.errors import (
     CannotUnderstand,
     DatasetMismatch,
@@ -34,7 +35,6 @@ from oncopixel_pacs.receive.header import (
 )
 from oncopixel_pacs.receive.privacy import quieten_libraries
 from oncopixel_pacs.receive.spool import Received
-from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore, StorageAway, relative_path
 from oncopixel_pacs.store.group_commit import GroupCommit

@@ -11,9 +11,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 
 from oncopixel_pacs.domain import ImageResult, ObjectKind, SegmentationForm, StudyResult
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report.provenance import Provenance, file_meta, transfer_syntax
 from oncopixel_pacs.report.segmentation import ObjectUids
-from oncopixel_pacs.uids import derive_uid
 
 Existing = Callable[[str], bytes | None]
 

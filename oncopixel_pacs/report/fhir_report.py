@@ -19,9 +19,9 @@ from pydicom.sr.coding import Code
 
 from oncopixel_pacs import RESEARCH_NOTICE
 from oncopixel_pacs.domain import Job, ObjectKind, Study, StudyResult
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.sentences import outcome, sentences
-from oncopixel_pacs.uids import derive_uid
 
 Resource = dict[str, Any]
 

@@ -30,6 +30,7 @@ from oncopixel_pacs.domain import (
     StudyResult,
     Subject,
 )
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import (
@@ -54,7 +55,6 @@ from oncopixel_pacs.report.sr_document import (
     observer_context,
     refer_to,
 )
-from oncopixel_pacs.uids import derive_uid
 
 SERIES_DESCRIPTION = "AI REPORT - RESEARCH USE ONLY"
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ImageResult, ModelTask, PictureAnswer, Tissue
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import Relation, code, image, number
 from oncopixel_pacs.report.measurement_groups import Groups, group
 from oncopixel_pacs.report.sentences import tissue_name
-from oncopixel_pacs.uids import derive_uid
 
 
 class PictureGroups(Groups):

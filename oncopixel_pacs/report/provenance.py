@@ -17,8 +17,8 @@ from pydicom.uid import (
 )
 
 from oncopixel_pacs.domain import Algorithm, ModelTask, ObjectKind, SegmentationForm
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report import codes
-from oncopixel_pacs.uids import derive_uid
 
 MANUFACTURER = "OncoPixel"
 MODEL_NAME = "OncoPixel PACS"

@@ -31,6 +31,7 @@ from oncopixel_pacs.domain import (
     ObjectKind,
     SegmentationForm,
 )
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.imaging.geometry import window_of
 from oncopixel_pacs.report import codes
@@ -46,7 +47,6 @@ from oncopixel_pacs.report.provenance import (
 from oncopixel_pacs.report.segment_colours import display_colour
 from oncopixel_pacs.report.source_header import SourceHeader
 from oncopixel_pacs.report.tissue_segments import describe_tissues, tissue_segments
-from oncopixel_pacs.uids import derive_uid
 
 MAP_LABEL = "Lesion probability"
 """Label of the segment that holds the model's whole map."""

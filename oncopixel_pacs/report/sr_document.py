@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import Algorithm
+from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import Relation, code, sop_reference, text, uid_reference
 from oncopixel_pacs.report.provenance import (
@@ -18,7 +19,6 @@ from oncopixel_pacs.report.provenance import (
 )
 from oncopixel_pacs.report.segmentation import ObjectUids
 from oncopixel_pacs.report.source_header import SourceHeader
-from oncopixel_pacs.uids import derive_uid
 
 
 def document(

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from oncopixel_pacs import RESEARCH_NOTICE, __version__
-from oncopixel_pacs.uids import derive_uid
+from oncopixel_pacs.domain.uids import derive_uid
 
 PATIENT_ID = "ONCOPIXEL-TEST"
 _ROWS, _COLUMNS = 256, 512

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, delete, func, select
 
-from oncopixel_pacs.access import AccessRole, Caller, SignIn, User
+from oncopixel_pacs.domain.access import AccessRole, Caller, SignIn, User
 from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.store.access_tables import ApiTokenRow, SessionRow, UserRow
 from oncopixel_pacs.store.database import Database

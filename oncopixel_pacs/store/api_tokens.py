@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import col, delete, func, select
 
-from oncopixel_pacs.access import AccessRole, ApiToken, Area, Caller, SignIn
+from oncopixel_pacs.domain.access import AccessRole, ApiToken, Area, Caller, SignIn
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.access_tables import ApiTokenRow, SessionRow
 from oncopixel_pacs.store.accounts import digest_of

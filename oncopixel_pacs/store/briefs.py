@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import Session, col
 
-from oncopixel_pacs.briefs import JobBrief, StudyBrief
 from oncopixel_pacs.domain import JobState, Page, StudyState
-from oncopixel_pacs.facts import view_name
+from oncopixel_pacs.domain.briefs import JobBrief, StudyBrief
+from oncopixel_pacs.domain.facts import view_name
 from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import deliveries_of, resting

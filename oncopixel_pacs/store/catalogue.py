@@ -19,8 +19,8 @@ from oncopixel_pacs.domain import (
     StudyHeader,
     StudyState,
 )
+from oncopixel_pacs.domain.facts import says_nothing_new
 from oncopixel_pacs.errors import NotFound, OutOfResources
-from oncopixel_pacs.facts import says_nothing_new
 from oncopixel_pacs.store.arrivals import MoreArrivals, record
 from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database

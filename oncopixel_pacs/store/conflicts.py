@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from oncopixel_pacs.conflicts import Conflict
 from oncopixel_pacs.domain import Instance, JobState, StudyHeader, StudyState
+from oncopixel_pacs.domain.conflicts import Conflict
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.catalogue import unknown_study
 from oncopixel_pacs.store.database import Database

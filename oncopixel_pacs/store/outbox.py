@@ -14,8 +14,8 @@ from sqlalchemy import func, literal_column, text
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select, update
 
-from oncopixel_pacs.backlog import Backlog, Circuit
 from oncopixel_pacs.domain import Delivery, DeliveryState, Job, JobState
+from oncopixel_pacs.domain.backlog import Backlog, Circuit
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import OPEN
 from oncopixel_pacs.store.rows import to_delivery, to_job

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Delivery, DeliveryState, JobState, ResultObject
-from oncopixel_pacs.proofs import CommitmentReport, Proof, Verdict
+from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.rows import to_delivery, to_object
 from oncopixel_pacs.store.tables import (

@@ -9,8 +9,8 @@ from sqlalchemy import and_, func, or_, tuple_
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.errors import NotFound
-from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.tables import PullRow

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
-from oncopixel_pacs.spans import Arrival, EndedJob
+from oncopixel_pacs.domain.spans import Arrival, EndedJob
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.due_rows import take_due
 from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since

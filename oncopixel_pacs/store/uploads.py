@@ -9,13 +9,13 @@ from http import HTTPStatus
 
 from sqlmodel import Session, col, select
 
+from oncopixel_pacs.domain.uploads import FileOutcome, Upload, UploadedImage
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.idempotency import KEPT, forget_old
 from oncopixel_pacs.store.tables import InstanceRow
 from oncopixel_pacs.store.tallies import insert_new
 from oncopixel_pacs.store.upload_tables import IdempotencyKeyRow, UploadRow
-from oncopixel_pacs.uploads import FileOutcome, Upload, UploadedImage
 
 
 class Uploads:

@@ -14,13 +14,13 @@ from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
+from oncopixel_pacs.domain.webhooks import CallState, WebhookCall
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.due_rows import take_due
 from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow
-from oncopixel_pacs.webhooks import CallState, WebhookCall
 
 _AT_A_TIME = 200
 

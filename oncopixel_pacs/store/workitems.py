@@ -12,12 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
+from oncopixel_pacs.domain.workitems import Workitem, WorkitemState
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.due_rows import take_due
 from oncopixel_pacs.store.workitem_tables import WorkitemRow
-from oncopixel_pacs.workitems import Workitem, WorkitemState
 
 _OPEN = (WorkitemState.CLAIMING, WorkitemState.CLAIMED)
 #: After so many attempts in a row an alarm stands; by then the waits are minutes long.

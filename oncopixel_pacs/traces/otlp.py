@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oncopixel_pacs import __version__
+from oncopixel_pacs.domain.spans import Span
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import TracingSettings
-from oncopixel_pacs.spans import Span
 from oncopixel_pacs.traces.story import span_id_of
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from oncopixel_pacs.domain import (
     StepName,
     StepState,
 )
-from oncopixel_pacs.spans import Arrival, Moment, Span, SpanKind, Value
+from oncopixel_pacs.domain.spans import Arrival, Moment, Span, SpanKind, Value
 
 ROOT = "study"
 PROOF = "proof"

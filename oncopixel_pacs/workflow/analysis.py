@@ -15,7 +15,6 @@ import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from oncopixel_pacs.destination_settings import DestinationProfile
 from oncopixel_pacs.domain import (
     Algorithm,
     Job,
@@ -41,6 +40,7 @@ from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.rejection_note import rejected_uids
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects, build_retraction
+from oncopixel_pacs.settings import DestinationProfile
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore, fetch_ahead
 from oncopixel_pacs.store.job_rows import Retraction

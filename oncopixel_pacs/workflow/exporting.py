@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from oncopixel_pacs.domain import Job, JobState, Study
+from oncopixel_pacs.domain.webhooks import WebhookCall
 from oncopixel_pacs.report.fhir_report import fhir_transaction, fhir_withdrawal
 from oncopixel_pacs.settings import ExportSettings
-from oncopixel_pacs.webhooks import WebhookCall
 
 
 @dataclass(frozen=True)

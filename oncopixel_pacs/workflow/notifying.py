@@ -12,10 +12,10 @@ import structlog
 
 from oncopixel_pacs.deliver import webhook as courier
 from oncopixel_pacs.domain import Job
+from oncopixel_pacs.domain.webhooks import CallState, WebhookCall
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.webhooks import Webhooks
-from oncopixel_pacs.webhooks import CallState, WebhookCall
 from oncopixel_pacs.workflow.backoff import wait_seconds
 from oncopixel_pacs.workflow.repeated import Repeated
 

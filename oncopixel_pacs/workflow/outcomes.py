@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oncopixel_pacs.destination_settings import DestinationProfile
 from oncopixel_pacs.domain import (
     Algorithm,
     ImageResult,
@@ -15,6 +14,7 @@ from oncopixel_pacs.domain import (
     StudyResult,
 )
 from oncopixel_pacs.route import why_not
+from oncopixel_pacs.settings import DestinationProfile
 
 #: Kinds that can say that nothing was analysed.
 _REPORTS = (ObjectKind.SR, ObjectKind.CAD_SR, ObjectKind.PDF)

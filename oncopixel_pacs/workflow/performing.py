@@ -26,8 +26,10 @@ from oncopixel_pacs.deliver.worklist import (
     study_of,
 )
 from oncopixel_pacs.domain import Job, Study, StudyState
+from oncopixel_pacs.domain.pulls import PullState
+from oncopixel_pacs.domain.workitems import Workitem, WorkitemState
 from oncopixel_pacs.errors import DeliveryFailed, NotFound
-from oncopixel_pacs.pulls import PullState
+from oncopixel_pacs.settings.worklist import WorklistSettings
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.pulls import Pulls
@@ -43,8 +45,6 @@ from oncopixel_pacs.workflow.performed_step import (
     why_not,
 )
 from oncopixel_pacs.workflow.repeated import Repeated
-from oncopixel_pacs.workitems import Workitem, WorkitemState
-from oncopixel_pacs.worklist_settings import WorklistSettings
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from pydicom.uid import generate_uid
 from oncopixel_pacs.deliver import PLAIN, OutgoingObject
 from oncopixel_pacs.deliver.asking import REPORT_SECONDS, Asking, prove
 from oncopixel_pacs.domain import ResultObject
+from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
-from oncopixel_pacs.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.proofs import Proofs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from oncopixel_pacs.domain import Job
+from oncopixel_pacs.domain.rules import Origin
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage
 from oncopixel_pacs.route import why_not_in_study
-from oncopixel_pacs.rules import Origin
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 

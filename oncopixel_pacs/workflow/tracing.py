@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from oncopixel_pacs.domain import Job
+from oncopixel_pacs.domain.spans import EndedJob
 from oncopixel_pacs.errors import NotFound, OncoPixelError
-from oncopixel_pacs.spans import EndedJob
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.traces import Traces
 from oncopixel_pacs.traces.otlp import TIMEOUT_SECONDS, TraceReceiver

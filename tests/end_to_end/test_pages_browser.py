@@ -14,8 +14,8 @@ from conftest import Store
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.access import AccessRole, User
 from oncopixel_pacs.domain import JobState
+from oncopixel_pacs.domain.access import AccessRole, User
 from oncopixel_pacs.passwords import hash_password
 from oncopixel_pacs.store.accounts import Accounts
 

@@ -38,7 +38,7 @@ from oncopixel_pacs.domain import (
     ModelTask,
     StudyResult,
 )
-from oncopixel_pacs.pulls import PullState
+from oncopixel_pacs.domain.pulls import PullState
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.store.pulls import Pulls
 

@@ -17,12 +17,12 @@ from builders import later
 from conftest import Store
 from playwright.sync_api import Browser, Page
 
-from oncopixel_pacs.access import AccessRole, User
+from oncopixel_pacs.domain.access import AccessRole, User
+from oncopixel_pacs.domain.webhooks import CallState
 from oncopixel_pacs.passwords import hash_password
 from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.webhooks import Webhooks
-from oncopixel_pacs.webhooks import CallState
 
 pytestmark = [
     pytest.mark.chromium,

@@ -13,7 +13,7 @@ import pytest
 from dimse_builder import STUDY, mammogram
 from orthanc_server import PASSWORD, Orthanc, running_orthanc
 
-from oncopixel_pacs.pulls import PullState
+from oncopixel_pacs.domain.pulls import PullState
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database, open_database
 from oncopixel_pacs.store.pulls import Pulls

@@ -29,9 +29,9 @@ from mammogram_builder import SCREENING, write_mammogram
 from pydantic import SecretStr
 from pydicom import dcmread
 
-from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.api import events
 from oncopixel_pacs.domain import DeliveryState, JobState
+from oncopixel_pacs.domain.access import AccessRole
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import DestinationSettings, OrthancDestination

@@ -11,10 +11,10 @@ from api_builders import JOB, bearer, finish, make_parts, queue, receive, servin
 from builders import STUDY_UID, later, make_finding
 from conftest import Store
 
-from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.api.feedback import week_of
 from oncopixel_pacs.audit import AuditKind
 from oncopixel_pacs.domain import Job
+from oncopixel_pacs.domain.access import AccessRole
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditTrail

@@ -10,7 +10,7 @@ from api_builders import bearer, make_parts, serving
 from builders import later
 from conftest import Store
 
-from oncopixel_pacs.access import AccessRole
+from oncopixel_pacs.domain.access import AccessRole
 from oncopixel_pacs.store.api_tokens import ApiTokens
 
 PASSWORD = "a few words will do"  # noqa: S105

@@ -18,13 +18,13 @@ from certificates import Authority
 from conftest import Store
 from oidc_provider import CLIENT, SECRET, Provider, oidc_provider
 
-from oncopixel_pacs.access import AccessRole, Area, User
 from oncopixel_pacs.api.access import SESSION_COOKIE, require_sign_in
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.http_server import HttpServer, https_context
 from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.route_rules import PUBLIC, required_role
 from oncopixel_pacs.api.sign_in import local_target
+from oncopixel_pacs.domain.access import AccessRole, Area, User
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.accounts import Accounts

@@ -22,14 +22,14 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DatabaseError
 from typer.testing import CliRunner
 
-from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.api import audit_guard
 from oncopixel_pacs.audit import AuditEvent, AuditKind, message
-from oncopixel_pacs.audit_settings import AuditSettings
 from oncopixel_pacs.cli import app
+from oncopixel_pacs.domain.access import AccessRole
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.opening import open_store
 from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.settings.audit import AuditSettings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail
 from oncopixel_pacs.syslog import SyslogForwarder

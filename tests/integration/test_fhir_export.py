@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from server_process import free_port
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.deliver.fhir import post_transaction
 from oncopixel_pacs.domain import (
     ClassScore,
@@ -29,12 +28,13 @@ from oncopixel_pacs.domain import (
     PictureAnswer,
     Subject,
 )
+from oncopixel_pacs.domain.access import AccessRole
+from oncopixel_pacs.domain.uids import derive_uid
+from oncopixel_pacs.domain.webhooks import CallState
 from oncopixel_pacs.report.fhir_report import fhir_transaction
 from oncopixel_pacs.settings import ExportSettings, Settings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.webhooks import Webhooks
-from oncopixel_pacs.uids import derive_uid
-from oncopixel_pacs.webhooks import CallState
 from oncopixel_pacs.workflow.exporting import FhirWriter
 from oncopixel_pacs.workflow.notifying import Notifier
 

@@ -22,10 +22,10 @@ from dimse_builder import association
 from prometheus_client.parser import text_string_to_metric_families
 from server_process import free_port, wait_until
 
-from oncopixel_pacs.access import AccessRole, Area
 from oncopixel_pacs.api_server import shared_state
 from oncopixel_pacs.bootstrap import Role, Server
 from oncopixel_pacs.domain import Reason
+from oncopixel_pacs.domain.access import AccessRole, Area
 from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 from oncopixel_pacs.metrics.catalogue import ALL
 from oncopixel_pacs.opening import Store, open_store

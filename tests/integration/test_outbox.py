@@ -15,10 +15,10 @@ from outbox_builder import Desk
 from server_process import free_port
 from workflow_builder import PretendedPacs, accept, folder_destination, install, put_off
 
-from oncopixel_pacs.backlog import Backlog
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.deliver.archive import EmbeddedArchive
 from oncopixel_pacs.domain import DeliveryState, JobState, StepName, StudyHeader
+from oncopixel_pacs.domain.backlog import Backlog
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import CStoreDestination, DeliverySettings
 from oncopixel_pacs.store.briefs import Briefs

@@ -26,7 +26,7 @@ from workflow_builder import folder_destination
 from oncopixel_pacs.deliver import commitment, echo
 from oncopixel_pacs.deliver.archive import EmbeddedArchive
 from oncopixel_pacs.domain import Delivery, DeliveryState, JobState
-from oncopixel_pacs.proofs import CommitmentReport
+from oncopixel_pacs.domain.proofs import CommitmentReport
 from oncopixel_pacs.receive.peers import reporting_archives
 from oncopixel_pacs.settings import (
     CStoreDestination,

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.cli import pull as pull_command
+from oncopixel_pacs.domain.pulls import PullState
 from oncopixel_pacs.errors import NotFound
-from oncopixel_pacs.pulls import PullState
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.pulls import Pulls
 

@@ -13,8 +13,8 @@ import pytest
 from dimse_builder import STUDY, Reception, free_port, mammogram, reception, until, utc_now
 from orthanc_server import PASSWORD, Orthanc, running_orthanc
 
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.errors import PullFailed
-from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
 from oncopixel_pacs.receive.pull.puller import Puller
 from oncopixel_pacs.settings import Settings, SourceSettings

@@ -16,7 +16,7 @@ from dimse_builder import STUDY, mammogram, reception, utc_now
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ObjectKind, ResultObject
-from oncopixel_pacs.pulls import Pull, PullState
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull.puller import Puller
 from oncopixel_pacs.store.ledger import Ledger
 

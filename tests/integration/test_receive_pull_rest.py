@@ -26,8 +26,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.errors import PullFailed
-from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive.pull import echo
 from oncopixel_pacs.receive.pull.cmove import FIND, MOVE
 from oncopixel_pacs.receive.pull.puller import Puller

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain import ModelTask, Reason
-from oncopixel_pacs.model_choice import Candidate
-from oncopixel_pacs.rules import Rule
+from oncopixel_pacs.domain.model_choice import Candidate
+from oncopixel_pacs.domain.rules import Rule
 
 TRIAL = Candidate("trial", ModelTask.SEGMENT, Rule(called_ae_titles=("TRIAL",)))
 USUAL = Candidate("usual", ModelTask.SEGMENT)

@@ -18,9 +18,9 @@ from builders import NOON, STUDY_UID
 from conftest import Store
 from server_process import wait_until
 
-from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.cli.completion import read_shape
 from oncopixel_pacs.cli.values import VALUES, values_of
+from oncopixel_pacs.domain.access import AccessRole
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.recent import recent
 

@@ -11,8 +11,8 @@ from api_builders import JOB, analyse, finish, queue, receive, write
 from builders import NOON, STUDY_UID, later, make_result
 from conftest import Store
 
-from oncopixel_pacs.briefs import JobBrief, StudyBrief
 from oncopixel_pacs.domain import JobState, Reason
+from oncopixel_pacs.domain.briefs import JobBrief, StudyBrief
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.feedback import Opinion, ReaderFeedback

@@ -21,8 +21,8 @@ from workflow_builder import PretendedModel, Works, folder_destination, running,
 
 from oncopixel_pacs.deliver.cstore import send_files
 from oncopixel_pacs.domain import DeliveryState, JobState
+from oncopixel_pacs.domain.proofs import Proof, Verdict
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.proofs import Proof, Verdict
 from oncopixel_pacs.settings import CompletionSettings, TracingSettings
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.traces import Traces

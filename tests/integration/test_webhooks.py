@@ -21,13 +21,13 @@ from conftest import Store
 from pydantic import ValidationError
 from server_process import wait_until
 
-from oncopixel_pacs.access import AccessRole
 from oncopixel_pacs.deliver import webhook as courier
+from oncopixel_pacs.domain.access import AccessRole
+from oncopixel_pacs.domain.webhooks import CallState, WebhookCall
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import WebhookSettings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.webhooks import Webhooks
-from oncopixel_pacs.webhooks import CallState, WebhookCall
 from oncopixel_pacs.workflow.notifying import Notifier, notifying
 from oncopixel_pacs.workflow.repeated import stop_all
 from oncopixel_pacs.workflow.telling import tellers

@@ -49,17 +49,17 @@ from oncopixel_pacs.api.health import alarms
 from oncopixel_pacs.deliver.worklist import Worklist
 from oncopixel_pacs.deliver.worklist import opened as open_worklist
 from oncopixel_pacs.domain import JobState, Reason
-from oncopixel_pacs.pulls import PullState
+from oncopixel_pacs.domain.pulls import PullState
+from oncopixel_pacs.domain.workitems import Workitem, WorkitemState
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.pull.puller import Puller, PullParts
 from oncopixel_pacs.settings import DestinationSettings, Settings, StowDestination, TlsSettings
+from oncopixel_pacs.settings.worklist import WorklistSettings
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.waits import Waits
 from oncopixel_pacs.store.workitems import Workitems
 from oncopixel_pacs.workflow.performed_step import Station
 from oncopixel_pacs.workflow.performing import LEASE, TaskPerformer, Work
-from oncopixel_pacs.workitems import Workitem, WorkitemState
-from oncopixel_pacs.worklist_settings import WorklistSettings
 
 ITEM = "2.25.1001"
 BEARER = "abc"

@@ -25,7 +25,6 @@ from oncopixel_pacs.api.rendering import (
     views,
 )
 from oncopixel_pacs.api.upload_schemas import UploadStudyAnswer
-from oncopixel_pacs.briefs import JobBrief
 from oncopixel_pacs.domain import (
     DeliveryState,
     Job,
@@ -35,6 +34,7 @@ from oncopixel_pacs.domain import (
     Study,
     StudyState,
 )
+from oncopixel_pacs.domain.briefs import JobBrief
 
 
 def test_a_moment_is_utc_and_marked_up() -> None:

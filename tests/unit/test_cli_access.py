@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from oncopixel_pacs.access import AccessRole, Area
 from oncopixel_pacs.cli import app
+from oncopixel_pacs.domain.access import AccessRole, Area
 from oncopixel_pacs.opening import open_store, utc_now
 from oncopixel_pacs.passwords import is_password
 from oncopixel_pacs.settings import load_settings

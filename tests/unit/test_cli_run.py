@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from builders import make_facts, make_result
 
-from oncopixel_pacs.answers import ClassScore, PictureAnswer, Tissue
 from oncopixel_pacs.cli.run import _show
 from oncopixel_pacs.domain import Concept, ImageResult
+from oncopixel_pacs.domain.answers import ClassScore, PictureAnswer, Tissue
 from oncopixel_pacs.offline import OfflineStudy
 
 BRAIN = Concept("12738006", "SCT", "Brain")

@@ -13,9 +13,9 @@ import pytest
 from bundle_builder import tiny_metadata, write_bundle
 
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, View
+from oncopixel_pacs.domain.requirements import Requirements
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.infer.cards import models_digest, read_algorithms, read_candidates, read_card
-from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.settings import ModelSettings, RuleSettings
 
 ALGORITHM = Algorithm("m", "1", ModelTask.SEGMENT, "a" * 64, "b" * 64, 0.5, "Test")

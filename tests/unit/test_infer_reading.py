@@ -19,14 +19,14 @@ from pydicom.dataset import Dataset
 from torch.nn.functional import max_pool2d
 
 from oncopixel_pacs.domain import Algorithm, Laterality, ModelTask, Reason, StudyResult, View
+from oncopixel_pacs.domain.requirements import Requirements
+from oncopixel_pacs.domain.rules import Origin, Rule
 from oncopixel_pacs.errors import AnalysisFailed, DeviceLost
 from oncopixel_pacs.imaging.mammogram import decode_here, read_mammogram
 from oncopixel_pacs.infer.cards import Card
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModel, LoadedModels
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_studies, read_study
-from oncopixel_pacs.requirements import Requirements
-from oncopixel_pacs.rules import Origin, Rule
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 

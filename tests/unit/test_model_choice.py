@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oncopixel_pacs.domain import ImageFacts, ModelTask, Reason, View
-from oncopixel_pacs.model_choice import Candidate
-from oncopixel_pacs.requirements import Requirements
+from oncopixel_pacs.domain.model_choice import Candidate
+from oncopixel_pacs.domain.requirements import Requirements
+from oncopixel_pacs.domain.rules import Origin, Rule
 from oncopixel_pacs.route import route
-from oncopixel_pacs.rules import Origin, Rule
 
 FACTS = make_facts(
     body_part="BREAST",

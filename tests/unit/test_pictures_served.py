@@ -12,6 +12,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ModelTask, Reason, StudyResult, Subject
+from oncopixel_pacs.domain.model_choice import Candidate, RoutedImage, choose, verdicts
+from oncopixel_pacs.domain.requirements import Requirements
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.imaging.picture import read_picture
@@ -19,8 +21,6 @@ from oncopixel_pacs.infer.cards import read_algorithms, read_card
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.loaded_models import LoadedModels, load_models
 from oncopixel_pacs.infer.reading import AnalysisRequest, RequestedImage, read_study
-from oncopixel_pacs.model_choice import Candidate, RoutedImage, choose, verdicts
-from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.route import why_not
 from oncopixel_pacs.settings import InferenceSettings, ModelSettings
 from sample_dicom.pictures import PictureKind, make_picture

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oncopixel_pacs.domain import Laterality, ModelTask, Reason, Subject, View
-from oncopixel_pacs.facts import says_nothing_new
-from oncopixel_pacs.model_choice import Candidate
-from oncopixel_pacs.requirements import Requirements
+from oncopixel_pacs.domain.facts import says_nothing_new
+from oncopixel_pacs.domain.model_choice import Candidate
+from oncopixel_pacs.domain.requirements import Requirements
+from oncopixel_pacs.domain.rules import Origin
 from oncopixel_pacs.route import route, why_not, why_not_in_study
-from oncopixel_pacs.rules import Origin
 
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from oncopixel_pacs import settings as settings_module
 from oncopixel_pacs.domain import ModelTask, ObjectKind
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import (
@@ -18,6 +17,7 @@ from oncopixel_pacs.settings import (
     load_settings,
     shipped_models,
 )
+from oncopixel_pacs.settings import models as settings_of_models
 
 DESTINATION = """
 [[destinations]]
@@ -278,7 +278,7 @@ def test_the_shipped_models_are_those_that_are_pinned() -> None:
 def test_shipped_models_run_when_none_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings_module, "BUNDLES", tmp_path)
+    monkeypatch.setattr(settings_of_models, "BUNDLES", tmp_path)
     (tmp_path / "models.toml").write_text(MODEL.format(name="shipped", sha256="0" * 64))
     shipped_models.cache_clear()
     try:

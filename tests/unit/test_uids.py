@@ -7,7 +7,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oncopixel_pacs.uids import derive_uid
+from oncopixel_pacs.domain.uids import derive_uid
 
 PART = st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"]))
 PARTS = st.lists(PART, min_size=1, max_size=4)

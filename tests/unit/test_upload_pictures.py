@@ -13,13 +13,13 @@ from pydicom import dcmread
 from upload_builders import encoded, grey8, grey16
 
 from oncopixel_pacs.domain import Laterality, View
+from oncopixel_pacs.domain.uploads import Description
 from oncopixel_pacs.errors import UploadRefused
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.receive.upload.formats import FileKind
 from oncopixel_pacs.receive.upload.pictures import GreyPicture, read_picture
 from oncopixel_pacs.receive.upload.secondary_capture import image_uid, write_secondary_capture
 from oncopixel_pacs.report.external_validation import find_validator
-from oncopixel_pacs.uploads import Description
 
 GREY8, GREY16 = grey8(), grey16()
 SAID = Description(Laterality.LEFT, View.CC, 0.25, "P-1", "", "A-1")

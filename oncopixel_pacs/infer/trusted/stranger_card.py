@@ -18,11 +18,11 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from oncopixel_pacs.domain import Concept, ModelTask
+from oncopixel_pacs.domain.requirements import Requirements
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.picture_input import AsShown
 from oncopixel_pacs.infer.card import Card, Words, picture_class
 from oncopixel_pacs.infer.trusted.manifest import manifest_digest, read_manifest
-from oncopixel_pacs.requirements import Requirements
 from oncopixel_pacs.settings import ModelSettings, TrustedSettings
 
 #: PS3.16 CID 6000, in the order of BI-RADS a to d.

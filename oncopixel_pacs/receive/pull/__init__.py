@@ -7,7 +7,7 @@ from typing import Any
 
 from oncopixel_pacs.receive.pull import cmove, dicomweb, orthanc
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote
-from oncopixel_pacs.source_settings import SourceSettings
+from oncopixel_pacs.settings.sources import SourceSettings
 
 __all__ = ["Fetch", "Remote", "echo", "fetch", "find"]
 

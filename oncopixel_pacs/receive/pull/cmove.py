@@ -13,7 +13,7 @@ from pynetdicom.presentation import build_context
 from oncopixel_pacs.deliver.association import VERIFICATION, Peer, opened
 from oncopixel_pacs.errors import DeliveryFailed, PullFailed
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote
-from oncopixel_pacs.source_settings import CMoveSource
+from oncopixel_pacs.settings.sources import CMoveSource
 
 #: Study Root Query/Retrieve Information Model - FIND and - MOVE (PS3.4 C.3).
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"

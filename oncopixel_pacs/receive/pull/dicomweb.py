@@ -12,7 +12,7 @@ from python_multipart.multipart import MultipartParser
 
 from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
-from oncopixel_pacs.source_settings import DicomWebSource
+from oncopixel_pacs.settings.sources import DicomWebSource
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

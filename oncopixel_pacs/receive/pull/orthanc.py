@@ -13,7 +13,7 @@ from orthanc_api_client import OrthancApiClient, exceptions
 from oncopixel_pacs.deliver.orthanc import CLIENT_ATTEMPTS, looked_up
 from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
-from oncopixel_pacs.source_settings import OrthancSource
+from oncopixel_pacs.settings.sources import OrthancSource
 
 Answer = TypeVar("Answer")
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from oncopixel_pacs.domain.pulls import Pull, PullState
 from oncopixel_pacs.errors import OncoPixelError, OutOfResources, PullFailed
-from oncopixel_pacs.pulls import Pull, PullState
 from oncopixel_pacs.receive import pull as sources
 from oncopixel_pacs.receive.contexts import STORAGE_SOP_CLASSES
 from oncopixel_pacs.receive.intake import Intake

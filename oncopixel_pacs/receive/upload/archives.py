@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from oncopixel_pacs.domain.uploads import RefusalKind
 from oncopixel_pacs.errors import UploadRefused
 from oncopixel_pacs.receive.upload.formats import HEAD_BYTES
-from oncopixel_pacs.upload_settings import UploadSettings
-from oncopixel_pacs.uploads import RefusalKind
+from oncopixel_pacs.settings.uploads import UploadSettings
 
 #: What archiving programs put beside the files of a person, and media beside their images.
 _BESIDE = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir"})

@@ -16,6 +16,15 @@ from pathlib import Path
 import structlog
 
 from oncopixel_pacs.domain import IntakeOutcome
+from oncopixel_pacs.domain.uids import derive_uid
+from oncopixel_pacs.domain.uploads import (
+    UPLOAD_SOURCE,
+    FileOutcome,
+    RefusalKind,
+    Upload,
+    UploadedFile,
+    UploadedImage,
+)
 from oncopixel_pacs.errors import IntakeRefused, OutOfResources, UploadRefused
 from oncopixel_pacs.imaging.header import read_image_facts
 from oncopixel_pacs.receive.header import read_header
@@ -25,18 +34,9 @@ from oncopixel_pacs.receive.upload.formats import HEAD_BYTES, FileKind, kind_of
 from oncopixel_pacs.receive.upload.secondary_capture import image_uid
 from oncopixel_pacs.receive.upload.unpacking import unpack
 from oncopixel_pacs.receive.upload.unpacking_child import Orders, UnpackOrder, WrapOrder
+from oncopixel_pacs.settings.uploads import UploadSettings
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.uploads import Uploads
-from oncopixel_pacs.uids import derive_uid
-from oncopixel_pacs.upload_settings import UploadSettings
-from oncopixel_pacs.uploads import (
-    UPLOAD_SOURCE,
-    FileOutcome,
-    RefusalKind,
-    Upload,
-    UploadedFile,
-    UploadedImage,
-)
 
 log = structlog.get_logger()
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from oncopixel_pacs.domain.uploads import RefusalKind
 from oncopixel_pacs.errors import UploadRefused
-from oncopixel_pacs.uploads import RefusalKind
 
 #: Enough for the preamble and prefix of PS3.10 7.1.
 HEAD_BYTES = 132

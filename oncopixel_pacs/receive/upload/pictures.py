@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
+from oncopixel_pacs.domain.uploads import RefusalKind
 from oncopixel_pacs.errors import UploadRefused
 from oncopixel_pacs.receive.upload.formats import FileKind
-from oncopixel_pacs.uploads import RefusalKind
 
 #: Mean difference between colour channels, of 255, up to which a picture counts as grey: what
 #: JPEG leaves behind. A single coloured mark on a grey picture is above the second.

@@ -10,11 +10,11 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.facts import View
+from oncopixel_pacs.domain.facts import View
+from oncopixel_pacs.domain.uids import derive_uid
+from oncopixel_pacs.domain.uploads import Description
 from oncopixel_pacs.receive.upload.formats import FileKind
 from oncopixel_pacs.receive.upload.pictures import GreyPicture
-from oncopixel_pacs.uids import derive_uid
-from oncopixel_pacs.uploads import Description
 
 #: PS3.16 CID 4014.
 _VIEW_CODES: Mapping[View, tuple[str, str]] = {

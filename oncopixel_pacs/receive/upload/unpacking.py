@@ -8,10 +8,10 @@ import sys
 import structlog
 from pydantic import ValidationError
 
+from oncopixel_pacs.domain.uploads import RefusalKind
 from oncopixel_pacs.errors import UploadRefused
 from oncopixel_pacs.receive.upload.archives import Entry
 from oncopixel_pacs.receive.upload.unpacking_child import ORDERS, REPORTS, Orders
-from oncopixel_pacs.uploads import RefusalKind
 
 log = structlog.get_logger()
 

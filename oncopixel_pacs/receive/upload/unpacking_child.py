@@ -10,13 +10,13 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from oncopixel_pacs.child_process import belong_to
+from oncopixel_pacs.domain.uploads import Description, RefusalKind
 from oncopixel_pacs.errors import UploadRefused
 from oncopixel_pacs.receive.upload.archives import Entry, unpack_archive
 from oncopixel_pacs.receive.upload.formats import FileKind
 from oncopixel_pacs.receive.upload.pictures import read_picture
 from oncopixel_pacs.receive.upload.secondary_capture import write_secondary_capture
-from oncopixel_pacs.upload_settings import UploadSettings
-from oncopixel_pacs.uploads import Description, RefusalKind
+from oncopixel_pacs.settings.uploads import UploadSettings
 
 MEMORY_BYTES = 4 << 30
 

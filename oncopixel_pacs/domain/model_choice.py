@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oncopixel_pacs.domain import ImageFacts, ModelTask, Reason, Subject
-from oncopixel_pacs.requirements import Requirements
-from oncopixel_pacs.rules import Origin, Rule
+from oncopixel_pacs.domain.algorithms import ModelTask, Subject
+from oncopixel_pacs.domain.facts import ImageFacts
+from oncopixel_pacs.domain.reasons import Reason
+from oncopixel_pacs.domain.requirements import Requirements
+from oncopixel_pacs.domain.rules import Origin, Rule
 
 
 @dataclass(frozen=True, slots=True)

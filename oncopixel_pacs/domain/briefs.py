@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from oncopixel_pacs.domain import Job, JobState, Study, StudyHeader, StudyState
+from oncopixel_pacs.domain.jobs import Job, JobState
+from oncopixel_pacs.domain.studies import Study, StudyHeader, StudyState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from oncopixel_pacs.dimse_settings import AeTitle, Port, Section
 from oncopixel_pacs.domain import ObjectKind, SegmentationForm
-
-Name = Annotated[str, Field(min_length=1, max_length=64)]
+from oncopixel_pacs.settings.section import AeTitle, Name, Port, Section
 
 
 class DestinationProfile(Section):

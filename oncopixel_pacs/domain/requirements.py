@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oncopixel_pacs.facts import ImageFacts, Laterality, View
-from oncopixel_pacs.reasons import Reason
+from oncopixel_pacs.domain.facts import ImageFacts, Laterality, View
+from oncopixel_pacs.domain.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.settings.section import Section
 
 #: Where a collector takes traces (OTLP specification, "OTLP/HTTP Request").
 _TRACES_PATH = "/v1/traces"

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, SecretStr, model_validator
 
-from oncopixel_pacs.dimse_settings import Port, Section
+from oncopixel_pacs.settings.section import Port, Section
 
 #: A token that can be guessed by trying is no token.
 LEAST_TOKEN = 16

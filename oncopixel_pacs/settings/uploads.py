@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.settings.section import Section
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from oncopixel_pacs.facts import Laterality, View
+from oncopixel_pacs.domain.facts import Laterality, View
 
 #: Stands in the place of the calling AE title of an uploaded image.
 UPLOAD_SOURCE = "UPLOAD"

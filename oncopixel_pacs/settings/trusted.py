@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.settings.section import Section
 
 _Words = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
 _Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,16}$")]

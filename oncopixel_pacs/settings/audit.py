@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.settings.section import Section
 
 
 class AuditSettings(Section):

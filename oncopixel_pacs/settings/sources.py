@@ -1,4 +1,4 @@
-"""Settings of the archives from which studies are pulled."""
+"""Settings of the archives from which studies are pulled, and of the attempts at it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from oncopixel_pacs.dimse_settings import AeTitle, Port, Section
+from oncopixel_pacs.settings.section import AeTitle, Name, Port, PositiveSeconds, Section
 
-_Name = Annotated[str, Field(min_length=1, max_length=64)]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 
 
@@ -16,7 +15,7 @@ class CMoveSource(Section):
     """A PACS that is asked by C-FIND and sends by C-MOVE to our own listener."""
 
     type: Literal["cmove"]
-    name: _Name
+    name: Name
     """Name of the source, unique."""
     host: str
     port: Port
@@ -32,7 +31,7 @@ class DicomWebSource(Section):
     """An archive that is asked by QIDO-RS and read by WADO-RS."""
 
     type: Literal["dicomweb"]
-    name: _Name
+    name: Name
     """Name of the source, unique."""
     url: _Url
     """Base URL of the service, such as ``https://pacs.example.org/dicom-web``."""
@@ -46,7 +45,7 @@ class OrthancSource(Section):
     """An Orthanc that is read through its REST API."""
 
     type: Literal["orthanc"]
-    name: _Name
+    name: Name
     """Name of the source, unique."""
     url: _Url
     """Base URL, such as ``http://127.0.0.1:8042``."""
@@ -57,3 +56,16 @@ class OrthancSource(Section):
 SourceSettings = Annotated[
     CMoveSource | DicomWebSource | OrthancSource, Field(discriminator="type")
 ]
+
+
+class PullSettings(Section):
+    """How studies are pulled from sources."""
+
+    attempts: int = Field(default=5, ge=1)
+    """Attempts at one pull before it ends as partial or failed."""
+    first_retry_seconds: PositiveSeconds = 5.0
+    """Wait before the second attempt; each further wait is twice as long."""
+    max_retry_seconds: PositiveSeconds = 300.0
+    """Longest wait between two attempts."""
+    timeout_seconds: PositiveSeconds = 60.0
+    """How long a source may be silent."""

@@ -1,14 +1,8 @@
-"""Settings: the only reader of ``oncopixel.toml`` and of the environment.
-
-Every value can be overridden by an environment variable ``ONCOPIXEL_<NAME>``, with ``__``
-between levels (``ONCOPIXEL_COMPLETION__QUIET_SECONDS=5``). Settings are frozen and passed on;
-nothing else reads configuration.
-"""
+"""The whole configuration: the only reader of ``oncopixel.toml`` and of the environment."""
 
 from __future__ import annotations
 
 import tomllib
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,148 +15,30 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from oncopixel_pacs.audit_settings import AuditSettings as AuditSettings
-from oncopixel_pacs.bucket_settings import BucketSettings as BucketSettings
-from oncopixel_pacs.destination_settings import CStoreDestination as CStoreDestination
-from oncopixel_pacs.destination_settings import DestinationProfile as DestinationProfile
-from oncopixel_pacs.destination_settings import DestinationSettings as DestinationSettings
-from oncopixel_pacs.destination_settings import FolderDestination as FolderDestination
-from oncopixel_pacs.destination_settings import Name
-from oncopixel_pacs.destination_settings import OrthancDestination as OrthancDestination
-from oncopixel_pacs.destination_settings import StowDestination as StowDestination
-from oncopixel_pacs.dimse_settings import AeTitle, Port, Section
-from oncopixel_pacs.dimse_settings import PeerSettings as PeerSettings
-from oncopixel_pacs.dimse_settings import ReceiveSettings as ReceiveSettings
-from oncopixel_pacs.dimse_settings import TlsSettings as TlsSettings
-from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.export_settings import ExportSettings as ExportSettings
-from oncopixel_pacs.http_settings import ApiSettings as ApiSettings
-from oncopixel_pacs.http_settings import MetricsSettings as MetricsSettings
-from oncopixel_pacs.http_settings import is_loopback
-from oncopixel_pacs.rule_settings import RuleSettings as RuleSettings
-from oncopixel_pacs.settings_refusal import explain
-from oncopixel_pacs.source_settings import SourceSettings as SourceSettings
-from oncopixel_pacs.tracing_settings import TracingSettings as TracingSettings
-from oncopixel_pacs.trusted_settings import TrustedSettings as TrustedSettings
-from oncopixel_pacs.upload_settings import UploadSettings as UploadSettings
-from oncopixel_pacs.webhook_settings import WebhookSettings as WebhookSettings
-from oncopixel_pacs.worklist_settings import WorklistSettings, require_known_sources
-
-#: At most a year, so that adding it to a time never overflows.
-Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
-PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000)]
-BUNDLES = Path(__file__).parent / "bundles"
-
-
-class ModelSettings(Section):
-    """A MONAI bundle that the server runs."""
-
-    name: Name
-    """Name of the model, unique."""
-    task: ModelTask
-    """What it answers: ``classify`` (a probability per image) or ``segment`` (lesion mask)."""
-    bundle: Path
-    """Folder of the bundle; relative paths start at the configuration file."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """SHA-256 of ``models/model.pt``; weights with another digest are refused."""
-    threshold: float = Field(ge=0.0, le=1.0)
-    """Operating point: probability at or above which the model calls a finding."""
-    shadow: bool = False
-    """Reads beside the active models; what it says is kept and compared, and never sent."""
-    rule: RuleSettings = RuleSettings()
-    trusted: TrustedSettings | None = None
-
-
-class CompletionSettings(Section):
-    """When a study counts as complete."""
-
-    quiet_seconds: Seconds = 60.0
-    """A study settles when no image has come for so long."""
-    settle_seconds: Seconds = 1.0
-    """The same, once every expected view is there."""
-    max_wait_seconds: PositiveSeconds = 1800.0
-    """A study settles at the latest so long after its first unsettled image."""
-    expected_views: tuple[str, ...] = ("R CC", "L CC", "R MLO", "L MLO")
-    """Views whose presence lets a study settle early; empty: only quiet counts."""
-
-
-class InferenceSettings(Section):
-    """The child processes that run the models, one for each device."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` takes the GPUs where there are any."""
-    processes: int = Field(default=0, ge=0, le=64)
-    """Child processes; 0 stands for one on each GPU, or one on the CPU. Several on one GPU share
-    it by turns."""
-    threads: int = Field(default=0, ge=0)
-    """CPU threads of each child's models; 0 stands for an equal share of the cores."""
-    openers: int = Field(default=0, ge=0, le=256)
-    """Images that each child decodes at a time; 0 stands for an equal share of the cores."""
-    batch_images: int = Field(default=0, ge=0, le=4096)
-    """Images that a model is asked for at a time, of one study or several; 0 stands for 4 on the
-    CPU and 32 on a GPU. Where they do not fit into the memory, half as many are tried."""
-    studies_at_a_time: int = Field(default=3, ge=1, le=256)
-    """Studies that a host has under way, from reading to written results. The same on all hosts
-    of a database: the one that started last decides. On GPUs 8 for each."""
-    deadline_seconds: PositiveSeconds = 600.0
-    """A study that takes longer fails and the child is restarted."""
-    memory_mib: int = Field(default=0, ge=0)
-    """Memory that the child may use, in MiB, before it is ended and restarted; 0 stands for four
-    fifths of the machine's. Memory of a GPU is not counted."""
-    max_attempts: int = Field(default=3, ge=1)
-    """Attempts at one study before it is reported as failed."""
-
-
-class DeliverySettings(Section):
-    """How results are sent and re-sent."""
-
-    first_retry_seconds: PositiveSeconds = 2.0
-    """Longest wait before the second attempt; each further one is twice as long."""
-    max_retry_seconds: PositiveSeconds = 300.0
-    """Longest wait between two attempts."""
-    timeout_seconds: PositiveSeconds = 30.0
-    """How long a destination may be silent."""
-    circuit_failures: int = Field(default=5, ge=1)
-    """Attempts in a row that find a destination unusable, after which it rests: then one job at
-    a time tries it, until it answers."""
-    confirm_seconds: PositiveSeconds = 3600.0
-    """How long a result may stay unconfirmed at a destination that accepted it and can be asked;
-    then an alarm stands on every page, and the result is sent again."""
-    resends: int = Field(default=2, ge=0)
-    """How often an unconfirmed result is sent again before only the alarm is left."""
-
-
-class PullSettings(Section):
-    """How studies are pulled from sources."""
-
-    attempts: int = Field(default=5, ge=1)
-    """Attempts at one pull before it ends as partial or failed."""
-    first_retry_seconds: PositiveSeconds = 5.0
-    """Wait before the second attempt; each further wait is twice as long."""
-    max_retry_seconds: PositiveSeconds = 300.0
-    """Longest wait between two attempts."""
-    timeout_seconds: PositiveSeconds = 60.0
-    """How long a source may be silent."""
-
-
-class ResultSettings(Section):
-    """What is asked of results before they are sent, and what the page links to."""
-
-    validators: Literal["auto", "off"] = "auto"
-    """``auto`` asks dciodvfy and dsrdump, where they are installed, before anything is sent."""
-    validator_seconds: PositiveSeconds = 60.0
-    """What they may take for the results of one study; past it they are not asked further."""
-    model_card_url: str = ""
-    """Where people find the cards of the models; the page of a study links to it."""
-
-
-class RetentionSettings(Section):
-    """What may be deleted. Without `days` nothing ever is."""
-
-    days: float | None = Field(default=None, ge=0, le=36_500)
-    """A study is deleted so many days after its last image came and its last delivery was
-    confirmed; never while one is not. Absent: kept for ever."""
+from oncopixel_pacs.settings.analysis import (
+    CompletionSettings,
+    InferenceSettings,
+    ResultSettings,
+)
+from oncopixel_pacs.settings.audit import AuditSettings
+from oncopixel_pacs.settings.bucket import BucketSettings
+from oncopixel_pacs.settings.delivery import DeliverySettings, RetentionSettings
+from oncopixel_pacs.settings.destinations import (
+    DestinationSettings,
+    FolderDestination,
+)
+from oncopixel_pacs.settings.dimse import PeerSettings, ReceiveSettings, TlsSettings
+from oncopixel_pacs.settings.export import ExportSettings
+from oncopixel_pacs.settings.http import ApiSettings, MetricsSettings, is_loopback
+from oncopixel_pacs.settings.models import ModelSettings, shipped_models
+from oncopixel_pacs.settings.refusal import explain
+from oncopixel_pacs.settings.section import AeTitle, Port
+from oncopixel_pacs.settings.sources import PullSettings, SourceSettings
+from oncopixel_pacs.settings.tracing import TracingSettings
+from oncopixel_pacs.settings.uploads import UploadSettings
+from oncopixel_pacs.settings.webhooks import WebhookSettings
+from oncopixel_pacs.settings.worklist import WorklistSettings, require_known_sources
 
 
 class Settings(BaseSettings):
@@ -333,14 +209,6 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as exc:
         raise ConfigurationError(explain(exc, Settings)) from exc
     return _anchor_paths(settings, path.parent)
-
-
-@cache
-def shipped_models() -> tuple[ModelSettings, ...]:
-    """Read the models that come with the product, pinned by ``bundles/models.toml``."""
-    table = tomllib.loads((BUNDLES / "models.toml").read_text(encoding="utf-8"))
-    entries = (ModelSettings.model_validate(entry) for entry in table["models"])
-    return tuple(entry.model_copy(update={"bundle": BUNDLES / entry.bundle}) for entry in entries)
 
 
 def _anchor_paths(settings: Settings, folder: Path) -> Settings:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.settings.section import Section
 
 
 class BucketSettings(Section):

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from oncopixel_pacs.dimse_settings import AeTitle, Section, Uid
-from oncopixel_pacs.rules import Rule
+from oncopixel_pacs.domain.rules import Rule
+from oncopixel_pacs.settings.section import AeTitle, Section, Uid
 
 _Text = Annotated[str, Field(min_length=1, max_length=64)]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -15,9 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-#: PS3.5 6.2: printable, no backslash, and not of spaces alone.
-AeTitle = Annotated[str, Field(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
+from oncopixel_pacs.settings.section import AeTitle, Port, Section, Uid
+
 #: SHA-256 of a certificate's DER encoding, as OpenSSL or a browser shows it.
 Fingerprint = Annotated[
     str,
@@ -25,14 +23,6 @@ Fingerprint = Annotated[
     Field(pattern=r"^[0-9a-f]{64}$"),
     WithJsonSchema({"type": "string", "pattern": "^:*([0-9a-fA-F]:*){64}$"}),
 ]
-#: PS3.5 9.1.
-Uid = Annotated[str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")]
-
-
-class Section(BaseModel):
-    """A table of the configuration file: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 #: What JSON schema says of `PeerSettings.port`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from oncopixel_pacs.facts import ImageFacts
+from oncopixel_pacs.domain.facts import ImageFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
 
-from oncopixel_pacs.dimse_settings import Section
+from oncopixel_pacs.settings.section import Section
 
 _PREFIX = "whsec_"
 #: Standard Webhooks asks for 24 to 64 random bytes.

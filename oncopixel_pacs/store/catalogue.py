@@ -26,7 +26,7 @@ from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.holdings import Holding, holdings_of
 from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
-from oncopixel_pacs.store.rows import to_job, to_study
+from oncopixel_pacs.store.rows import name_study, to_job, to_study
 from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
 from oncopixel_pacs.store.tables import ConflictRow, DeletionRow, InstanceRow, JobRow, StudyRow
@@ -184,6 +184,13 @@ class Catalogue:
             row = session.get(StudyRow, study_instance_uid)
             if row is not None and row.waiting_for != waiting_for:
                 row.waiting_for = waiting_for
+
+    def rename(self, study_instance_uid: str, header: StudyHeader) -> None:
+        """Keep what a study is called from now on."""
+        with self._database.write() as session:
+            row = session.get(StudyRow, study_instance_uid, with_for_update=True)
+            if row is not None:
+                name_study(row, header)
 
     def mark_complete(self, study_instance_uid: str, now: datetime) -> bool:
         """Note that nothing more will come: the study settles without waiting any longer.

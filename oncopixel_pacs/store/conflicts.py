@@ -13,7 +13,7 @@ from oncopixel_pacs.domain.conflicts import Conflict
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.catalogue import unknown_study
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.rows import dump_facts, dump_header, study_keys
+from oncopixel_pacs.store.rows import dump_facts, name_study
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 _AT_WORK = tuple(state for state in JobState if not state.final)
@@ -92,9 +92,7 @@ class Conflicts:
             _forget(session, study, [*(item for item, _ in taken), *dismissed])
             for _, instance in taken:
                 _replace(session, instance)
-            study.header = dump_header(header)
-            for column, value in study_keys(header).items():
-                setattr(study, column, value)
+            name_study(study, header)
             study.state = StudyState.RECEIVING
             study.last_received_at = max(study.last_received_at, now)
             study.unsettled_since = study.unsettled_since or now

@@ -84,6 +84,13 @@ def study_keys(header: StudyHeader) -> dict[str, Any]:
     return {name: value.replace("\0", "") for name, value in keys.items()}
 
 
+def name_study(row: StudyRow, header: StudyHeader) -> None:
+    """Keep in the row of a study what it is called from now on."""
+    row.header = dump_header(header)
+    for column, value in study_keys(header).items():
+        setattr(row, column, value)
+
+
 def dump_result(result: StudyResult) -> dict[str, Any]:
     """Give a result as plain JSON values."""
     values: dict[str, Any] = _RESULT.dump_python(result, mode="json")

@@ -51,6 +51,8 @@ class HeldObject:
     ----------
     path
         Part 10 file, relative to the data directory. It names the content, so it never changes.
+    patient_id
+        Of its study; an image that a rejection note takes back may name another patient.
     """
 
     study_instance_uid: str
@@ -61,6 +63,7 @@ class HeldObject:
     path: str
     size_bytes: int
     is_result: bool
+    patient_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class Search:
     ) -> tuple[HeldObject, ...]:
         held = _held(criteria)
         query = (
-            select(*held.c)
+            select(*held.c, col(StudyRow.patient_id))
             .join(StudyRow, col(StudyRow.study_instance_uid) == held.c.study_instance_uid)
             .where(*_of_study(criteria))
             .order_by(

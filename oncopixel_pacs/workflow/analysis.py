@@ -58,6 +58,7 @@ from oncopixel_pacs.workflow.outcomes import (
 )
 from oncopixel_pacs.workflow.requests import request_for
 from oncopixel_pacs.workflow.steps import Interrupted
+from oncopixel_pacs.workflow.study_naming import name_by_what_counts
 
 log = structlog.get_logger()
 
@@ -122,6 +123,7 @@ class StudySteps:
         self._guard(job_id, StepName.WRITE, ticket, lambda: self._write(job, run, ticket))
 
     def _analyse(self, job: Job, run: int, ticket: Ticket) -> None:
+        name_by_what_counts(job.study_instance_uid, self.catalogue, self.files)
         labels_dir = self.files.labels_dir(job.id)
         request = request_for(job, self.catalogue, self.files, labels_dir)
         # Images were written past the page cache; they are read while the study waits its turn.

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from api_builders import make_parts, serving
 from conftest import Store
 from mammogram_builder import SCREENING, View2D, write_mammogram
 from pydicom import dcmread
@@ -163,3 +165,30 @@ def test_what_holds_again_after_it_was_taken_back_comes_under_new_uids(
     }
     # From then on it stays as it is.
     assert of_kind(third, ObjectKind.SEG) < of_kind(fourth, ObjectKind.SEG)
+
+
+@pytest.mark.parametrize("note_first", [False, True])
+def test_a_study_is_named_by_the_images_that_count(
+    store: Store, tmp_path: Path, note_first: bool
+) -> None:
+    """The wrong patient was chosen at the unit; images of the right one have UIDs of their own."""
+    source, works = tmp_path / "in", Works(store, PretendedModel())
+    source.mkdir()
+    note = rejection_note([RIGHT_CC.sop_uid], WORKLIST)
+    if note_first:
+        take(works, source, note)
+    works.receive(source, RIGHT_CC, PatientID="P-1", PatientName="Wrong^Anna")
+    if not note_first:
+        take(works, source, note)
+    corrected = {"SOPInstanceUID": "2.25.77", "PatientID": "P-2", "AccessionNumber": "A-2"}
+    works.receive(source, RIGHT_CC, **corrected, PatientName="Right^Berta")
+    with running(works):
+        job = works.finished(works.settle().id)
+    assert job.state is JobState.DONE
+    header = store.catalogue.study(job.study_instance_uid).header
+    assert (header.patient_id, header.patient_name) == ("P-2", "Right^Berta")
+    with serving(make_parts(store)) as client:
+        (found,) = client.get("/dicom-web/studies?PatientID=P-2").json()
+        assert client.get("/dicom-web/studies?PatientID=P-1").status_code == 204
+    assert found["00100020"]["Value"] == ["P-2"]
+    assert found["00080050"]["Value"] == ["A-2"]

@@ -16,12 +16,16 @@ class Meaning:
     sentence: str
 
 
+#: Duplicate SOP Instance (PS3.7 C.5.3).
+DUPLICATE = 0x0111
+
 MEANINGS: tuple[Meaning, ...] = (
     Meaning(0x0000, 0x0000, True, False, ""),
     Meaning(0x0001, 0x0001, True, False, "It was stored with a warning."),
     Meaning(0x0107, 0x0107, True, False, "It was stored with a warning."),
     Meaning(0x0116, 0x0116, True, False, "It was stored with a warning."),
-    Meaning(0x0111, 0x0111, False, True, "It holds an object with this UID already."),
+    # Of an earlier attempt whose answer was lost: the UID is ours, and so is what it names.
+    Meaning(DUPLICATE, DUPLICATE, True, False, "It holds an object with this UID already."),
     Meaning(0x0117, 0x0117, False, True, "It says that the object is not valid."),
     Meaning(0x0122, 0x0122, False, True, "It does not take this SOP class."),
     Meaning(0x0124, 0x0124, False, True, "It does not let us store; ask its administrator."),

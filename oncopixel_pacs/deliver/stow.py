@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from oncopixel_pacs.deliver.dicomweb_client import open_client
-from oncopixel_pacs.deliver.dimse_status import meaning_of
+from oncopixel_pacs.deliver.dimse_status import DUPLICATE, meaning_of
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import StowDestination, TlsSettings
@@ -133,9 +133,10 @@ def _judge(answer: httpx.Response, uid: str, name: str) -> Outcome:
     told = said if isinstance(said, dict) else {}
     reason = _reason(told, _FAILED_SOPS, _FAILURE_REASON, uid)
     if reason is not None:
-        meaning = meaning_of(reason)
+        meaning, status = meaning_of(reason), f"{status} 0x{reason:04X}"
         error = f"{name} did not store the object (reason 0x{reason:04X}). {meaning.sentence}"
-        return Outcome(uid, False, f"{status} 0x{reason:04X}", error.strip(), meaning.permanent)
+        held = reason == DUPLICATE
+        return Outcome(uid, held, status, error.strip(), meaning.permanent)
     if code in (httpx.codes.OK, httpx.codes.ACCEPTED):
         warning = _reason(told, _STORED_SOPS, _WARNING_REASON, uid)
         if warning:

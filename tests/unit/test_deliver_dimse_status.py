@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oncopixel_pacs.deliver.dimse_status import MEANINGS, meaning_of
 
 
-@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007])
+@pytest.mark.parametrize("status", [0x0000, 0x0111, 0xB000, 0xB006, 0xB007])
 def test_success_and_warnings_mean_that_it_is_stored(status: int) -> None:
     assert meaning_of(status).accepted
 

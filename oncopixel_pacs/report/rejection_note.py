@@ -38,7 +38,7 @@ def build_rejection_note(
     Parameters
     ----------
     source
-        Header of an image of the study.
+        Header of an image of the patient whose results they are, or what stands for it.
     result
         What replaces them.
     stale
@@ -66,8 +66,8 @@ def build_rejection_note(
         f"{analysed} images), and these earlier results no longer hold. "
         "The new report replaces them."
         if analysed
-        else f"{RESEARCH_NOTICE} The images that these results were made from were rejected "
-        f"(revision {result.revision}); nothing replaces them."
+        else f"{RESEARCH_NOTICE} Withdrawn: no image of the study can be analysed any more "
+        f"(revision {result.revision}), and nothing replaces these earlier results. {_why(result)}"
     )
     content = container(
         codes.REJECTED,
@@ -87,6 +87,11 @@ def build_rejection_note(
     dataset.InstanceNumber = max(result.revision, 1)
     refer_to(dataset, stale, ())
     return dataset
+
+
+def _why(result: StudyResult) -> str:
+    """Say for what reasons no image was analysed."""
+    return " ".join(sorted({item.reason.sentence for item in result.images if item.reason}))
 
 
 def rejected_uids(note: Dataset) -> tuple[str, ...]:

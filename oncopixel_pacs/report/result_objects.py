@@ -34,7 +34,7 @@ from oncopixel_pacs.report.segmentation import (
     build_segmentation,
     has_segmentation,
 )
-from oncopixel_pacs.report.source_header import SourceHeader, read_source
+from oncopixel_pacs.report.source_header import SourceHeader, read_source, source_of_result
 from oncopixel_pacs.report.source_presentation import read_presentation
 
 Form = SegmentationForm
@@ -88,7 +88,8 @@ def build_result_objects(
     existing
         Bytes of an object that is already stored under a SOP Instance UID.
     predecessors
-        Headers of the reports that the new ones replace, each its own kind.
+        Headers of the reports that the new ones replace, each its own kind. Those of another
+        patient are not referred to.
     wanted
         Kinds to build. Segmentations and report are built in any case, since others refer to
         them, unless no image was analysed.
@@ -111,13 +112,15 @@ def build_result_objects(
         When a source cannot be read, or results and images do not belong together.
     """
     result = _searched(result)
+    headers = _headers(result, paths)
+    patient = next((item.dataset.PatientID for item in headers.values()), None)
     study = _Study(
         result,
-        _headers(result, paths),
+        headers,
         paths,
         maps,
         Workshop(provenance, existing, taken_back),
-        predecessors,
+        [item for item in predecessors if item.PatientID == patient],
         Pictures(paths, maps.labels),
     )
     if not result.analysed:
@@ -161,6 +164,8 @@ def build_retraction(
 ) -> BuiltObject:
     """Build the note that takes back results which the new ones supersede.
 
+    It is of the patient whose results they are: that is where an archive has them.
+
     Parameters
     ----------
     stale
@@ -180,6 +185,8 @@ def build_retraction(
         [str(item.SOPInstanceUID) for item in ordered],
     )
     source = next(iter(headers.values()))
+    if ordered and ordered[0].PatientID != source.dataset.PatientID:
+        source = source_of_result(ordered[0])
     return workshop.make(
         ObjectKind.REJECTION,
         uids,

@@ -193,6 +193,17 @@ def read_source(path: Path) -> SourceHeader:
     return SourceHeader(header, decoder.result_character_set, (*cleaner.repairs, *decoder.repairs))
 
 
+def source_of_result(result: Dataset) -> SourceHeader:
+    """Give patient, study, request and time zone of a result of ours, as its source had them."""
+    header = Dataset()
+    for keyword in (*_PATIENT_AND_STUDY, "TimezoneOffsetFromUTC"):
+        if keyword in result:
+            header[keyword] = copy.deepcopy(result[keyword])
+    if requests := result.get("ReferencedRequestSequence"):
+        header.RequestAttributesSequence = copy.deepcopy(requests)
+    return SourceHeader(header, _character_set_terms(result), ())
+
+
 def _parse(path: Path) -> Dataset:
     """Parse without conversion of text; sequences and numbers are converted where they can be."""
     with warnings.catch_warnings():

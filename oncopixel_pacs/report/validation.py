@@ -86,7 +86,7 @@ def sentence_of(problems: Sequence[Problem]) -> str:
 def find_problems(
     objects: Sequence[BuiltObject],
     sources: Mapping[str, Path],
-    superseded: Iterable[Dataset] = (),
+    superseded: Sequence[Dataset] = (),
 ) -> tuple[Problem, ...]:
     """Check result objects as the bytes that would be sent.
 
@@ -105,7 +105,7 @@ def find_problems(
 
 
 def _problems(
-    objects: Sequence[BuiltObject], sources: Mapping[str, Path], superseded: Iterable[Dataset]
+    objects: Sequence[BuiltObject], sources: Mapping[str, Path], superseded: Sequence[Dataset]
 ) -> Iterator[Problem]:
     parsed, whole = [], []
     for built in objects:
@@ -123,7 +123,7 @@ def _problems(
     known = {uid: str(header.SOPClassUID) for uid, header in headers.items()}
     known |= {str(item.SOPInstanceUID): str(item.SOPClassUID) for item in superseded}
     known |= {str(dataset.SOPInstanceUID): str(dataset.SOPClassUID) for _, dataset in parsed}
-    facts = _Known(headers, known, _own_uids(headers))
+    facts = _Known(headers, known, _own_uids(headers), tuple(superseded))
     for built, dataset, _ in whole:
         try:
             for problem in _object_problems(built, dataset, used, facts):
@@ -147,11 +147,15 @@ def _lacking(built: BuiltObject, exc: Exception) -> Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Headers of the sources, SOP classes of sources and results, and UIDs of the sources' own."""
+    """Headers of the sources, SOP classes of sources and results, and UIDs of the sources' own.
+
+    Beside them headers of earlier results that a rejection note may refer to.
+    """
 
     headers: Mapping[str, Dataset]
     classes: Mapping[str, str]
     foreign: frozenset[str]
+    superseded: tuple[Dataset, ...] = ()
 
 
 def _own_uids(headers: Mapping[str, Dataset]) -> frozenset[str]:
@@ -180,8 +184,11 @@ def _object_problems(
     find = _SOURCES_OF.get(kind, _evidence)
     source = next((headers[uid] for uid in find(dataset) if uid in headers), None)
     if source is None and kind in (ObjectKind.KOS, ObjectKind.REJECTION):
-        # Its own rules name what it does not select.
-        source = next(iter(headers.values()), None)
+        # Its own rules name what it does not select. A note may be of another patient than the
+        # images, whose results it then takes back.
+        of_any = (*headers.values(), *known.superseded)
+        of_patient = (item for item in of_any if item.PatientID == dataset.PatientID)
+        source = next(of_patient, next(iter(of_any), None))
     if source is None:
         yield "its source is not among the images"
         return

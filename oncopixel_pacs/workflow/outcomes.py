@@ -65,12 +65,13 @@ def has_failed(result: StudyResult) -> bool:
 def supersedes(result: StudyResult) -> bool:
     """Whether a result takes the place of earlier ones of its study.
 
-    One that says nothing replaces nothing, unless that is because its images were taken back, or
-    show an implant of which later images tell: what was read before should not have been.
+    One that says nothing replaces nothing, unless that is because its images were taken back, name
+    different patients, or show an implant of which later images tell: what was read before should
+    not have been.
     """
     if result.analysed:
         return True
-    undone = (Reason.REJECTED, Reason.BREAST_IMPLANT)
+    undone = (Reason.REJECTED, Reason.SEVERAL_PATIENTS, Reason.BREAST_IMPLANT)
     return not has_failed(result) and any(item.reason in undone for item in result.images)
 
 

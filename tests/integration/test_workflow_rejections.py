@@ -34,7 +34,7 @@ def read_once(store: Store, source: Path, out: Path) -> Iterator[tuple[Works, Jo
     """Run the workflow, which has read one image and sent what it says of it."""
     works = Works(store, PretendedModel(), (folder_destination(out),))
     with running(works):
-        works.receive(source, RIGHT_CC)
+        works.receive(source, RIGHT_CC, PatientID="P-1")
         yield works, works.finished(works.settle().id)
 
 
@@ -58,11 +58,16 @@ def of_kind(job: Job, kind: ObjectKind) -> set[str]:
     return {item.sop_instance_uid for item in job.objects if item.kind is kind}
 
 
+def note_of(folder: Path, job: Job) -> Dataset:
+    """Read the rejection note of a job, as the destination has it."""
+    (uid,) = of_kind(job, ObjectKind.REJECTION)
+    (note,) = (item for item in map(dcmread, folder.rglob("*.dcm")) if item.SOPInstanceUID == uid)
+    return note
+
+
 def retracted(folder: Path, job: Job) -> set[str]:
     """Read what the rejection note of a job takes back, as the destination has it."""
-    (uid,) = of_kind(job, ObjectKind.REJECTION)
-    sent = {str(item.SOPInstanceUID): item for item in map(dcmread, folder.rglob("*.dcm"))}
-    return set(rejected_uids(sent[uid]))
+    return set(rejected_uids(note_of(folder, job)))
 
 
 def results_in(search: Search) -> set[str]:
@@ -192,3 +197,42 @@ def test_a_study_is_named_by_the_images_that_count(
         assert client.get("/dicom-web/studies?PatientID=P-1").status_code == 204
     assert found["00100020"]["Value"] == ["P-2"]
     assert found["00080050"]["Value"] == ["A-2"]
+
+
+def test_results_of_the_wrong_patient_are_taken_back_under_that_patient(
+    store: Store, tmp_path: Path
+) -> None:
+    """That is where an archive has them."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    works = Works(store, PretendedModel(), (folder_destination(out),))
+    with running(works):
+        wrong = {"PatientID": "P-1", "PatientName": "Müller^Anna"}
+        works.receive(source, RIGHT_CC, SpecificCharacterSet="ISO_IR 100", **wrong)
+        first = works.finished(works.settle().id)
+        take(works, source, rejection_note([RIGHT_CC.sop_uid], WORKLIST))
+        works.receive(source, RIGHT_CC, SOPInstanceUID="2.25.77", PatientID="P-2")
+        second = works.finished(works.settle().id)
+    assert second.state is JobState.DONE
+    note = note_of(out, second)
+    assert set(rejected_uids(note)) == {item.sop_instance_uid for item in first.objects}
+    assert (note.PatientID, note.PatientName) == ("P-1", "Müller^Anna")
+    (report,) = (item for item in second.objects if item.kind is ObjectKind.SR)
+    # It replaces the report of nobody: the other one is of the other patient.
+    assert "PredecessorDocumentsSequence" not in dcmread(store.files.absolute(report.path))
+
+
+def test_what_was_said_of_one_patient_is_taken_back_once_images_of_another_come(
+    store: Store, tmp_path: Path
+) -> None:
+    """Nobody knows then whose images the first ones are."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    with read_once(store, source, out) as (works, first):
+        works.receive(source, LEFT_CC, SOPInstanceUID="2.25.1", PatientID="P-2")
+        second = works.finished(works.settle().id)
+    assert second.state is JobState.NOT_ANALYSED
+    assert Reason.SEVERAL_PATIENTS.sentence in second.error
+    note = note_of(out, second)
+    assert set(rejected_uids(note)) == {item.sop_instance_uid for item in first.objects}
+    assert note.PatientID == "P-1"
+    said = " ".join(str(item.get("TextValue")) for item in note.ContentSequence)
+    assert Reason.SEVERAL_PATIENTS.sentence in said

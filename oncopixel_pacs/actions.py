@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from oncopixel_pacs.domain import Job, JobState
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.workflow.engine import WorkQueue
@@ -11,9 +13,19 @@ _ENDED = (JobState.FAILED, JobState.NOT_ANALYSED, JobState.CANCELLED, JobState.D
 
 
 def retry_job(
-    ledger: Ledger, queue: WorkQueue, job_id: str, *, anew: bool = False, resend: bool = False
+    ledger: Ledger,
+    queue: WorkQueue,
+    job_id: str,
+    *,
+    anew: bool = False,
+    resend: Collection[str] | None = None,
 ) -> Job:
     """Queue a job again that ended without success, or any that ended, to read or send it anew.
+
+    Parameters
+    ----------
+    resend
+        Destinations to which what they accepted is sent again.
 
     Raises
     ------
@@ -25,7 +37,7 @@ def retry_job(
     return ledger.restart(
         job_id,
         lambda session, job, run: queue.enqueue_study(session, job.id, run),
-        _ENDED if anew or resend else _ENDED[:3],
+        _ENDED if anew or resend is not None else _ENDED[:3],
         anew=anew,
-        resend=resend,
+        resend=resend or (),
     )

@@ -161,6 +161,10 @@ class _Settling(TypedDict):
     dismiss_conflicts: Callable[[str, Sequence[int]], int]
 
 
+def _names(settings: Settings) -> tuple[str, ...]:
+    return tuple(item.name for item in settings.destinations)
+
+
 def _settling(store: Store) -> _Settling:
     settling = ConflictSettling(store.database, store.files, utc_now)
     return _Settling(
@@ -217,9 +221,9 @@ def _api_parts(
         proofs=Proofs(store.database),
         models_ready=lambda: None if device is None else device.ready,
         models_alarm=HostWatch(Hosts(store.database), settings.takeover_seconds).alarm,
-        retry=lambda job_id: retry_job(store.ledger, queue, job_id),
-        read_again=lambda job_id: retry_job(store.ledger, queue, job_id, anew=True),
-        send_again=lambda job_id: retry_job(store.ledger, queue, job_id, resend=True),
+        retry=partial(retry_job, store.ledger, queue),
+        read_again=partial(retry_job, store.ledger, queue, anew=True),
+        send_again=partial(retry_job, store.ledger, queue, resend=_names(settings)),
         drift=store.drift,
         echo=partial(ask, settings),
         test_send=partial(send_test, settings, utc_now),

@@ -143,7 +143,7 @@ def make_parts(
         models_alarm=lambda: "",
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),
         read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
-        send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=True),
+        send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=["pacs"]),
         conflicts_of=settling.of_study,
         take_conflicts=settling.take,
         dismiss_conflicts=settling.dismiss,

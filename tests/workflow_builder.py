@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from report_builders import lesion
 
+from oncopixel_pacs.actions import retry_job
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import (
     ImageFacts,
@@ -412,6 +413,11 @@ class Works:
         self.store.ledger.restart(
             job_id, lambda session, job, run: self.queue.enqueue_study(session, job.id, run)
         )
+
+    def send_again(self, job_id: str) -> None:
+        """Send the results of a job again, as the page of a study does."""
+        names = [item.name for item in self.destinations]
+        retry_job(self.store.ledger, self.queue, job_id, resend=names)
 
     def job(self, job_id: str) -> Job:
         """Look at a job."""

@@ -77,7 +77,9 @@ _PLACES = {
     "studies": _Place("status", "studies", "List studies; declare one complete; settle conflicts."),
     "jobs": _Place("status", "jobs", "List, show and retry jobs."),
     "models": _Place("models", "models", "List, check and add models."),
-    "destinations": _Place("operate", "destinations", "List and echo the destinations."),
+    "destinations": _Place(
+        "operate", "destinations", "List and echo the destinations; forget one that is gone."
+    ),
     "viewer": _Place("viewer", "viewer", "Install the OHIF viewer; see whether it is there."),
 }
 

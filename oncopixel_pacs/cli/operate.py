@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import importlib.util
 import shutil
 import socket
@@ -17,22 +18,26 @@ import typer
 from rich.console import Console
 
 from oncopixel_pacs.api.place_schemas import DestinationSummary, EchoAnswer
+from oncopixel_pacs.audit import AuditEvent, AuditKind
 from oncopixel_pacs.cli.answers import print_json, require_known
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.deliver import echo
 from oncopixel_pacs.errors import ConfigurationError, OlderSchema, OncoPixelError
 from oncopixel_pacs.infer.cards import read_algorithms
-from oncopixel_pacs.opening import open_store
+from oncopixel_pacs.opening import open_existing, open_store, utc_now
 from oncopixel_pacs.receive import pull
 from oncopixel_pacs.receive.peers import PeerBook
 from oncopixel_pacs.settings import Settings, SourceSettings, TlsSettings, load_settings
 from oncopixel_pacs.settings.sources import CMoveSource
+from oncopixel_pacs.store.former_destinations import FormerDestinations, GivenUp
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.tls import acceptor_context, read_certificate
 
-destinations = typer.Typer(help="List and echo the destinations.", no_args_is_help=True)
+destinations = typer.Typer(
+    help="List and echo the destinations; forget one that is gone.", no_args_is_help=True
+)
 
 
 @destinations.command("list")
@@ -69,6 +74,41 @@ def echo_destination(
         print_json(dict[str, EchoAnswer], answers)
     if not all(item.ok for item in answers.values()):
         raise typer.Exit(1)
+
+
+@destinations.command("forget")
+def forget_destination(
+    name: Annotated[str, typer.Argument(help="Name that it had; it is configured no more.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give up what a destination that is no longer configured did not take.
+
+    What it has taken stays on record.
+    """
+    settings = load_settings(config)
+    if name in {item.name for item in settings.destinations}:
+        raise ConfigurationError(
+            f"{name} is configured, and what waits for it is sent; take it out of "
+            "[[destinations]] and restart the server first."
+        )
+    store = open_existing(settings)
+    try:
+        given_up = FormerDestinations(store.database).forget(name, utc_now())
+        said = f"{_some(given_up.objects, 'result object')} of {_some(given_up.jobs, 'job')}"
+        who = f"{getpass.getuser()} (shell)"
+        detail = f"gave up {said} for destination {name}"
+        store.audit.append(AuditEvent(AuditKind.SETTINGS, utc_now(), who, detail=detail))
+    finally:
+        store.database.close()
+    if as_json:
+        print_json(GivenUp, given_up)
+        return
+    typer.echo(f"Nothing waits for {name} any more; {said} are not sent there.")
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from oncopixel_pacs.domain import (
     ObjectKind,
     Reason,
     ResultObject,
+    SegmentationForm,
     StepName,
     StepState,
 )
@@ -77,6 +78,32 @@ def verdict(row: JobRow) -> JobState:
         return JobState.DONE
     failed = Reason.ANALYSIS_FAILED in reasons
     return JobState.FAILED if failed else JobState.NOT_ANALYSED
+
+
+def undelivered(destinations: Sequence[str]) -> str:
+    """Say that these destinations did not take every result of a job."""
+    return (
+        f"Not every result was delivered to {', '.join(destinations)}; "
+        "see the deliveries for the reasons, then retry the job."
+    )
+
+
+def conclude(session: Session, job: JobRow, now: datetime) -> bool:
+    """End a job that delivers, when every delivery has ended; returns whether they have."""
+    rows = deliveries_of(session, [job.id]).get(job.id, [])
+    if any(row.state in OPEN for row in rows):
+        return False
+    if job.state != JobState.DELIVERING:
+        return True
+    failed = sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
+    job.state = JobState.FAILED if failed else verdict(job)
+    job.finished_at = now
+    if failed and undelivered(failed) not in job.error:
+        job.error = f"{job.error} {undelivered(failed)}".lstrip()
+    state = StepState.FAILED if failed else StepState.DONE
+    error = job.error if failed else ""
+    end_step(session, job.id, StepName.DELIVER, now, state, error=error)
+    return True
 
 
 def object_uids(session: Session, job_id: str) -> Sequence[str]:
@@ -147,6 +174,52 @@ def queue_deliveries(
             row.next_attempt_at = None
         waiting = waiting or row.state in OPEN
     return waiting
+
+
+def sort_out_rest(
+    session: Session,
+    job_id: str,
+    kinds: Mapping[str, Collection[ObjectKind]],
+    forms: Mapping[str, SegmentationForm],
+) -> list[str]:
+    """See to what of a job is on its way where nobody wants it any more.
+
+    What a destination is not to take any more is not sent there. A destination that is not
+    configured is tried as others are, which ends with the reason; left alone it would wait for
+    ever.
+
+    Returns
+    -------
+    list of str
+        Those that are not configured.
+    """
+    rows = session.exec(
+        select(DeliveryRow, ObjectRow)
+        .join(ObjectRow, col(ObjectRow.sop_instance_uid) == col(DeliveryRow.sop_instance_uid))
+        .join(JobObjectRow, col(JobObjectRow.sop_instance_uid) == col(ObjectRow.sop_instance_uid))
+        .where(JobObjectRow.job_id == job_id, col(DeliveryRow.state).in_(OPEN))
+    ).all()
+    former = set()
+    for row, item in rows:
+        if row.destination not in kinds:
+            row.next_attempt_at = None
+            former.add(row.destination)
+        elif item.kind != ObjectKind.REJECTION and not is_wanted(
+            item.kind, item.form, kinds[row.destination], forms.get(row.destination)
+        ):
+            session.delete(row)
+    session.flush()
+    return sorted(former)
+
+
+def is_wanted(
+    kind: str,
+    form: str | None,
+    kinds: Collection[ObjectKind],
+    taken: SegmentationForm | None,
+) -> bool:
+    """Whether a destination that takes these kinds and that form takes an object."""
+    return kind in kinds and form in (None, taken or SegmentationForm.BINARY)
 
 
 def retract(session: Session, notes: Mapping[str, Retraction]) -> None:

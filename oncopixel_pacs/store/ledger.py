@@ -30,12 +30,15 @@ from oncopixel_pacs.store.job_rows import (
     Retraction,
     add_object,
     complete_jobs,
+    conclude,
     deliveries_of,
     end_step,
+    is_wanted,
     job_row,
     object_uids,
     queue_deliveries,
     retract,
+    sort_out_rest,
     verdict,
     was_queued,
 )
@@ -253,23 +256,22 @@ class Ledger:
             retract(session, retractions)
             open_at = []
             for name, kinds in destinations.items():
-                form = forms.get(name, SegmentationForm.BINARY)
                 note = retractions[name].note_uid if name in retractions else ""
                 wanted = [
                     item
                     for item in objects
-                    if (item.kind in kinds and item.form in (None, form))
+                    if is_wanted(item.kind, item.form, kinds, forms.get(name))
                     or item.sop_instance_uid == note
                     or was_queued(session, name, item)
                 ]
                 if queue_deliveries(session, name, wanted, new, now):
                     open_at.append(name)
+            open_at += sort_out_rest(session, job_id, destinations, forms)
             row = job_row(session, job_id)
             row.written = True
-            row.state = JobState.DELIVERING if open_at else verdict(row)
-            row.finished_at = None if open_at else now
+            row.state, row.finished_at = JobState.DELIVERING, None
             if not open_at:
-                end_step(session, job_id, StepName.DELIVER, now, StepState.DONE)
+                conclude(session, row, now)
             for name in open_at:
                 enqueue(session, job_id, name)
 
@@ -323,25 +325,7 @@ class Ledger:
     def close_delivery(self, job_id: str, now: datetime) -> bool:
         """Finish a job whose every delivery has ended; returns whether it has."""
         with self._database.write() as session:
-            rows = deliveries_of(session, [job_id]).get(job_id, [])
-            if any(row.state in OPEN for row in rows):
-                return False
-            failed = sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
-            job = job_row(session, job_id)
-            if job.state != JobState.DELIVERING:
-                return True
-            job.state = JobState.FAILED if failed else verdict(job)
-            job.finished_at = now
-            sentence = (
-                f"Not every result was delivered to {', '.join(failed)}; "
-                "see the deliveries for the reasons, then retry the job."
-            )
-            if failed and sentence not in job.error:
-                job.error = f"{job.error} {sentence}".lstrip()
-            state = StepState.FAILED if failed else StepState.DONE
-            error = job.error if failed else ""
-            end_step(session, job_id, StepName.DELIVER, now, state, error=error)
-            return True
+            return conclude(session, job_row(session, job_id), now)
 
     def restart(
         self,
@@ -350,7 +334,7 @@ class Ledger:
         states: Collection[JobState] = tuple(JobState),
         *,
         anew: bool = False,
-        resend: bool = False,
+        resend: Collection[str] = (),
     ) -> Job:
         """Queue a job again; failed deliveries start anew with the same bytes.
 
@@ -361,9 +345,10 @@ class Ledger:
         ----------
         states
             In these it may be; two who ask at once get one run.
-        anew, resend
-            Whether images are read again that have results; whether what was accepted is sent
-            again, unless it was taken back since.
+        anew
+            Whether images are read again that have results.
+        resend
+            Destinations to which what they accepted is sent again, unless it was taken back since.
 
         Raises
         ------
@@ -385,7 +370,8 @@ class Ledger:
             row.error = ""
             row.finished_at = None
             for delivery in deliveries_of(session, [job_id]).get(job_id, []):
-                if delivery.state == DeliveryState.FAILED or (resend and not delivery.retracted_by):
+                again = delivery.destination in resend and not delivery.retracted_by
+                if again or delivery.state == DeliveryState.FAILED:
                     delivery.state = DeliveryState.QUEUED
                     delivery.error = ""
             job = complete_jobs(session, [row])[0]

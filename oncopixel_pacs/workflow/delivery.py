@@ -50,6 +50,9 @@ class DeliverySteps:
         if self.ledger.current_run(job_id) != run:
             return
         waiting = self.ledger.open_deliveries(job_id, destination)
+        if destination not in self.destinations:
+            # Nobody waits for one that is not there: whatever waits for it ends now.
+            self.outbox.note_answer(destination, self.now())
         if waiting:
             if self.outbox.rests(destination, job_id):
                 uids = [item.sop_instance_uid for item, _ in waiting]
@@ -150,8 +153,9 @@ class DeliverySteps:
             return self.destinations[destination]
         except KeyError:
             raise DeliveryFailed(
-                f"Destination {destination} is no longer configured; "
-                "add it again under [[destinations]] and retry the job.",
+                f"Destination {destination} is no longer configured; add it again under "
+                "[[destinations]] and retry the job, or give up what waits for it: "
+                f"oncopixel destinations forget {destination}.",
                 permanent=True,
             ) from None
 

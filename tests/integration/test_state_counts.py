@@ -90,7 +90,7 @@ class Ward:
             if ledger.job(job).deliveries:
                 answer(self.store, state, job)
         elif deed in ("again", "anew"):
-            ledger.restart(job, lambda *_: None, anew=deed == "anew", resend=True)
+            ledger.restart(job, lambda *_: None, anew=deed == "anew", resend=["pacs"])
         elif deed == "end":
             ledger.finish(job, ENDINGS[len(study) % len(ENDINGS)], later(70))
         elif deed == "confirm":

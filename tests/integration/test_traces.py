@@ -195,7 +195,7 @@ def test_what_a_person_begins_again_becomes_part_of_the_same_trace(store: Store)
     with collecting() as collector:
         teller = storyteller(store, collector.url, clock)
         teller.tell()
-        store.ledger.restart(JOB, lambda *_: None, resend=True)
+        store.ledger.restart(JOB, lambda *_: None, resend=["pacs"])
         store.ledger.set_state(JOB, JobState.DELIVERING)
         for item in store.ledger.job(JOB).deliveries:
             store.ledger.begin_delivery("pacs", [item.sop_instance_uid])

@@ -287,8 +287,8 @@ def test_deliveries_to_a_destination_that_was_removed_end_with_a_sentence(
     failed = works.finished(job.id)
     assert failed.state is JobState.FAILED
     assert {item.error for item in failed.deliveries} == {
-        "Destination pacs is no longer configured; "
-        "add it again under [[destinations]] and retry the job."
+        "Destination pacs is no longer configured; add it again under [[destinations]] and retry "
+        "the job, or give up what waits for it: oncopixel destinations forget pacs."
     }
 
 

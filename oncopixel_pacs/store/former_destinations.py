@@ -1,0 +1,90 @@
+"""What waits for a destination that is no longer configured, and giving it up.
+
+Nothing is given up by itself: a destination may have been left out by mistake, and come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from oncopixel_pacs.domain import DeliveryState, JobState
+from oncopixel_pacs.store.database import Database
+from oncopixel_pacs.store.job_rows import OPEN, conclude, deliveries_of, job_row, undelivered
+from oncopixel_pacs.store.tables import CircuitRow, DeliveryRow, JobObjectRow, JobRow
+
+_NOT_TAKEN = (*OPEN, DeliveryState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """How many result objects are sent no more, and of how many jobs."""
+
+    objects: int
+    jobs: int
+
+
+class FormerDestinations:
+    """Destinations that have deliveries and are not configured."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def forget(self, destination: str, now: datetime) -> GivenUp:
+        """Give up what a destination did not take, and asking it for what it did.
+
+        Jobs that waited or failed for it alone end as if it had never been. One transaction.
+        """
+        with self._database.write() as session:
+            rows = session.exec(
+                select(DeliveryRow)
+                .where(DeliveryRow.destination == destination)
+                .where(
+                    col(DeliveryRow.state).in_(_NOT_TAKEN)
+                    | col(DeliveryRow.ask_at).is_not(None)
+                    | col(DeliveryRow.unconfirmed_at).is_not(None)
+                )
+                .with_for_update()
+            ).all()
+            missing = [row for row in rows if row.state in _NOT_TAKEN]
+            jobs = _jobs_of(session, [row.sop_instance_uid for row in missing])
+            before = {job_id: _failed(session, job_id) for job_id in jobs}
+            for row in rows:
+                row.ask_at = row.unconfirmed_at = None
+                row.error = ""
+            for row in missing:
+                session.delete(row)
+            circuit = session.get(CircuitRow, destination, with_for_update=True)
+            if circuit is not None:
+                session.delete(circuit)
+            session.flush()
+            for job_id in jobs:
+                _end(session, job_id, before[job_id], now)
+            return GivenUp(len(missing), len(jobs))
+
+
+def _jobs_of(session: Session, uids: Collection[str]) -> Sequence[str]:
+    return session.exec(
+        select(JobRow.id)
+        .join(JobObjectRow, col(JobObjectRow.job_id) == col(JobRow.id))
+        .where(col(JobObjectRow.sop_instance_uid).in_(uids))
+        .distinct()
+        .order_by(JobRow.id)
+    ).all()
+
+
+def _failed(session: Session, job_id: str) -> list[str]:
+    rows = deliveries_of(session, [job_id]).get(job_id, [])
+    return sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
+
+
+def _end(session: Session, job_id: str, before: list[str], now: datetime) -> None:
+    """End a job that nothing keeps any more, or say for what else it failed."""
+    job = job_row(session, job_id, lock=True)
+    if job.state == JobState.FAILED and before and undelivered(before) in job.error:
+        job.error = job.error.replace(undelivered(before), "").strip()
+        job.state = JobState.DELIVERING
+    conclude(session, job, now)

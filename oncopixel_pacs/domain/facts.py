@@ -65,8 +65,8 @@ class ImageFacts:
     turned
         Whether it is turned by a quarter, so that the chest wall is above or below.
     contrast
-        Whether it shows contrast agent: every image of a contrast enhanced mammography but the
-        low-energy one.
+        Whether it shows contrast agent: a galactography, and every image of a contrast enhanced
+        mammography but the low-energy one.
     body_part, series_description, station_name
         As the header has them; rules of a site choose by them.
     instance_number

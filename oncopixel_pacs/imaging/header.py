@@ -28,6 +28,8 @@ Value = TypeVar("Value")
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _MOST_SOURCES = 16
+#: What units write in Contrast/Bolus Agent where there is none.
+_NO_AGENT = frozenset({"NONE", "NO", "N", "NIL", "NA", "N/A", "UNKNOWN", "-", "0"})
 #: A breast on its support is magnified by 1.0 to 1.2, on a magnification stand by 1.5 to 2.
 _LEAST_MAGNIFIED = 1.4
 _ORDER_CODES = (
@@ -73,6 +75,8 @@ SAID_BY_MANY = (
     "RequestAttributesSequence",
     "BurnedInAnnotation",
     "ImageType",
+    "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
     "PatientOrientation",
     "StationName",
     *_ORDER_CODES,
@@ -166,7 +170,7 @@ def _read(dataset: Dataset) -> ImageFacts:
         burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
         stereotactic=image_type.guides_biopsy(kind),
         projection=image_type.is_projection(kind),
-        contrast=image_type.shows_contrast(kind),
+        contrast=image_type.shows_contrast(kind, agent=_names_agent(dataset)),
         turned=_is_turned(dataset),
         body_part=_text(dataset, "BodyPartExamined").upper(),
         series_description=_text(dataset, "SeriesDescription"),
@@ -281,6 +285,13 @@ def _image_type(dataset: Dataset) -> tuple[str, ...]:
         return tuple(str(item).strip().upper() for item in values)
     except TypeError:
         return ()
+
+
+def _names_agent(dataset: Dataset) -> bool:
+    """Whether a contrast agent is named (PS3.3 C.7.6.4): in a vessel, or in a duct."""
+    said = _text(dataset, "ContrastBolusAgent").upper()
+    named = bool(said) and said not in _NO_AGENT
+    return named or bool(_sequence(dataset, "ContrastBolusAgentSequence"))
 
 
 def _sources(dataset: Dataset) -> tuple[str, ...]:

@@ -33,13 +33,21 @@ def is_projection(terms: Collection[str]) -> bool:
     return not _PROJECTION.isdisjoint(terms)
 
 
-def shows_contrast(terms: Collection[str]) -> bool:
+def shows_contrast(terms: Collection[str], *, agent: bool = False) -> bool:
     """Whether an image shows contrast agent rather than the breast as X-rays usually do.
 
     The low-energy image of a contrast enhanced mammography lies below the K-edge of iodine and
     looks as a mammogram without contrast agent does. Everything else of such an examination,
-    the recombined image above all, does not.
+    the recombined image above all, does not; nor does a galactography.
+
+    Parameters
+    ----------
+    terms
+        Values of Image Type, in capitals.
+    agent
+        Whether the header names an agent: units that leave the terms out do.
     """
     if not _COMBINED.isdisjoint(terms):
         return True
-    return not _CONTRAST.isdisjoint(terms) and _LOW_ENERGY not in terms
+    given = agent or not _CONTRAST.isdisjoint(terms)
+    return given and _LOW_ENERGY not in terms

@@ -246,3 +246,22 @@ def test_image_type_tells_what_is_no_ordinary_view(image_type: list[str], said: 
     facts = read_image_facts(mammogram(ImageType=image_type))
     kinds = ("contrast", "projection", "stereotactic")
     assert [kind for kind in kinds if getattr(facts, kind)] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("attributes", "contrast"),
+    [
+        # A galactography, or a recombined image whose Image Type does not say so.
+        ({"ContrastBolusAgent": "Iohexol 300"}, True),
+        ({"ContrastBolusAgentSequence": [code("44588005", "Iodine")]}, True),
+        (
+            {"ContrastBolusAgent": "Iohexol", "ImageType": ["DERIVED", "PRIMARY", "LOW_ENERGY"]},
+            False,
+        ),
+        ({"ContrastBolusAgent": ""}, False),
+        ({"ContrastBolusAgent": "None"}, False),
+        ({"ContrastBolusAgentSequence": []}, False),
+    ],
+)
+def test_an_agent_that_is_named_is_in_the_image(attributes: dict[str, Any], contrast: bool) -> None:
+    assert read_image_facts(mammogram(**attributes)).contrast is contrast

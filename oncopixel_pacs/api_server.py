@@ -40,6 +40,7 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -156,6 +157,7 @@ class _Lists(TypedDict):
 class _Settling(TypedDict):
     """What is done about conflicts."""
 
+    conflicts: Conflicts
     conflicts_of: Callable[[str, int], tuple[ShownConflict, ...]]
     take_conflicts: Callable[[str, Sequence[int]], int]
     dismiss_conflicts: Callable[[str, Sequence[int]], int]
@@ -168,6 +170,7 @@ def _names(settings: Settings) -> tuple[str, ...]:
 def _settling(store: Store) -> _Settling:
     settling = ConflictSettling(store.database, store.files, utc_now)
     return _Settling(
+        conflicts=Conflicts(store.database),
         conflicts_of=settling.of_study,
         take_conflicts=settling.take,
         dismiss_conflicts=settling.dismiss,

@@ -57,6 +57,7 @@ from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.history import History
@@ -132,6 +133,7 @@ def make_parts(
         ledger=store.ledger,
         outbox=Outbox(store.database),
         proofs=Proofs(store.database),
+        conflicts=Conflicts(store.database),
         pulls=Pulls(store.database),
         files=store.files,
         settings=settings,

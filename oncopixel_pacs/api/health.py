@@ -158,6 +158,7 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.free_space.alarm(),
         parts.quarantine.alarm(),
         parts.proofs.alarm(),
+        parts.conflicts.alarm(),
         parts.workitems.alarm(parts.now()),
         parts.backups.alarm(parts.now()),
         parts.models_alarm(),

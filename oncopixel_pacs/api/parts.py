@@ -26,6 +26,7 @@ from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.changes import Changes
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.feedback import ReaderFeedback
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -60,6 +61,8 @@ class ApiParts:
         Results that are held back; while there are any, an alarm stands on every page.
     proofs
         What is accepted and not found; while there is any, an alarm stands on every page.
+    conflicts
+        What came again with other content; while there is any, an alarm stands on every page.
     workitems
         What worklists asked of us; an alarm stands while one cannot be ended there.
     decoder
@@ -124,6 +127,7 @@ class ApiParts:
     backups: Backups
     workitems: Workitems
     proofs: Proofs
+    conflicts: Conflicts
     algorithms: tuple[Algorithm, ...]
     models_ready: Callable[[], bool | None]
     models_alarm: Callable[[], str]

@@ -9,6 +9,7 @@ from typing import Protocol
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ledger import Ledger
@@ -52,6 +53,10 @@ class Standing(Protocol):
     @property
     def proofs(self) -> Proofs:
         """What is not confirmed."""
+
+    @property
+    def conflicts(self) -> Conflicts:
+        """What came again under its UID with other content."""
 
     @property
     def workitems(self) -> Workitems:

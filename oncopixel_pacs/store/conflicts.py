@@ -16,6 +16,7 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.rows import dump_facts, name_study
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
+_MOST_NAMED = 3
 _AT_WORK = tuple(state for state in JobState if not state.final)
 
 
@@ -45,6 +46,20 @@ class Conflicts:
                 .order_by(col(ConflictRow.id))
             ).all()
         return tuple(_to_conflict(row, path) for row, path in found)
+
+    def alarm(self) -> str:
+        """Say which studies have a conflict that nobody settled; empty while none has."""
+        of_study = select(ConflictRow.study_instance_uid).distinct()
+        with self._database.read() as session:
+            uids = session.exec(of_study.limit(_MOST_NAMED + 1)).all()
+        if not uids:
+            return ""
+        named = ", ".join(uids[:_MOST_NAMED]) + (", …" if len(uids) > _MOST_NAMED else "")
+        return (
+            "Images came again under their UID with other content, as when a side or a name is "
+            "corrected, and what came first is what was analysed. Say on the page of the study "
+            f"which is right: {named}."
+        )
 
     def dismiss(self, study_instance_uid: str, dismissed: Sequence[Conflict]) -> None:
         """Forget these; what is held stays. Their files are the caller's.

@@ -39,6 +39,9 @@ def held(store: Store, tmp_path: Path) -> Store:
 def test_programs_see_what_differs_and_say_which_is_right(held: Store) -> None:
     path = f"/api/v1/studies/{STUDY}/conflicts"
     with serving(make_parts(held)) as client:
+        (alarm,) = client.get("/api/v1/alarms").json()["items"]
+        assert "with other content" in alarm["said"]
+        assert alarm["said"].endswith(f"{STUDY}.")
         (conflict,) = client.get(path).json()["items"]
         assert conflict["differences"] == [
             {"name": "PatientName", "held": "DOE^JAN", "other": "DOE^<JANE>"}
@@ -48,6 +51,7 @@ def test_programs_see_what_differs_and_say_which_is_right(held: Store) -> None:
         taken = client.post(f"{path}/take", headers=OURS, params={"id": conflict["id"]})
         assert (taken.status_code, taken.json()) == (202, {"settled": 1})
         assert client.get(path).json() == {"items": []}
+        assert client.get("/api/v1/alarms").json() == {"items": []}
         assert client.post(f"{path}/dismiss", headers=OURS).json() == {"settled": 0}
         assert client.get("/api/v1/studies/9.9/conflicts").status_code == 404
     assert held.catalogue.study(STUDY).header.patient_name == "DOE^<JANE>"

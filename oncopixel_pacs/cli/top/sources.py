@@ -21,6 +21,7 @@ from oncopixel_pacs.opening import open_existing, utc_now
 from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.catalogue import Catalogue
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.hosts import Hosts, HostWatch
 from oncopixel_pacs.store.installation import Backups
@@ -95,6 +96,7 @@ class _Here:
     backups: Backups
     workitems: Workitems
     proofs: Proofs
+    conflicts: Conflicts
     settings: Settings
     models_alarm: Callable[[], str]
     models_ready: Callable[[], bool | None] = field(default=lambda: None)
@@ -114,6 +116,7 @@ def _local(settings: Settings) -> Iterator[Reading]:
         backups=Backups(store.database),
         workitems=Workitems(store.database),
         proofs=Proofs(store.database),
+        conflicts=Conflicts(store.database),
         settings=settings,
         models_alarm=HostWatch(Hosts(store.database), settings.takeover_seconds).alarm,
     )

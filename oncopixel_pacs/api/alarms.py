@@ -57,7 +57,7 @@ def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     for check in run_checks(parts):
         if not check.ok:
             yield Alarm(subject="server", said=check.detail, page="/")
-    failed = parts.ledger.counts().get(JobState.FAILED, 0)
+    failed = parts.ledger.failed()
     if failed:
         yield Alarm(
             subject="jobs",

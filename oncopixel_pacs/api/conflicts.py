@@ -103,7 +103,7 @@ def list_conflicts(parts: Parts, study_instance_uid: Key, limit: Limit = 50) -> 
 def take_conflicts(parts: Parts, study_instance_uid: Key, chosen: Chosen = ()) -> SettledAnswer:
     """Remove what was held, and have the study read anew; of several contents the last is taken.
 
-    409 while a job of the study is at work. Send `X-Requested-With` with any value, or a bearer
+    409 while the study is being read. Send `X-Requested-With` with any value, or a bearer
     token: no page of another site can.
     """
     return SettledAnswer(settled=parts.take_conflicts(study_instance_uid, chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from anyio import CapacityLimiter, WouldBlock, to_thread
@@ -17,7 +18,14 @@ from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.upload_form import Form, received_form
 from oncopixel_pacs.api.upload_schemas import UploadAnswer, UploadStudyAnswer, upload_path
 from oncopixel_pacs.domain import Job, Laterality, StudyState, View
-from oncopixel_pacs.domain.uploads import Description, RefusalKind, Upload, UploadedFile
+from oncopixel_pacs.domain.uploads import (
+    Description,
+    FileOutcome,
+    RefusalKind,
+    Upload,
+    UploadedFile,
+    UploadedImage,
+)
 from oncopixel_pacs.errors import NotFound, OutOfResources, UploadRefused
 
 router = APIRouter(prefix="/api/v1", tags=["uploads"])
@@ -174,7 +182,16 @@ async def take_upload(request: Request, key: str = "") -> Upload:
 
 def answer_of(parts: ApiParts, upload: Upload) -> UploadAnswer:
     """Answer for an upload as it stands now."""
+    upload = replace(upload, images=tuple(_as_it_stands(parts, item) for item in upload.images))
     return UploadAnswer.of(upload, tuple(_study(parts, upload, uid) for uid in upload.studies))
+
+
+def _as_it_stands(parts: ApiParts, image: UploadedImage) -> UploadedImage:
+    """Say of an image that was in conflict whether it was taken in the place of the other."""
+    if not image.digest or parts.catalogue.digest_of(image.sop_instance_uid) != image.digest:
+        return image
+    taken = "It was taken in the place of what was held under its SOP Instance UID."
+    return replace(image, outcome=FileOutcome.RECEIVED, detail=taken)
 
 
 def _study(parts: ApiParts, upload: Upload, study_instance_uid: str) -> UploadStudyAnswer:
@@ -186,7 +203,9 @@ def _study(parts: ApiParts, upload: Upload, study_instance_uid: str) -> UploadSt
     study = parts.catalogue.study(study_instance_uid)
     # Documents are in no job; once settled, what they say of images is in the newest.
     documents = wanted - {item.facts.sop_instance_uid for item in study.images}
-    if documents and study.state is StudyState.RECEIVING:
+    # So is content that was taken in the place of other; jobs of before read that one.
+    taken = any(item.digest for item in upload.images if item.sop_instance_uid in wanted)
+    if (documents or taken) and study.state is StudyState.RECEIVING:
         return UploadStudyAnswer.of(study, None)
     jobs = parts.ledger.jobs(study_instance_uid=study_instance_uid, limit=200).items
     # The newest revision that holds them all: a later image makes a better answer.

@@ -82,6 +82,9 @@ class UploadedImage:
     ----------
     detail
         One sentence where it is not analysed or was here before.
+    digest
+        Of its data set, where it came in conflict with what was held: by it one sees when it was
+        taken in that one's place.
     """
 
     name: str
@@ -89,6 +92,7 @@ class UploadedImage:
     sop_instance_uid: str = ""
     study_instance_uid: str = ""
     detail: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from oncopixel_pacs.store.rows import dump_facts, name_study
 from oncopixel_pacs.store.tables import ConflictRow, InstanceRow, JobRow, StudyRow
 
 _MOST_NAMED = 3
-_AT_WORK = tuple(state for state in JobState if not state.final)
+#: In these a job may yet read the images; one that delivers has done so, however long that takes.
+_AT_WORK = (JobState.QUEUED, JobState.ANALYSING)
 
 
 class Conflicts:
@@ -141,7 +142,8 @@ def _require_rest(session: Session, study_instance_uid: str) -> None:
     )
     if session.exec(at_work.limit(1)).first() is not None:
         raise ConfigurationError(
-            f"Study {study_instance_uid} is still being worked on; wait until its job has ended."
+            f"Study {study_instance_uid} is being read just now; "
+            "wait until its results are written."
         )
 
 

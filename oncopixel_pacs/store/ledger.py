@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
+from sqlalchemy import func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -377,6 +379,19 @@ class Ledger:
             job = complete_jobs(session, [row])[0]
             enqueue(session, job, row.run)
             return job
+
+    def failed(self) -> int:
+        """Count the failed jobs that no later revision of their study made up for."""
+        later = aliased(JobRow)
+        followed = select(later.id).where(
+            later.study_instance_uid == JobRow.study_instance_uid,
+            col(later.revision) > JobRow.revision,
+        )
+        query = select(func.count()).select_from(JobRow)
+        with self._database.read() as session:
+            return session.exec(
+                query.where(JobRow.state == JobState.FAILED, ~followed.exists())
+            ).one()
 
     def counts(self) -> dict[JobState, int]:
         """Count jobs by state."""

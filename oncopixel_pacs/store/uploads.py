@@ -112,6 +112,7 @@ def _to_upload(row: UploadRow) -> Upload:
             item["sop_instance_uid"],
             item["study_instance_uid"],
             item["detail"],
+            item.get("digest", ""),
         )
         for item in row.images
     )

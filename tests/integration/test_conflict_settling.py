@@ -163,11 +163,22 @@ def test_nothing_is_taken_while_the_study_is_being_read(
     job = settle(works)
     works.store.ledger.set_state(job.id, JobState.ANALYSING)
     correct(works, tmp_path, PatientName="DOE^JANE")
-    with pytest.raises(ConfigurationError, match="still being worked on"):
+    with pytest.raises(ConfigurationError, match="is being read just now"):
         settling.take(STUDY)
     assert works.store.catalogue.study(STUDY).conflicts == 2
     works.store.ledger.finish(job.id, JobState.DONE, utc_now())
     assert settling.take(STUDY) == 2
+
+
+def test_an_archive_that_is_away_keeps_nobody_from_settling(
+    works: Works, settling: ConflictSettling, tmp_path: Path
+) -> None:
+    """Its jobs deliver for as long as it is, with the name that is known to be wrong."""
+    send(works, tmp_path, f"{STUDY}.3", PatientName="DOE^JAN")
+    works.store.ledger.set_state(settle(works).id, JobState.DELIVERING)
+    correct(works, tmp_path, PatientName="DOE^JANE")
+    assert settling.take(STUDY) == 2
+    assert settle(works).revision == 3
 
 
 def test_nothing_is_removed_while_a_backup_needs_every_file(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from api_builders import queue, receive
+from api_builders import make_parts, queue, receive, serving
 from click.testing import Result
 from conftest import Store
 from typer.testing import CliRunner
@@ -51,6 +51,14 @@ def states(store: Store, jobs: list[str]) -> list[JobState]:
 def test_one_job_is_queued_again(store: Store, jobs: list[str], run: Run) -> None:
     assert json.loads(run(jobs[0], "--json").stdout)["state"] == "queued"
     assert states(store, jobs) == [JobState.QUEUED, *[JobState.FAILED] * 3]
+
+
+@pytest.mark.usefixtures("jobs")
+def test_the_alarm_counts_those_that_a_retry_of_all_takes(store: Store) -> None:
+    """What a revision made up for kept it up for ever."""
+    with serving(make_parts(store)) as client:
+        said = [item["said"] for item in client.get("/api/v1/alarms").json()["items"]]
+    assert "3 jobs failed; see why, then retry." in said
 
 
 def test_every_failed_job_is_queued_again_but_for_what_a_revision_made_up_for(

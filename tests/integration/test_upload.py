@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydicom import dcmread
 from rejection_builder import OF_INTEREST, rejection_note, write_note
 from upload_builders import PIXEL_MM, archive, dicom, grey16, png
 
-from oncopixel_pacs.domain import StudyState
+from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.route import why_not
 
 HEADERS = {"X-Requested-With": "test"}
@@ -177,6 +178,35 @@ def test_a_field_that_says_nothing_is_refused(
 def settle(store: Store, study_instance_uid: str) -> None:
     study = store.catalogue.study(study_instance_uid)
     assert store.catalogue.settle(study, "d" * 64, "job-1", later(60), lambda *_: None)
+
+
+def test_an_upload_that_was_taken_in_the_place_of_other_content_comes_to_an_answer(
+    store: Store, tmp_path: Path
+) -> None:
+    with serving(make_parts(store)) as client:
+        post(client, ("a.dcm", dicom(tmp_path, R_CC)), said={})
+        settle(store, STUDY_UID)
+        with dcmread(io.BytesIO(dicom(tmp_path, R_CC))) as image:
+            image.PatientName = "DOE^JANE"
+            image.save_as(tmp_path / "corrected.dcm")
+        corrected = (tmp_path / "corrected.dcm").read_bytes()
+        body = post(client, ("b.dcm", corrected), said={}).json()
+        assert (body["state"], body["images"][0]["outcome"]) == ("not-analysed", "conflict")
+        taken = client.post(
+            f"/api/v1/studies/{STUDY_UID}/conflicts/take", headers={"X-Requested-With": "test"}
+        )
+        assert taken.status_code == 409  # the first job waits yet
+        store.ledger.finish("job-1", JobState.DONE, later(60))
+        client.post(
+            f"/api/v1/studies/{STUDY_UID}/conflicts/take", headers={"X-Requested-With": "test"}
+        ).raise_for_status()
+        body = client.get(body["href"]).json()
+        assert (body["state"], body["images"][0]["outcome"]) == ("waiting", "received")
+        assert body["studies"][0]["job_id"] is None
+        study = store.catalogue.study(STUDY_UID)
+        store.catalogue.settle(study, "d" * 64, "job-2", later(70), lambda *_: None)
+        (answer,) = client.get(body["href"]).json()["studies"]
+    assert answer["job_id"] == "job-2"
 
 
 def test_documents_that_come_beside_images_keep_no_upload_waiting(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from oncopixel_pacs.digests import algorithm_of, dataset_digest
 from oncopixel_pacs.domain import IntakeOutcome
 from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.domain.uploads import (
@@ -45,8 +46,8 @@ _OUTCOMES = {
     IntakeOutcome.DUPLICATE: (FileOutcome.DUPLICATE, "The image was here before."),
     IntakeOutcome.CONFLICT: (
         FileOutcome.CONFLICT,
-        "Another image is held under its SOP Instance UID; this one lies beside it and is not "
-        "analysed.",
+        "Another image is held under its SOP Instance UID; this one is not analysed unless it is "
+        "taken in its place on the page of the study.",
     ),
 }
 
@@ -201,8 +202,11 @@ class UploadDesk:
     def _keep(self, name: str, path: Path) -> UploadedImage:
         header = read_header(path)
         sop, study = header.uid("SOPInstanceUID"), header.uid("StudyInstanceUID")
+        held = self._catalogue.digest_of(sop)
+        digest = dataset_digest(path, header.offset, algorithm_of(held)) if held else ""
         outcome, detail = _OUTCOMES[self._intake.accept_received(path, UPLOAD_SOURCE)]
-        return UploadedImage(name, outcome, sop, study, detail)
+        conflicts = outcome is FileOutcome.CONFLICT
+        return UploadedImage(name, outcome, sop, study, detail, digest if conflicts else "")
 
     def _end_the_wait(self, images: Sequence[UploadedImage]) -> None:
         fresh = {item.study_instance_uid for item in images if item.outcome is FileOutcome.RECEIVED}

@@ -34,6 +34,7 @@ from oncopixel_pacs.receive.header import (
     read_received_header,
 )
 from oncopixel_pacs.receive.privacy import quieten_libraries
+from oncopixel_pacs.receive.shared_processor import run_anywhere
 from oncopixel_pacs.receive.spool import Received
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore, StorageAway, relative_path
@@ -96,6 +97,11 @@ class Intake:
     def incoming(self) -> Path:
         """Where a file must lie before `accept` takes it."""
         return self._files.incoming
+
+    @property
+    def keeps_on_disk(self) -> bool:
+        """Whether to keep an object takes this host alone, and no bucket."""
+        return not self._files.is_cache
 
     def accept(
         self,
@@ -286,6 +292,8 @@ class Intake:
         if holding is None:
             return False
         held = self._files.absolute(holding.files[0][0])
+        # It may start the processes that decode.
+        run_anywhere()
         with self._judging:
             if not self._same(held, self._files.absolute(new.path)):
                 return False

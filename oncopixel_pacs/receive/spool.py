@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 from oncopixel_pacs.digests import DatasetDigest
 from oncopixel_pacs.errors import IntakeRefused, OutOfResources
+from oncopixel_pacs.receive.shared_processor import run_anywhere
 from oncopixel_pacs.store.direct_file import CHUNK_BYTES, ChunkPool, DirectFile
 from oncopixel_pacs.store.free_space import FreeSpace
 
@@ -156,6 +157,8 @@ class Spool:
         """Give a full buffer to the writer, and go on with an empty one."""
         if self._file is None or self._chunk is None:
             return
+        # To digest and to write a large object takes whole processors, and not the interpreter.
+        run_anywhere()
         if self._writer is None:
             self._beginning = self._first_bytes(self._chunk)
             if self._pool.one_beside.acquire(blocking=False):

@@ -13,6 +13,7 @@ from oncopixel_pacs.receive.guards.store_provider import StoreService
 from oncopixel_pacs.receive.header import is_uid
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.limits import Limits
+from oncopixel_pacs.receive.shared_processor import SharedProcessor
 from oncopixel_pacs.receive.spool import Spool
 from oncopixel_pacs.receive.status import SUCCESS, Answer, refusal
 from oncopixel_pacs.receive.store_messages import StoreRequest, part10_head
@@ -35,6 +36,7 @@ class StoreScp:
         self._space = space
         self._limits = limits
         self._pool = ChunkPool()
+        self._processor = SharedProcessor() if intake.keeps_on_disk else None
         # Bound once: to find the name of its caller takes a logger longer than to log.
         self._log: Any = structlog.get_logger(__name__).bind()
 
@@ -44,6 +46,8 @@ class StoreScp:
         return StoreService(self._begin, self._finish, self._answered)
 
     def _begin(self, request: StoreRequest) -> Spool:
+        if self._processor is not None:
+            self._processor.join()
         refused = _objection(request)
         head = b""
         if refused is None:

@@ -74,6 +74,8 @@ class FileStore:
             Path(folder).mkdir(exist_ok=True)
         _sync(instances)
         self._syncing = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        # Its thread begins here and not in a thread that is held on one processor.
+        self._syncing.submit(threading.get_ident).result()
         self._at_once = threading.Lock()
         self._stored_last = 0
 

@@ -13,10 +13,11 @@ from oncopixel_pacs.store.tables import ConflictRow, InstanceRow
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What is recorded under a SOP Instance UID: path and digest of each content."""
+    """What is recorded under a SOP Instance UID: path and digest of each content, and its study."""
 
     sop_class_uid: str
     files: tuple[tuple[str, str], ...]
+    study_instance_uid: str = ""
 
 
 def holdings_of(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
@@ -38,6 +39,7 @@ def holdings_of(session: Session, uids: Sequence[str]) -> dict[str, Holding]:
                     if other.sop_instance_uid == row.sop_instance_uid
                 ),
             ),
+            row.study_instance_uid,
         )
         for row in rows
     }

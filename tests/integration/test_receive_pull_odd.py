@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dimse_builder import STUDY, mammogram, reception, utc_now
+from dimse_builder import STUDY, mammogram, reception, utc_now, write
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import ObjectKind, ResultObject
@@ -100,6 +100,23 @@ def pull_from(
             assert Puller(parts).work_once()
             assert server.leftovers == []
             return parts.pulls.pull(asked.id), sorted(server.stored)
+
+
+def test_images_that_are_held_under_another_study_are_no_complete_study(tmp_path: Path) -> None:
+    """The archive gave the study another UID: here its images are those of the study before."""
+    before, late = mammogram(StudyInstanceUID="2.25.5"), mammogram(SOPInstanceUID="2.25.6")
+    moved = mammogram()
+    with archive({INSTANCES: listed(moved, late), path_of(late): multipart(part10(late))}) as url:
+        source = {"type": "dicomweb", "name": "web", "url": url}
+        with reception(tmp_path, sources=(source,), pull={"timeout_seconds": 5}) as server:
+            parts = server.pull_parts()
+            parts.intake.accept_file(write(before, tmp_path / "before.dcm"))
+            asked = parts.pulls.add(STUDY, "web", utc_now())
+            assert Puller(parts).work_once()
+            pull, study = parts.pulls.pull(asked.id), parts.catalogue.study(STUDY)
+    assert pull.state is PullState.PARTIAL
+    assert "1 of 2 objects are held here as images of study 2.25.5" in pull.error
+    assert (len(study.images), study.declared_complete) == (1, False)
 
 
 def make_result(catalogue: Any, ledger: Ledger, uid: str) -> None:

@@ -156,8 +156,22 @@ class Puller:
                 "it named no error; see its log.",
                 permanent=False,
             )
+        self._require_in_study(pull, expected)
         # It is all that the source has, and someone waits for it.
         parts.catalogue.mark_complete(pull.study_instance_uid, parts.now())
+
+    def _require_in_study(self, pull: Pull, expected: tuple[Remote, ...]) -> None:
+        """Refuse to call a study complete whose objects are held as those of another one."""
+        held = self._parts.catalogue.holdings([item.sop_instance_uid for item in expected])
+        studies = [item.study_instance_uid for item in held.values()]
+        others = [uid for uid in studies if uid != pull.study_instance_uid]
+        if others:
+            raise PullFailed(
+                f"{len(others)} of {len(expected)} objects are held here as images of study "
+                f"{others[0]}, and stay there: {pull.source} gave them another Study Instance UID "
+                "without SOP Instance UIDs of their own.",
+                permanent=True,
+            )
 
     def _failed(self, pull: Pull, error: str, permanent: bool) -> None:
         parts = self._parts

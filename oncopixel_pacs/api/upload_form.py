@@ -18,6 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from oncopixel_pacs.domain.least_rate import LeastRate
 from oncopixel_pacs.settings.uploads import UploadSettings
 
 _FIELD_BYTES = 1024
@@ -196,10 +197,10 @@ async def _receive(
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limits.max_bytes:
         raise _too_long(limits)
-    stream = request.stream()
+    stream, rate = request.stream(), LeastRate(limits.stall_seconds)
     waiting, total = bytearray(), 0
     while True:
-        piece = await _next_piece(stream, limits.stall_seconds)
+        piece = await _next_piece(stream, rate)
         total += len(piece)
         if total > limits.max_bytes:
             raise _too_long(limits)
@@ -211,15 +212,16 @@ async def _receive(
             return
 
 
-async def _next_piece(stream: AsyncIterator[bytes], stall_seconds: float) -> bytes:
+async def _next_piece(stream: AsyncIterator[bytes], rate: LeastRate) -> bytes:
     """Return the next bytes of a body; empty at its end."""
     try:
-        with anyio.fail_after(stall_seconds):
+        with anyio.fail_after(rate.seconds):
             # The stream says its end by an empty piece, then by stopping.
-            return await anext(stream, b"")
+            return await rate.piece(anext(stream, b"")) or b""
     except TimeoutError as exc:
         raise HTTPException(
-            408, f"Nothing came for {stall_seconds:g} s; send the upload again."
+            408,
+            f"Nothing, or next to nothing, came for {rate.seconds:g} s; send the upload again.",
         ) from exc
     except ClientDisconnect as exc:
         raise HTTPException(400, "The connection ended within the upload.") from exc

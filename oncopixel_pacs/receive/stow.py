@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydicom.dataset import Dataset
 from starlette.requests import ClientDisconnect
 
+from oncopixel_pacs.domain.least_rate import LeastRate
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.multipart_related import (
     MULTIPART_RELATED,
@@ -157,7 +158,9 @@ async def _receive(request: Request, boundary: bytes, parts: StowParts, limits: 
         raise _too_long(limits, _kept(parts)) from exc
     except TimeoutError as exc:
         raise HTTPException(
-            408, f"Nothing came for {limits.idle_seconds:.0f} seconds. {_kept(parts)}"
+            408,
+            f"Nothing, or next to nothing, came for {limits.idle_seconds:.0f} seconds. "
+            f"{_kept(parts)}",
         ) from exc
     if not parts.outcomes:
         raise HTTPException(400, "The body holds no object.")
@@ -170,10 +173,12 @@ class _TooLong(Exception):
 async def _chunks(request: Request, limits: StowLimits) -> AsyncIterator[bytes]:
     """Pieces of the body, large enough that handing each to a thread costs little."""
     stream = request.stream()
+    rate = LeastRate(limits.idle_seconds)
     gathered = bytearray()
     total = 0
     while True:
-        chunk = await asyncio.wait_for(anext(stream, None), limits.idle_seconds)
+        coming = asyncio.wait_for(anext(stream, None), limits.idle_seconds)
+        chunk = await rate.piece(coming)
         total += len(chunk or b"")
         if total > limits.total_bytes:
             raise _TooLong

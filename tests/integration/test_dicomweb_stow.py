@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,30 @@ def test_a_sender_that_stops_in_the_middle_is_not_waited_for(store: Store, tmp_p
             line.settimeout(10)
             assert b" 408 " in line.recv(200)
     assert left_over(store) == []
+
+
+def test_a_sender_that_goes_on_byte_by_byte_is_not_waited_for_either(store: Store) -> None:
+    """Eight of them kept everybody out, each with a byte a minute."""
+    with taking(store, limits=StowLimits(idle_seconds=0.5)) as client:
+        port = client.base_url.port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port)) as line:
+            line.sendall(
+                f"POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                f"Content-Type: {RELATED}\r\nContent-Length: 1000\r\n\r\n--frontier".encode()
+            )
+            line.settimeout(0.1)  # between one byte and the next
+            assert b" 408 " in answer_to(line, b"x" * 100)
+    assert left_over(store) == []
+
+
+def answer_to(line: socket.socket, content: bytes) -> bytes:
+    """Send byte by byte until there is an answer."""
+    for byte in content:
+        line.sendall(bytes([byte]))
+        with suppress(TimeoutError):
+            return line.recv(200)
+    raise AssertionError("it was never answered")
 
 
 def test_too_much_is_refused_and_no_more_is_read(store: Store, tmp_path: Path) -> None:

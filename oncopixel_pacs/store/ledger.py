@@ -7,7 +7,6 @@ from datetime import datetime
 from types import MappingProxyType
 
 from sqlalchemy import func
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -44,7 +43,7 @@ from oncopixel_pacs.store.job_rows import (
     verdict,
     was_queued,
 )
-from oncopixel_pacs.store.newest import NEWEST_JOB, job_keys
+from oncopixel_pacs.store.newest import NEWEST_JOB, is_followed, job_keys
 from oncopixel_pacs.store.readings import forget_result, keep_result
 from oncopixel_pacs.store.rows import to_delivery, to_object
 from oncopixel_pacs.store.state_counts import state_counts
@@ -382,16 +381,9 @@ class Ledger:
 
     def failed(self) -> int:
         """Count the failed jobs that no later revision of their study made up for."""
-        later = aliased(JobRow)
-        followed = select(later.id).where(
-            later.study_instance_uid == JobRow.study_instance_uid,
-            col(later.revision) > JobRow.revision,
-        )
         query = select(func.count()).select_from(JobRow)
         with self._database.read() as session:
-            return session.exec(
-                query.where(JobRow.state == JobState.FAILED, ~followed.exists())
-            ).one()
+            return session.exec(query.where(JobRow.state == JobState.FAILED, ~is_followed())).one()
 
     def counts(self) -> dict[JobState, int]:
         """Count jobs by state."""

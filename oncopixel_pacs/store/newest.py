@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from oncopixel_pacs.domain import JobState
@@ -15,6 +16,19 @@ from oncopixel_pacs.store.tables import JobRow, StudyRow
 
 NEWEST_STUDY = (col(StudyRow.last_received_at).desc(), col(StudyRow.study_instance_uid).desc())
 NEWEST_JOB = (col(JobRow.created_at).desc(), col(JobRow.id).desc())
+
+
+def is_followed() -> ColumnElement[bool]:
+    """Whether a job's study has a later revision, which takes the place of what it says."""
+    later = aliased(JobRow)
+    return (
+        select(col(later.id))
+        .where(
+            col(later.study_instance_uid) == col(JobRow.study_instance_uid),
+            col(later.revision) > col(JobRow.revision),
+        )
+        .exists()
+    )
 
 
 def study_keys(session: Session, wanted: StudyFilter, cursor: str | None, limit: int) -> list[str]:

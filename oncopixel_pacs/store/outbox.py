@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, literal_column, text
+from sqlalchemy import func, literal_column, or_, text
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select, update
 
@@ -18,6 +18,7 @@ from oncopixel_pacs.domain import Delivery, DeliveryState, Job, JobState
 from oncopixel_pacs.domain.backlog import Backlog, Circuit
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.job_rows import OPEN
+from oncopixel_pacs.store.newest import is_followed
 from oncopixel_pacs.store.rows import to_delivery, to_job
 from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.tables import CircuitRow, DeliveryRow, JobObjectRow, JobRow
@@ -242,6 +243,7 @@ class Outbox:
     def oldest_problem(self, destination: str) -> tuple[Job, Delivery] | None:
         """Find the delivery with an error that has waited longest, with the job it belongs to.
 
+        One that failed for good counts while its job is the newest of its study.
         The job comes without its steps, objects and deliveries.
         """
         with self._database.read() as session:
@@ -255,6 +257,7 @@ class Outbox:
                 .where(
                     DeliveryRow.destination == destination,
                     col(DeliveryRow.state).in_((*OPEN, DeliveryState.FAILED)),
+                    or_(col(DeliveryRow.state).in_(OPEN), ~is_followed()),
                     # As the index of those with an error has it, which a parameter is not.
                     col(DeliveryRow.error) != literal_column("''"),
                 )

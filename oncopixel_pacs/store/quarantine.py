@@ -9,7 +9,8 @@ from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import ObjectKind, QuarantinedObject
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.tables import QuarantineRow
+from oncopixel_pacs.store.job_rows import job_row
+from oncopixel_pacs.store.tables import JobRow, QuarantineRow
 
 
 class Quarantine:
@@ -58,10 +59,15 @@ class Quarantine:
             return tuple(_object(row) for row in _open(session, limit))
 
     def resolve(self, job_id: str, now: datetime) -> None:
-        """Note that a later attempt at a job passed the gate."""
+        """Note that a job passed the gate: an earlier attempt and revision counts no more."""
         with self._database.write() as session:
+            job = job_row(session, job_id)
+            replaced = select(JobRow.id).where(
+                JobRow.study_instance_uid == job.study_instance_uid,
+                col(JobRow.revision) <= job.revision,
+            )
             query = select(QuarantineRow).where(
-                QuarantineRow.job_id == job_id, col(QuarantineRow.resolved_at).is_(None)
+                col(QuarantineRow.job_id).in_(replaced), col(QuarantineRow.resolved_at).is_(None)
             )
             for row in session.exec(query).all():
                 row.resolved_at = now

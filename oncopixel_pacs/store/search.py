@@ -21,6 +21,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from oncopixel_pacs.domain import ObjectKind
+from oncopixel_pacs.domain.facts import KEY_OBJECTS
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.tables import InstanceRow, JobObjectRow, JobRow, ObjectRow, StudyRow
 
@@ -51,8 +52,6 @@ class HeldObject:
     ----------
     path
         Part 10 file, relative to the data directory. It names the content, so it never changes.
-    patient_id
-        Of its study; an image that a rejection note takes back may name another patient.
     """
 
     study_instance_uid: str
@@ -63,7 +62,6 @@ class HeldObject:
     path: str
     size_bytes: int
     is_result: bool
-    patient_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,11 @@ class Search:
     def objects(
         self, criteria: Criteria, limit: int | None = None, offset: int = 0
     ) -> tuple[HeldObject, ...]:
-        """Objects that match."""
+        """Objects that match.
+
+        Below a study without what a rejection note takes back (IHE IOCM), unless an object is
+        asked for by its own UID: viewers hang what they find there.
+        """
         if limit is None:
             return self._objects(criteria, None, offset)
         return self._newest(criteria, limit + offset, self._objects, limit, offset)
@@ -167,7 +169,7 @@ class Search:
     ) -> tuple[HeldObject, ...]:
         held = _held(criteria)
         query = (
-            select(*held.c, col(StudyRow.patient_id))
+            select(*held.c)
             .join(StudyRow, col(StudyRow.study_instance_uid) == held.c.study_instance_uid)
             .where(*_of_study(criteria))
             .order_by(
@@ -178,7 +180,19 @@ class Search:
             )
         )
         rows = self._rows(query.limit(limit).offset(offset))
-        return tuple(HeldObject(**row._mapping) for row in rows)
+        found = tuple(HeldObject(**row._mapping) for row in rows)
+        if not criteria.study_instance_uids or criteria.sop_instance_uids:
+            return found
+        taken_back = self._taken_back(criteria.study_instance_uids)
+        return tuple(item for item in found if item.sop_instance_uid not in taken_back)
+
+    def _taken_back(self, study_instance_uids: Sequence[str]) -> frozenset[str]:
+        """SOP Instance UIDs that rejection notes in these studies take back."""
+        notes = select(col(InstanceRow.facts)).where(
+            col(InstanceRow.study_instance_uid).in_(study_instance_uids),
+            col(InstanceRow.sop_class_uid) == KEY_OBJECTS,
+        )
+        return frozenset(uid for (facts,) in self._rows(notes) for uid in facts.get("rejects", ()))
 
     def _newest(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from api_builders import make_parts, serving
 from conftest import Store
-from mammogram_builder import SCREENING, View2D, write_mammogram
+from mammogram_builder import SCREENING, STUDY_UID, View2D, write_mammogram
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rejection_builder import EXPIRED, OF_INTEREST, QUALITY, WORKLIST, rejection_note, write_note
@@ -91,6 +91,11 @@ def test_a_rejected_image_is_read_no_more_and_its_results_are_taken_back(
         "L CC": None,
     }
     assert retracted(out, second) == {item.sop_instance_uid for item in first.objects}
+    # Viewers hang what they find below a study; one that is open may still fetch the other.
+    search = Search(store.database)
+    below = search.objects(Criteria(study_instance_uids=[STUDY_UID]))
+    assert {item.sop_instance_uid for item in below if item.modality == "MG"} == {LEFT_CC.sop_uid}
+    assert len(search.objects(Criteria([STUDY_UID], sop_instance_uids=[RIGHT_CC.sop_uid]))) == 1
 
 
 def test_viewers_find_no_result_of_a_rejected_image_where_no_destination_is_told(

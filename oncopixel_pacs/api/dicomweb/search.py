@@ -27,7 +27,6 @@ from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.errors import NotFound, UnreadableImage
 from oncopixel_pacs.imaging.frames import StoredObject
-from oncopixel_pacs.imaging.header import read_study_header
 from oncopixel_pacs.store.search import Criteria, HeldObject
 
 #: Attributes that are always in the answer (PS3.18 Tables 10.6.3-3 to 10.6.3-5).
@@ -201,17 +200,13 @@ class _Search:
         return self._response(shown, self.query.warnings, len(items) > last)
 
     def _first(self, group: Group) -> StoredObject | None:
-        """Header of the first object that can be read, better of one that names the patient."""
-        first = None
+        """Header of the first object that can be read."""
         for item in group:
             try:
-                stored = addresses.open_object(self.parts, item)
+                return addresses.open_object(self.parts, item)
             except (NotFound, UnreadableImage):
                 continue
-            if read_study_header(stored.header).patient_id == item.patient_id:
-                return stored
-            first = first or stored
-        return first
+        return None
 
     def _describe(self, stored: StoredObject | None, group: Group, describe: Describe) -> Json:
         header = stored.header if stored else Dataset()

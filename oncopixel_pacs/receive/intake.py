@@ -197,7 +197,8 @@ class Intake:
             Number of files that got their row.
         """
         known = self._catalogue.known_paths()
-        orphans = [path for path in self._files.stored_paths() if path not in known]
+        # Of several contents under one UID the first to come is held, as when they came.
+        orphans = self._files.oldest_first(set(self._files.stored_paths()) - known)
         adopted = 0
         for orphan in orphans:
             try:

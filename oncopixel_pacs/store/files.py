@@ -193,6 +193,17 @@ class FileStore:
         for path in (self.data_dir / "instances").glob("*/*.dcm"):
             yield str(path.relative_to(self.data_dir))
 
+    def oldest_first(self, paths: Iterable[str]) -> list[str]:
+        """Order files by when they were written; those that are gone meanwhile come first."""
+
+        def written_at(path: str) -> tuple[float, str]:
+            try:
+                return (self.data_dir / path).stat().st_mtime, path
+            except OSError:
+                return 0.0, path
+
+        return sorted(paths, key=written_at)
+
     def every_path(self, paths: Iterable[str], job_ids: Iterable[str]) -> Iterator[str]:
         """Relative path of every file that is kept: here all that lie in the folder.
 

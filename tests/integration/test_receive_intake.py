@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,12 +56,8 @@ def test_a_file_that_is_not_there_is_a_clear_error(received: Reception, tmp_path
 @pytest.fixture
 def orphan(received: Reception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a file that was kept by a process that died before the row was committed."""
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(received.catalogue, "add_instance", die)
+        patch.setattr(received.catalogue, "add_instance", _die)
         received.intake.accept_file(write(mammogram(), tmp_path / "a.dcm"))
     (relative,) = received.files.stored_paths()
     return received.files.absolute(relative)
@@ -73,6 +70,26 @@ def test_an_orphan_gets_its_row_once(received: Reception, orphan: Path) -> None:
     assert received.stored == [mammogram().SOPInstanceUID]
     assert orphan.exists()
     assert not received.leftovers
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_contents_without_a_row_the_one_that_came_first_is_held(
+    received: Reception, orphan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """As in a new database: a study was held half as it came first, half as it was corrected."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(received.catalogue, "add_instance", _die)
+        received.intake.accept_file(write(mammogram(fill=7), tmp_path / "b.dcm"))
+    contents = sorted(received.files.stored_paths())
+    for number, path in enumerate(contents):
+        os.utime(received.files.absolute(path), (0, 1000 + (number != first)))
+    assert received.intake.adopt_orphans() == 2
+    (study,) = received.catalogue.studies().items
+    assert (study.instances[0].path, study.conflicts) == (contents[first], 1)
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_image_that_is_sent_again_is_an_orphan_no_more(

@@ -85,19 +85,22 @@ class Accounts:
             return _to_user(row)
 
     def remove(self, name: str) -> None:
-        """Remove a user and end all its sessions.
+        """Remove a user and end all its sessions; those of an account of the institution, too.
 
         Raises
         ------
         NotFound
-            When there is no such user.
+            When there is no such user, and nobody is signed in with such an account.
         """
+        of_institution = (col(SessionRow.user_name) == name, col(SessionRow.sign_in) == SignIn.OIDC)
         with self._database.write() as session:
+            signed_out = session.exec(delete(SessionRow).where(*of_institution)).rowcount
             row = session.get(UserRow, name)
-            if row is None:
+            if row is None and not signed_out:
                 raise NotFound(f"There is no user {name}.")
-            session.delete(row)
-            session.exec(delete(SessionRow).where(*_local_sessions(name)))
+            if row is not None:
+                session.delete(row)
+                session.exec(delete(SessionRow).where(*_local_sessions(name)))
 
     def begin_session(self, caller: Caller, now: datetime, until: datetime, token: str = "") -> str:
         """Begin a session; what has expired is forgotten.

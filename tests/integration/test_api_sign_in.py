@@ -25,7 +25,7 @@ from oncopixel_pacs.api.login_limits import LoginLimits
 from oncopixel_pacs.api.route_rules import PUBLIC, required_role
 from oncopixel_pacs.api.sign_in import local_target
 from oncopixel_pacs.domain.access import AccessRole, Area, User
-from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.api_tokens import ApiTokens
@@ -424,6 +424,18 @@ def test_an_account_of_the_institution_signs_in_with_the_role_of_its_group(
     provider.claims["groups"] = ["readers", "it"]
     come_and_go(institution)
     assert me(institution)["role"] == "admin"
+
+
+def test_an_account_of_the_institution_can_be_signed_out_at_once(
+    institution: httpx.Client, store: Store
+) -> None:
+    """Its groups are read when it signs in; who was dismissed stayed for as long as the session."""
+    come_and_go(institution)
+    assert institution.get("/api/v1").status_code == 200
+    Accounts(store.database).remove("jane")
+    assert institution.get("/api/v1").status_code == 401
+    with pytest.raises(NotFound):
+        Accounts(store.database).remove("jane")
 
 
 def test_an_account_without_a_group_does_not_come_in(

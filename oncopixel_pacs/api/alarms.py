@@ -24,7 +24,7 @@ class Alarm(BaseModel):
     model_config = shape(examples.ALARM)
 
     subject: str
-    """What it is about: ``server``, ``jobs``, ``models``, or a destination by its name."""
+    """What it is about: ``server``, ``studies``, ``jobs``, ``models``, or a destination's name."""
     said: str
     """What is wrong and what to do."""
     page: str
@@ -54,6 +54,8 @@ def all_alarms(parts: ApiParts) -> tuple[Alarm, ...]:
 def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     for said in alarms(parts):
         yield Alarm(subject="server", said=said, page="/")
+    for uid in parts.conflicts.studies(1):
+        yield Alarm(subject="studies", said=parts.conflicts.alarm(), page=f"/studies/{uid}")
     for check in run_checks(parts):
         if not check.ok:
             yield Alarm(subject="server", said=check.detail, page="/")

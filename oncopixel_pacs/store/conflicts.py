@@ -50,9 +50,7 @@ class Conflicts:
 
     def alarm(self) -> str:
         """Say which studies have a conflict that nobody settled; empty while none has."""
-        of_study = select(ConflictRow.study_instance_uid).distinct()
-        with self._database.read() as session:
-            uids = session.exec(of_study.limit(_MOST_NAMED + 1)).all()
+        uids = self.studies(_MOST_NAMED + 1)
         if not uids:
             return ""
         named = ", ".join(uids[:_MOST_NAMED]) + (", …" if len(uids) > _MOST_NAMED else "")
@@ -61,6 +59,14 @@ class Conflicts:
             "corrected, and what came first is what was analysed. Say on the page of the study "
             f"which is right: {named}."
         )
+
+    def studies(self, most: int) -> Sequence[str]:
+        """List some studies that have a conflict, by Study Instance UID."""
+        query = select(ConflictRow.study_instance_uid).distinct()
+        with self._database.read() as session:
+            return session.exec(
+                query.order_by(col(ConflictRow.study_instance_uid)).limit(most)
+            ).all()
 
     def dismiss(self, study_instance_uid: str, dismissed: Sequence[Conflict]) -> None:
         """Forget these; what is held stays. Their files are the caller's.

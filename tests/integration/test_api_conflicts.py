@@ -42,6 +42,9 @@ def test_programs_see_what_differs_and_say_which_is_right(held: Store) -> None:
         (alarm,) = client.get("/api/v1/alarms").json()["items"]
         assert "with other content" in alarm["said"]
         assert alarm["said"].endswith(f"{STUDY}.")
+        assert (alarm["subject"], alarm["page"]) == ("studies", f"/studies/{STUDY}")
+        assert client.get("/alarms").text.count("with other content") == 1
+        assert client.get("/jobs").text.count("with other content") == 1
         (conflict,) = client.get(path).json()["items"]
         assert conflict["differences"] == [
             {"name": "PatientName", "held": "DOE^JAN", "other": "DOE^<JANE>"}

@@ -111,7 +111,7 @@ def build_result_objects(
     ResultRejected
         When a source cannot be read, or results and images do not belong together.
     """
-    result = _searched(result)
+    result = _named_first(_searched(result))
     headers = _headers(result, paths)
     patient = next((item.dataset.PatientID for item in headers.values()), None)
     study = _Study(
@@ -153,6 +153,12 @@ def _searched(result: StudyResult) -> StudyResult:
     if result.subject is Subject.PICTURE:
         return result  # what each model answers stands for itself
     return replace(result, images=tuple(as_reported(item) for item in result.images))
+
+
+def _named_first(result: StudyResult) -> StudyResult:
+    """Put images that name the patient before others: a report is filed as its first image is."""
+    images = sorted(result.images, key=lambda item: not item.facts.patient_digest)
+    return replace(result, images=tuple(images))
 
 
 def build_retraction(

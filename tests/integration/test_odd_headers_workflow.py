@@ -90,3 +90,19 @@ def test_no_odd_header_fails_its_study(works: Works, tmp_path: Path) -> None:
         assert (job.study_instance_uid in sent) is not bool(odd.reason), odd.name
         told = " ".join(job.repairs)
         assert odd.said in told if odd.said else not told, (odd.name, job.repairs)
+
+
+def test_an_image_without_patient_id_takes_no_report_from_the_patient(
+    works: Works, tmp_path: Path
+) -> None:
+    """An image was taken before the unit knew whom it shows."""
+    works.receive(tmp_path / "in", PatientID="", PatientName="")
+    works.receive(tmp_path / "in", SCREENING[1], PatientID="P-1", PatientName="DOE^JANE")
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (JobState.DONE, "")
+    sent = [dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    of_study = [item for item in sent if item.Modality in ("SR", "KO", "DOC")]
+    assert {str(item.PatientID) for item in of_study} == {"P-1"}
+    assert len(of_study) == 4
+    header = works.store.catalogue.study(job.study_instance_uid).header
+    assert (header.patient_id, header.patient_name) == ("P-1", "DOE^JANE")

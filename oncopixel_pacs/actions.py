@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from oncopixel_pacs.domain import Job, JobState
+from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.workflow.engine import WorkQueue
 
@@ -32,8 +33,15 @@ def retry_job(
     NotFound
         When there is no such job.
     ConfigurationError
-        When the job is still running, or succeeded and nothing shall be done anew.
+        When the job is still running, or succeeded and nothing shall be done anew; or when
+        results of a later revision took the place of its own, which would come after them.
     """
+    newer = ledger.replaced_by(job_id)
+    if newer:
+        raise ConfigurationError(
+            f"Results of a later revision of the study took the place of those of job {job_id}, "
+            f"which are not sent any more; see job {newer}."
+        )
     return ledger.restart(
         job_id,
         lambda session, job, run: queue.enqueue_study(session, job.id, run),

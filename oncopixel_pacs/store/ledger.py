@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import (
@@ -379,11 +378,20 @@ class Ledger:
             enqueue(session, job, row.run)
             return job
 
+    def replaced_by(self, job_id: str) -> str:
+        """Id of the job whose results took the place of this one's; empty where none did."""
+        with self._database.read() as session:
+            job = job_row(session, job_id)
+            of_study = JobRow.study_instance_uid == job.study_instance_uid
+            later = (of_study, JobRow.revision > job.revision, col(JobRow.written))
+            newest = select(JobRow.id).where(*later).order_by(col(JobRow.revision).desc())
+            return session.exec(newest).first() or ""
+
     def failed(self) -> int:
         """Count the failed jobs that no later revision of their study made up for."""
-        query = select(func.count()).select_from(JobRow)
+        alone = select(JobRow.id).where(JobRow.state == JobState.FAILED, ~is_followed())
         with self._database.read() as session:
-            return session.exec(query.where(JobRow.state == JobState.FAILED, ~is_followed())).one()
+            return len(session.exec(alone).all())
 
     def counts(self) -> dict[JobState, int]:
         """Count jobs by state."""

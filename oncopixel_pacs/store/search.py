@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -160,12 +161,13 @@ class Search:
         Below a study without what a rejection note takes back (IHE IOCM), unless an object is
         asked for by its own UID: viewers hang what they find there.
         """
+        find = partial(self._objects, self._hidden(criteria))
         if limit is None:
-            return self._objects(criteria, None, offset)
-        return self._newest(criteria, limit + offset, self._objects, limit, offset)
+            return find(criteria, None, offset)
+        return self._newest(criteria, limit + offset, find, limit, offset)
 
     def _objects(
-        self, criteria: Criteria, limit: int | None, offset: int
+        self, hidden: Collection[str], criteria: Criteria, limit: int | None, offset: int
     ) -> tuple[HeldObject, ...]:
         held = _held(criteria)
         query = (
@@ -179,17 +181,17 @@ class Search:
                 held.c.sop_instance_uid,
             )
         )
+        if hidden:
+            query = query.where(held.c.sop_instance_uid.not_in(hidden))
         rows = self._rows(query.limit(limit).offset(offset))
-        found = tuple(HeldObject(**row._mapping) for row in rows)
-        if not criteria.study_instance_uids or criteria.sop_instance_uids:
-            return found
-        taken_back = self._taken_back(criteria.study_instance_uids)
-        return tuple(item for item in found if item.sop_instance_uid not in taken_back)
+        return tuple(HeldObject(**row._mapping) for row in rows)
 
-    def _taken_back(self, study_instance_uids: Sequence[str]) -> frozenset[str]:
-        """SOP Instance UIDs that rejection notes in these studies take back."""
+    def _hidden(self, criteria: Criteria) -> frozenset[str]:
+        """SOP Instance UIDs that rejection notes take back, where they are to be left out."""
+        if not criteria.study_instance_uids or criteria.sop_instance_uids:
+            return frozenset()
         notes = select(col(InstanceRow.facts)).where(
-            col(InstanceRow.study_instance_uid).in_(study_instance_uids),
+            col(InstanceRow.study_instance_uid).in_(criteria.study_instance_uids),
             col(InstanceRow.sop_class_uid) == KEY_OBJECTS,
         )
         return frozenset(uid for (facts,) in self._rows(notes) for uid in facts.get("rejects", ()))

@@ -95,6 +95,7 @@ def test_a_rejected_image_is_read_no_more_and_its_results_are_taken_back(
     search = Search(store.database)
     below = search.objects(Criteria(study_instance_uids=[STUDY_UID]))
     assert {item.sop_instance_uid for item in below if item.modality == "MG"} == {LEFT_CC.sop_uid}
+    assert search.objects(Criteria(study_instance_uids=[STUDY_UID]), len(below)) == below
     assert len(search.objects(Criteria([STUDY_UID], sop_instance_uids=[RIGHT_CC.sop_uid]))) == 1
 
 

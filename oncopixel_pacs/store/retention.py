@@ -2,7 +2,8 @@
 
 A study may go when it is settled, its jobs have ended, and every delivery of every result is
 confirmed by its destination. What failed, what was merely accepted, what conflicts and what
-went nowhere is kept, however old it is. An object that no destination asks for, such as the
+went nowhere is kept, however old it is, unless it failed and a later revision made up for it.
+An object that no destination asks for, such as the
 segmentations where only reports are sent, goes with those of its job that were.
 """
 
@@ -228,15 +229,18 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
         col(other.job_id) == col(JobRow.id),
         col(DeliveryRow.sop_instance_uid) == col(other.sop_instance_uid),
     )
+    has_failed = and_(col(JobRow.state) == JobState.FAILED, ~_made_up_for())
     unfinished = or_(
-        col(JobRow.state).not_in(_ENDED_WELL),
+        col(JobRow.state).not_in((*_ENDED_WELL, JobState.FAILED)),
+        has_failed,
         col(JobRow.finished_at).is_(None),
         col(JobRow.finished_at) >= before,
         # Its result is told nowhere but here.
         and_(col(JobRow.state) == JobState.DONE, ~exists().where(written)),
     )
     unproven = or_(
-        col(DeliveryRow.state) != DeliveryState.CONFIRMED,
+        col(DeliveryRow.state).not_in((DeliveryState.CONFIRMED, DeliveryState.FAILED)),
+        and_(col(DeliveryRow.state) == DeliveryState.FAILED, ~_made_up_for()),
         col(DeliveryRow.finished_at) >= before,
     )
     return [
@@ -248,6 +252,17 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
         ~exists().where(own, written, sent, unproven),
         ~exists().where(own, exists().where(written), ~exists().where(any_sent)),
     ]
+
+
+def _made_up_for() -> ColumnElement[bool]:
+    """Whether a later revision of a job's study ended well, with results of its own."""
+    later = aliased(JobRow)
+    return exists().where(
+        col(later.study_instance_uid) == col(JobRow.study_instance_uid),
+        col(later.revision) > col(JobRow.revision),
+        col(later.state).in_(_ENDED_WELL),
+        col(later.written),
+    )
 
 
 def _still(uid: str, before: datetime) -> Any:

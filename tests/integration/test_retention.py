@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from conftest import Store
+from mammogram_builder import SCREENING
 from typer.testing import CliRunner
 from workflow_builder import (
     PretendedModel,
@@ -101,6 +102,24 @@ def test_a_study_that_is_confirmed_everywhere_goes_and_a_record_stays(works: Wor
     assert record.size_bytes == planned.size_bytes
     assert {(item.sop_instance_uid, item.sha256) for item in job.objects} <= set(record.objects)
     assert "every delivery confirmed" in record.policy
+
+
+@pytest.mark.usefixtures("any_store")
+def test_what_an_older_revision_failed_at_keeps_no_study_whose_newest_is_confirmed(
+    works: Works, pacs: PretendedPacs, tmp_path: Path
+) -> None:
+    pacs.answer = refuse
+    older = done(works)
+    assert list(purge(works).run()) == []
+    pacs.answer = accept
+    works.receive(tmp_path / "late", SCREENING[1])
+    newer = done(works)
+    assert (older.state, newer.state) == (JobState.FAILED, JobState.DONE)
+    assert list(purge(works).run()) == []
+    change(works, "UPDATE delivery SET state = 'confirmed' WHERE state = 'accepted'")
+    (gone,) = purge(works).run()
+    assert set(gone.jobs) == {older.id, newer.id}
+    assert files(works) == []
 
 
 #: What keeps a study, and how it is mended.

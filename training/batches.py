@@ -28,8 +28,9 @@ class Crops(Dataset[Item]):
     def __init__(self, samples: Sequence[Sample], phase: Phase, task: ModelTask) -> None:
         self._samples = samples
         self._task = task
-        self._around_lesions = crop_augmentation(phase.size, phase.positive_share)
-        self._anywhere = crop_augmentation(phase.size, None)
+        strong = phase.augmentation == "strong"
+        self._around_lesions = crop_augmentation(phase.size, phase.positive_share, strong)
+        self._anywhere = crop_augmentation(phase.size, None, strong)
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -44,7 +44,7 @@ _CHOOSING = {
 }
 _WHAT = {"crops": "crops of {} x {}", "images": "whole images"}
 _BEGIN = """\
-The encoder began with the weights of EfficientNet-Lite0 (ImageNet; Apache-2.0). """
+The encoder began with the weights of {} (ImageNet; Apache-2.0). """
 _JOINED = """\
 {} trainings of the same, each from its own seed, answer together: the mean of their logits. With
 `"asked": 1` in `configs/inference.json` the first of them answers alone, as much faster. """
@@ -99,7 +99,7 @@ The weights may be used for research only: see `license.txt`.
 ## Training
 
 {_how(task, report)}
-{_BEGIN if task.network.pretrained else ""}{steps}.
+{_begin(task)}{steps}.
 {_joined(task)}\
 AdamW, one-cycle schedule, averaged weights; the last state is kept, nothing was selected by a
 validation figure but the operating point.
@@ -169,6 +169,13 @@ def _calibration(report: Report) -> str:
         f"{report.choice.images} images, {report.choice.malignant} of them malignant, of "
         f"{_CHOSEN[report.choice.made_on]}"
     )
+
+
+def _begin(task: Task) -> str:
+    published = task.network.pretrained
+    if published is None:
+        return ""
+    return _BEGIN.format(published.replace("efficientnet-lite", "EfficientNet-Lite"))
 
 
 def _calibrated(task: Task, report: Report) -> str:

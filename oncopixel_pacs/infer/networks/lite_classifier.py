@@ -1,4 +1,4 @@
-"""Classifier on the encoder of EfficientNet-Lite0: how suspicious is the worst place."""
+"""Classifier on the encoder of an EfficientNet-Lite: how suspicious is the worst place."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class LiteClassifier(nn.Module):
         Channels of the decoder at strides 4, 8, 16 and 32, multiples of 8.
     both_ways
         Whether the answer is the mean over the image and the image upside down, in evaluation.
+    variant
+        Which EfficientNet-Lite the encoder is, see `LiteEncoder`.
 
     Notes
     -----
@@ -40,10 +42,11 @@ class LiteClassifier(nn.Module):
         depth: int = 13,
         features: Sequence[int] = (32, 48, 64, 96),
         both_ways: bool = False,
+        variant: int = 0,
     ) -> None:
         super().__init__()
         self._both_ways = both_ways
-        self.encoder = LiteEncoder(depth)
+        self.encoder = LiteEncoder(depth, variant)
         self.decoder = LiteDecoder(self.encoder.channels, features)
         self.dropout = nn.Dropout2d(0.2)
         self.suspicion = nn.Conv2d(features[0], num_classes, 1)

@@ -21,7 +21,7 @@ class LiteUNetEnsemble(nn.Module):
         How many there are, 1 to 16.
     asked
         How many of them answer, the first ones; all when absent. Fewer are faster and less sure.
-    out_channels, depth, features, both_ways
+    out_channels, depth, features, both_ways, variant
         Of each `LiteUNet`.
 
     Notes
@@ -38,6 +38,7 @@ class LiteUNetEnsemble(nn.Module):
         depth: int = 13,
         features: Sequence[int] = (32, 48, 64, 96),
         both_ways: bool = False,
+        variant: int = 0,
     ) -> None:
         super().__init__()
         if not 1 <= members <= _MAX_MEMBERS:
@@ -46,7 +47,7 @@ class LiteUNetEnsemble(nn.Module):
             raise ValueError(f"asked is {asked}; it must be 1 to {members}, the members.")
         self._asked = members if asked is None else asked
         self.members = nn.ModuleList(
-            LiteUNet(out_channels, depth, features, both_ways) for _ in range(members)
+            LiteUNet(out_channels, depth, features, both_ways, variant) for _ in range(members)
         )
 
     def forward(self, image: Tensor) -> Tensor:

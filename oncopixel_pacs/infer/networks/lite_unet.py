@@ -1,4 +1,4 @@
-"""Mammography networks on the encoder of EfficientNet-Lite0: few operations, good on a CPU.
+"""Mammography networks on the encoder of an EfficientNet-Lite: few operations, good on a CPU.
 
 Tan and Le, "EfficientNet", ICML 2019; the Lite variants have no squeeze-and-excitation and ReLU6
 throughout (TensorFlow TPU project, 2020). Names of layers and the padding of strided convolutions
@@ -7,6 +7,7 @@ are those of the published weights, so that these load key by key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,24 +16,19 @@ from torch.nn.functional import interpolate, pad
 
 _BN_EPS = 1e-3
 _STEM = 32
-# (in, out, kernel, stride, expansion) of blocks 0 to 14 of EfficientNet-Lite0.
-_BLOCKS: Sequence[tuple[int, int, int, int, int]] = (
-    (32, 16, 3, 1, 1),
-    (16, 24, 3, 2, 6),
-    (24, 24, 3, 1, 6),
-    (24, 40, 5, 2, 6),
-    (40, 40, 5, 1, 6),
-    (40, 80, 3, 2, 6),
-    (80, 80, 3, 1, 6),
-    (80, 80, 3, 1, 6),
-    (80, 112, 5, 1, 6),
-    (112, 112, 5, 1, 6),
-    (112, 112, 5, 1, 6),
-    (112, 192, 5, 2, 6),
-    (192, 192, 5, 1, 6),
-    (192, 192, 5, 1, 6),
-    (192, 192, 5, 1, 6),
+# (blocks, out, kernel, stride, expansion) of the stages of EfficientNet-Lite0. The last one, of 320
+# channels, is never used.
+_STAGES: Sequence[tuple[int, int, int, int, int]] = (
+    (1, 16, 3, 1, 1),
+    (2, 24, 3, 2, 6),
+    (2, 40, 5, 2, 6),
+    (3, 80, 3, 2, 6),
+    (3, 112, 5, 1, 6),
+    (4, 192, 5, 2, 6),
 )
+# Factors of channels and of blocks of EfficientNet-Lite0, Lite1 and Lite2.
+_VARIANTS: Sequence[tuple[float, float]] = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
+_LAST_OF_A_STRIDE = (1, 2, 4)
 _GROUP = 8
 
 
@@ -77,13 +73,36 @@ class _InvertedResidual(nn.Module):
         return features + inner if self._adds else inner
 
 
+def _blocks(variant: int) -> tuple[list[tuple[int, int, int, int, int]], list[int]]:
+    """Shapes of the blocks ``(in, out, kernel, stride, expansion)``; blocks up to each stage."""
+    wider, deeper = _VARIANTS[variant]
+    shapes: list[tuple[int, int, int, int, int]] = []
+    ends = []
+    inputs = _STEM
+    for number, (count, channels, kernel, stride, expansion) in enumerate(_STAGES):
+        outputs = int(channels * wider + _GROUP / 2) // _GROUP * _GROUP
+        for again in range(math.ceil(count * deeper) if number else count):
+            shapes.append((inputs, outputs, kernel, 1 if again else stride, expansion))
+            inputs = outputs
+        ends.append(len(shapes))
+    return shapes, ends
+
+
 class LiteEncoder(nn.Module):
-    """The first blocks of EfficientNet-Lite0 for images of one channel.
+    """The first blocks of an EfficientNet-Lite for images of one channel.
 
     Parameters
     ----------
     depth
-        Number of blocks, 12 to 15; the deepest features have stride 32.
+        Number of blocks; the deepest features have stride 32. Lite0: 12 to 15, the others: 16 to
+        20.
+    variant
+        Which EfficientNet-Lite: 0, 1 or 2. Later ones have more blocks, the last one more channels.
+
+    Attributes
+    ----------
+    channels
+        Of the features at strides 4, 8, 16 and 32.
 
     Notes
     -----
@@ -91,17 +110,19 @@ class LiteEncoder(nn.Module):
     training: a batch of a few mammograms would give poorer ones.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, variant: int = 0) -> None:
         super().__init__()
-        if not 12 <= depth <= len(_BLOCKS):
-            raise ValueError(f"depth is {depth}; it must be 12 to {len(_BLOCKS)}.")
+        if not 0 <= variant < len(_VARIANTS):
+            raise ValueError(f"variant is {variant}; it must be 0 to {len(_VARIANTS) - 1}.")
+        shapes, ends = _blocks(variant)
+        if not ends[-2] < depth <= ends[-1]:
+            raise ValueError(f"depth is {depth}; it must be {ends[-2] + 1} to {ends[-1]}.")
         self._conv_stem = _SamePadded(1, _STEM, 3, 2)
         self._bn0 = nn.BatchNorm2d(_STEM, eps=_BN_EPS)
         self._act = nn.ReLU6()
-        self._blocks = nn.ModuleList(_InvertedResidual(*block) for block in _BLOCKS[:depth])
-
-    channels = (24, 40, 112, 192)
-    """Of the features at strides 4, 8, 16 and 32."""
+        self._blocks = nn.ModuleList(_InvertedResidual(*shape) for shape in shapes[:depth])
+        self._kept = (*(ends[stage] - 1 for stage in _LAST_OF_A_STRIDE), depth - 1)
+        self.channels = tuple(shapes[number][1] for number in self._kept)
 
     def train(self, mode: bool = True) -> LiteEncoder:
         """Set the mode; batch normalisation always keeps its statistics."""
@@ -114,11 +135,10 @@ class LiteEncoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features at strides 4, 8, 16 and 32 of images ``(n, 1, height, width)`` in [0, 1]."""
         features = self._act(self._bn0(self._conv_stem(image * 2.0 - 1.0)))
-        ends = {2, 4, 10, len(self._blocks) - 1}
         kept = []
         for number, block in enumerate(self._blocks):
             features = block(features)
-            if number in ends:
+            if number in self._kept:
                 kept.append(features)
         return kept
 
@@ -154,7 +174,7 @@ class LiteDecoder(nn.Module):
 
 
 class LiteUNet(nn.Module):
-    """Segmenter: EfficientNet-Lite0 encoder, light decoder to stride 4, bilinear to full size.
+    """Segmenter: EfficientNet-Lite encoder, light decoder to stride 4, bilinear to full size.
 
     Parameters
     ----------
@@ -166,6 +186,8 @@ class LiteUNet(nn.Module):
         Channels of the decoder at strides 4, 8, 16 and 32, multiples of 8.
     both_ways
         Whether the answer is the mean over the image and the image upside down, in evaluation.
+    variant
+        Which EfficientNet-Lite the encoder is, see `LiteEncoder`.
     """
 
     def __init__(
@@ -174,10 +196,11 @@ class LiteUNet(nn.Module):
         depth: int = 13,
         features: Sequence[int] = (32, 48, 64, 96),
         both_ways: bool = False,
+        variant: int = 0,
     ) -> None:
         super().__init__()
         self._both_ways = both_ways
-        self.encoder = LiteEncoder(depth)
+        self.encoder = LiteEncoder(depth, variant)
         self.decoder = LiteDecoder(self.encoder.channels, features)
         self.head = nn.Conv2d(features[0], out_channels, 1)
 
@@ -192,5 +215,5 @@ class LiteUNet(nn.Module):
         return logits
 
     def _logits(self, image: Tensor) -> Tensor:
-        coarse = self.head(self.decoder(self.encoder(image)))
+        coarse = self.head(self.decoder(self.encoder(image)).contiguous())
         return interpolate(coarse, size=image.shape[2:], mode="bilinear", align_corners=False)

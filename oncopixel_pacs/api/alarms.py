@@ -54,6 +54,7 @@ def all_alarms(parts: ApiParts) -> tuple[Alarm, ...]:
 def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     for said in alarms(parts):
         yield Alarm(subject="server", said=said, page="/")
+    # In the place of the same words above: it leads to the study.
     for uid in parts.conflicts.studies(1):
         yield Alarm(subject="studies", said=parts.conflicts.alarm(), page=f"/studies/{uid}")
     for check in run_checks(parts):

@@ -5,7 +5,7 @@ Nothing is given up by itself: a destination may have been left out by mistake, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,14 @@ from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import DeliveryState, JobState
 from oncopixel_pacs.store.database import Database
-from oncopixel_pacs.store.job_rows import OPEN, conclude, deliveries_of, job_row, undelivered
+from oncopixel_pacs.store.job_rows import (
+    OPEN,
+    conclude,
+    deliveries_of,
+    failed_destinations,
+    job_row,
+    undelivered,
+)
 from oncopixel_pacs.store.tables import CircuitRow, DeliveryRow, JobObjectRow, JobRow
 
 _NOT_TAKEN = (*OPEN, DeliveryState.FAILED)
@@ -50,7 +57,7 @@ class FormerDestinations:
                 .with_for_update()
             ).all()
             missing = [row for row in rows if row.state in _NOT_TAKEN]
-            jobs = _jobs_of(session, [row.sop_instance_uid for row in missing])
+            jobs = _jobs_of(session, destination)
             before = {job_id: _failed(session, job_id) for job_id in jobs}
             for row in rows:
                 row.ask_at = row.unconfirmed_at = None
@@ -66,19 +73,20 @@ class FormerDestinations:
             return GivenUp(len(missing), len(jobs))
 
 
-def _jobs_of(session: Session, uids: Collection[str]) -> Sequence[str]:
+def _jobs_of(session: Session, destination: str) -> Sequence[str]:
+    """Ids of the jobs of which it did not take everything: more than a statement has room for."""
     return session.exec(
         select(JobRow.id)
         .join(JobObjectRow, col(JobObjectRow.job_id) == col(JobRow.id))
-        .where(col(JobObjectRow.sop_instance_uid).in_(uids))
+        .join(DeliveryRow, col(DeliveryRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
+        .where(DeliveryRow.destination == destination, col(DeliveryRow.state).in_(_NOT_TAKEN))
         .distinct()
         .order_by(JobRow.id)
     ).all()
 
 
 def _failed(session: Session, job_id: str) -> list[str]:
-    rows = deliveries_of(session, [job_id]).get(job_id, [])
-    return sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
+    return failed_destinations(deliveries_of(session, [job_id]).get(job_id, ()))
 
 
 def _end(session: Session, job_id: str, before: list[str], now: datetime) -> None:

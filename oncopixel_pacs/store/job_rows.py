@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -88,6 +88,11 @@ def undelivered(destinations: Sequence[str]) -> str:
     )
 
 
+def failed_destinations(rows: Iterable[DeliveryRow]) -> list[str]:
+    """Name the destinations that did not take every one of these."""
+    return sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
+
+
 def conclude(session: Session, job: JobRow, now: datetime) -> bool:
     """End a job that delivers, when every delivery has ended; returns whether they have."""
     rows = deliveries_of(session, [job.id]).get(job.id, [])
@@ -95,7 +100,7 @@ def conclude(session: Session, job: JobRow, now: datetime) -> bool:
         return False
     if job.state != JobState.DELIVERING:
         return True
-    failed = sorted({row.destination for row in rows if row.state == DeliveryState.FAILED})
+    failed = failed_destinations(rows)
     job.state = JobState.FAILED if failed else verdict(job)
     job.finished_at = now
     if failed and undelivered(failed) not in job.error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from oncopixel_pacs.domain import (
     Delivery,
@@ -389,9 +389,9 @@ class Ledger:
 
     def failed(self) -> int:
         """Count the failed jobs that no later revision of their study made up for."""
-        alone = select(JobRow.id).where(JobRow.state == JobState.FAILED, ~is_followed())
+        alone = select(func.count()).where(JobRow.state == JobState.FAILED, ~is_followed())
         with self._database.read() as session:
-            return len(session.exec(alone).all())
+            return session.exec(alone).one()
 
     def counts(self) -> dict[JobState, int]:
         """Count jobs by state."""

@@ -18,17 +18,22 @@ NEWEST_STUDY = (col(StudyRow.last_received_at).desc(), col(StudyRow.study_instan
 NEWEST_JOB = (col(JobRow.created_at).desc(), col(JobRow.id).desc())
 
 
-def is_followed() -> ColumnElement[bool]:
-    """Whether a job's study has a later revision, which takes the place of what it says."""
+def is_followed(by: Collection[JobState] = ()) -> ColumnElement[bool]:
+    """Whether a job's study has a later revision, which takes the place of what it says.
+
+    Parameters
+    ----------
+    by
+        States that the later job may be in; then it has results of its own, too.
+    """
     later = aliased(JobRow)
-    return (
-        select(col(later.id))
-        .where(
-            col(later.study_instance_uid) == col(JobRow.study_instance_uid),
-            col(later.revision) > col(JobRow.revision),
-        )
-        .exists()
+    query = select(col(later.id)).where(
+        col(later.study_instance_uid) == col(JobRow.study_instance_uid),
+        col(later.revision) > col(JobRow.revision),
     )
+    if by:
+        query = query.where(col(later.state).in_(by), col(later.written))
+    return query.exists()
 
 
 def study_keys(session: Session, wanted: StudyFilter, cursor: str | None, limit: int) -> list[str]:

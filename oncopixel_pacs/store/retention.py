@@ -22,6 +22,7 @@ from oncopixel_pacs.domain import DeliveryState, JobState, StudyState
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.store.files import FileStore
+from oncopixel_pacs.store.newest import is_followed
 from oncopixel_pacs.store.readings import ReadingRow
 from oncopixel_pacs.store.removal import removal_of
 from oncopixel_pacs.store.shadows import ShadowRow
@@ -229,7 +230,8 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
         col(other.job_id) == col(JobRow.id),
         col(DeliveryRow.sop_instance_uid) == col(other.sop_instance_uid),
     )
-    has_failed = and_(col(JobRow.state) == JobState.FAILED, ~_made_up_for())
+    made_up_for = is_followed(_ENDED_WELL)
+    has_failed = and_(col(JobRow.state) == JobState.FAILED, ~made_up_for)
     unfinished = or_(
         col(JobRow.state).not_in((*_ENDED_WELL, JobState.FAILED)),
         has_failed,
@@ -240,7 +242,7 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
     )
     unproven = or_(
         col(DeliveryRow.state).not_in((DeliveryState.CONFIRMED, DeliveryState.FAILED)),
-        and_(col(DeliveryRow.state) == DeliveryState.FAILED, ~_made_up_for()),
+        and_(col(DeliveryRow.state) == DeliveryState.FAILED, ~made_up_for),
         col(DeliveryRow.finished_at) >= before,
     )
     return [
@@ -252,17 +254,6 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
         ~exists().where(own, written, sent, unproven),
         ~exists().where(own, exists().where(written), ~exists().where(any_sent)),
     ]
-
-
-def _made_up_for() -> ColumnElement[bool]:
-    """Whether a later revision of a job's study ended well, with results of its own."""
-    later = aliased(JobRow)
-    return exists().where(
-        col(later.study_instance_uid) == col(JobRow.study_instance_uid),
-        col(later.revision) > col(JobRow.revision),
-        col(later.state).in_(_ENDED_WELL),
-        col(later.written),
-    )
 
 
 def _still(uid: str, before: datetime) -> Any:

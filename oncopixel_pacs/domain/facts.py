@@ -9,6 +9,11 @@ from enum import StrEnum
 #: SOP class of Key Object Selection Documents, PS3.4 B.5: rejection notes are such.
 KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 
+#: Manufacturer (0008,0070) of all that we write.
+MANUFACTURER = "OncoPixel"
+
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
 
 class Laterality(StrEnum):
     """Image Laterality (0020,0062), PS3.3 C.8.11.7.1.1; one image shows one breast."""
@@ -121,8 +126,18 @@ class ImageFacts:
 
     @property
     def is_document(self) -> bool:
-        """Whether it is no image but speaks of some: a selection or a rejection note."""
-        return self.sop_class_uid == KEY_OBJECTS
+        """Whether it is no image but speaks of some.
+
+        A selection, a rejection note, or a picture of our results, which an archive that forwards
+        whatever it stores sends back to us.
+        """
+        return self.sop_class_uid == KEY_OBJECTS or self._pictures_results
+
+    @property
+    def _pictures_results(self) -> bool:
+        # Pictures that were uploaded are ours as well, with the modality MG.
+        said = (self.sop_class_uid, self.manufacturer, self.modality)
+        return said == (_SECONDARY_CAPTURE, MANUFACTURER, "OT")
 
     @property
     def content_key(self) -> tuple[str, ...]:

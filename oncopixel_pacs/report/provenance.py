@@ -17,10 +17,10 @@ from pydicom.uid import (
 )
 
 from oncopixel_pacs.domain import Algorithm, ModelTask, ObjectKind, SegmentationForm
+from oncopixel_pacs.domain.facts import MANUFACTURER
 from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report import codes
 
-MANUFACTURER = "OncoPixel"
 MODEL_NAME = "OncoPixel PACS"
 IMPLEMENTATION_CLASS_UID = derive_uid("oncopixel-pacs", "implementation class")
 

@@ -31,12 +31,12 @@ from oncopixel_pacs.domain import (
     ObjectKind,
     SegmentationForm,
 )
+from oncopixel_pacs.domain.facts import MANUFACTURER
 from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.imaging.geometry import window_of
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.provenance import (
-    MANUFACTURER,
     MODEL_NAME,
     Provenance,
     local_time,

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pydicom.dataset import Dataset
 
 from oncopixel_pacs.domain import Algorithm
+from oncopixel_pacs.domain.facts import MANUFACTURER
 from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.report import codes
 from oncopixel_pacs.report.content_items import Relation, code, sop_reference, text, uid_reference
 from oncopixel_pacs.report.provenance import (
-    MANUFACTURER,
     MODEL_NAME,
     Provenance,
     parameters,

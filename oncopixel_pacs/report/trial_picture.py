@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from oncopixel_pacs import RESEARCH_NOTICE, __version__
+from oncopixel_pacs.domain.facts import MANUFACTURER
 from oncopixel_pacs.domain.uids import derive_uid
 
 PATIENT_ID = "ONCOPIXEL-TEST"
@@ -62,7 +63,7 @@ def _identify(dataset: Dataset, now: datetime) -> None:
     dataset.Modality, dataset.ConversionType = "OT", "SYN"
     dataset.SeriesNumber, dataset.InstanceNumber = 1, 1
     dataset.SeriesDescription = "TEST - RESEARCH USE ONLY"
-    dataset.Manufacturer, dataset.SoftwareVersions = "OncoPixel", __version__
+    dataset.Manufacturer, dataset.SoftwareVersions = MANUFACTURER, __version__
     dataset.ManufacturerModelName = "OncoPixel PACS"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = dataset.Laterality = ""

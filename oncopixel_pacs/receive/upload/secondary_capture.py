@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.domain.facts import View
+from oncopixel_pacs.domain.facts import MANUFACTURER, View
 from oncopixel_pacs.domain.uids import derive_uid
 from oncopixel_pacs.domain.uploads import Description
 from oncopixel_pacs.receive.upload.formats import FileKind
@@ -94,8 +94,8 @@ def _series(image: Dataset, study_instance_uid: str) -> None:
     image.SeriesInstanceUID = derive_uid("upload", "series", study_instance_uid)
     image.SeriesNumber = 1
     image.SeriesDescription = "Uploaded pictures (research use only)"
-    image.Manufacturer = "OncoPixel"
-    image.SecondaryCaptureDeviceManufacturer = "OncoPixel"
+    image.Manufacturer = MANUFACTURER
+    image.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     image.SecondaryCaptureDeviceManufacturerModelName = "OncoPixel PACS"
 
 

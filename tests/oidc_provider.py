@@ -31,6 +31,8 @@ class Provider:
         default_factory=lambda: {"sub": "42", "preferred_username": "jane", "groups": ["readers"]}
     )
     change: dict[str, Any] = field(default_factory=dict)
+    #: Told at the UserInfo Endpoint alone, as OpenID Connect Core 5.4 has it for a scope.
+    userinfo: dict[str, Any] = field(default_factory=dict)
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "one"}))
     #: The key that signs; another than `key` is one that the provider does not publish.
     signing_key: RSAKey | None = None
@@ -107,12 +109,16 @@ def oidc_provider() -> Iterator[Provider]:
                         "authorization_endpoint": f"{provider.address}/authorize",
                         "token_endpoint": f"{provider.address}/token",
                         "jwks_uri": f"{provider.address}/keys",
+                        "userinfo_endpoint": f"{provider.address}/userinfo",
                     },
                 )
             elif parts.path == "/keys":
                 self.answer(
                     200, {"keys": [*provider.further_keys, provider.key.as_dict(private=False)]}
                 )
+            elif parts.path == "/userinfo":
+                known = self.headers.get("Authorization") == "Bearer x"
+                self.answer(200 if known else 401, provider.userinfo)
             elif parts.path == "/authorize":
                 self.answer(302, {}, Location=provider.authorize(asked))
             else:

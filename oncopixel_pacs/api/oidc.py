@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import secrets
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from urllib.parse import quote_plus
 
@@ -25,7 +27,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, KeySet
 
 from oncopixel_pacs.api.parts import ApiParts
-from oncopixel_pacs.api.sign_in import begin_session, local_target
+from oncopixel_pacs.api.sign_in import SIGNED_OUT_COOKIE, begin_session, local_target
 from oncopixel_pacs.domain.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.settings.http import OidcSettings
@@ -41,6 +43,8 @@ _TIMEOUT_SECONDS = 10.0
 _LEEWAY_SECONDS = 60
 #: Asymmetric ones alone: with HS256 whoever knows the client's secret could sign.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+#: Codes of RFC 6749 4.1.2.1 and OpenID Connect Core 3.1.2.6 look so; anything may stand there.
+_ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,16 @@ class OidcProvider:
         self._metadata: dict[str, Any] = {}
         self._keys: KeySet | None = None
 
-    def address(self, flow: _Flow, callback: str) -> str:
-        """Where the browser has to go."""
+    def address(self, flow: _Flow, callback: str, *, ask_who: bool = False) -> str:
+        """Where the browser has to go.
+
+        Parameters
+        ----------
+        ask_who
+            Whether the provider is to ask who it is also where it knows the browser.
+        """
         settings = self._settings
+        prompt = {"prompt": "login"} if ask_who else {}
         return str(
             prepare_grant_uri(
                 self._described()["authorization_endpoint"],
@@ -92,6 +103,7 @@ class OidcProvider:
                 nonce=flow.nonce,
                 code_challenge=create_s256_code_challenge(flow.verifier),
                 code_challenge_method="S256",
+                **prompt,
             )
         )
 
@@ -107,7 +119,9 @@ class OidcProvider:
             answer = self._exchanged(flow, code, callback)
             if answer.status_code >= 500:
                 raise _unreachable(httpx.HTTPError("server error"))
-            claims = self._claims(str(answer.raise_for_status().json()["id_token"]), flow.nonce)
+            tokens = answer.raise_for_status().json()
+            claims = self._claims(str(tokens["id_token"]), flow.nonce)
+            claims = self._completed(claims, str(tokens.get("access_token", "")))
         except httpx.TransportError as exc:
             raise _unreachable(exc) from exc
         except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as exc:
@@ -171,6 +185,23 @@ class OidcProvider:
         registry.validate(token.claims)
         return dict(token.claims)
 
+    def _completed(self, claims: dict[str, Any], access_token: str) -> dict[str, Any]:
+        """Add what is told at the UserInfo Endpoint alone (OpenID Connect Core 5.3 and 5.4)."""
+        address = self._described().get("userinfo_endpoint")
+        wanted = {self._settings.role_claim, self._settings.name_claim}
+        if not address or not access_token or wanted <= claims.keys():
+            return claims
+        headers = {"Authorization": f"Bearer {access_token}"}
+        answer = httpx.get(str(address), headers=headers, timeout=_TIMEOUT_SECONDS)
+        if not answer.is_success:
+            log.warning("http.oidc_no_userinfo", status=answer.status_code)
+            return claims
+        found = answer.json()
+        # Tokens can be mixed up, or swapped (Core 5.3.2).
+        if found["sub"] != claims["sub"]:
+            raise ValueError("the UserInfo Endpoint tells of somebody else")
+        return {**found, **claims}
+
     def _key_set(self, *, anew: bool = False) -> KeySet:
         address = str(self._described()["jwks_uri"])
         with self._lock:
@@ -189,9 +220,8 @@ async def leave(request: Request, next: str = "/") -> Response:  # noqa: A002
         secrets.token_urlsafe(48),
         local_target(next),
     )
-    address = await to_thread.run_sync(
-        provider.address, flow, _callback(request), limiter=_places(request)
-    )
+    ask = partial(provider.address, ask_who=SIGNED_OUT_COOKIE in request.cookies)
+    address = await to_thread.run_sync(ask, flow, _callback(request), limiter=_places(request))
     answer = RedirectResponse(address, status_code=303)
     answer.set_cookie(
         _COOKIE,
@@ -206,12 +236,16 @@ async def leave(request: Request, next: str = "/") -> Response:  # noqa: A002
 
 
 @router.get(_CALLBACK)
-async def come_back(request: Request, code: str = "", state: str = "") -> Response:
+async def come_back(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
     """Take the code that the provider sent the browser back with, and begin a session."""
     provider = _provider(request)
     flow = _Flow.of(request.cookies.get(_COOKIE, ""))
-    if flow is None or not code or not secrets.compare_digest(flow.state.encode(), state.encode()):
+    if flow is None or not secrets.compare_digest(flow.state.encode(), state.encode()):
         raise HTTPException(403, "This sign-in was not begun here, or too long ago; begin anew.")
+    if error or not code:
+        said = error if _ERROR_CODE.fullmatch(error) else "no reason given"
+        log.warning("http.oidc_refused", error=said)
+        raise HTTPException(403, f"The provider did not sign you in ({said}); begin anew.")
     caller = await to_thread.run_sync(
         provider.caller, flow, code, _callback(request), limiter=_places(request)
     )
@@ -222,6 +256,7 @@ async def come_back(request: Request, code: str = "", state: str = "") -> Respon
     request.state.caller = caller
     answer = await begin_session(request, caller, flow.target)
     answer.delete_cookie(_COOKIE, path="/login")
+    answer.delete_cookie(SIGNED_OUT_COOKIE, path="/login")
     return answer
 
 

@@ -25,6 +25,10 @@ log = structlog.get_logger()
 
 router = APIRouter()
 
+#: Name of the cookie that says that the last person at this browser signed out.
+SIGNED_OUT_COOKIE = "oncopixel_signed_out"
+#: Longer than a provider's own session lasts.
+_SIGNED_OUT_SECONDS = 30 * 24 * 3600
 _MOST_BYTES = 8192
 _EXAMPLE = {
     "name": "jane",
@@ -100,10 +104,20 @@ async def sign_in(request: Request, pages: Templates) -> Response:
 
 @router.post("/logout", include_in_schema=False)
 def sign_out(request: Request, parts: Parts) -> RedirectResponse:
-    """End the session."""
+    """End the session; a provider, which may know the browser still, is to ask who comes next."""
     parts.accounts.end_session(request.cookies.get(SESSION_COOKIE, ""))
     answer = RedirectResponse("/login", status_code=303)
     answer.delete_cookie(SESSION_COOKIE)
+    if parts.settings.api.oidc is not None:
+        answer.set_cookie(
+            SIGNED_OUT_COOKIE,
+            "1",
+            max_age=_SIGNED_OUT_SECONDS,
+            path="/login",
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
     return answer
 
 

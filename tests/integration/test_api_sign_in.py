@@ -388,6 +388,7 @@ def provider(running_provider: Provider) -> Iterator[Provider]:
     before.claims, before.change = dict(running_provider.claims), {}
     yield running_provider
     running_provider.claims, running_provider.change = before.claims, {}
+    running_provider.userinfo = {}
     running_provider.key, running_provider.signing_key = before.key, None
     running_provider.further_keys = []
 
@@ -446,6 +447,58 @@ def test_an_account_without_a_group_does_not_come_in(
     assert refused.status_code == 403
     assert "no role here" in refused.text
     assert me(institution) == {"status": 401}
+
+
+def test_name_and_groups_may_be_told_at_the_userinfo_endpoint_alone(
+    institution: httpx.Client, provider: Provider
+) -> None:
+    """As certified providers do: what a scope asks for is no part of the ID token (Core 5.4)."""
+    provider.userinfo, provider.claims = {**provider.claims, "sub": "42"}, {"sub": "42"}
+    assert come_and_go(institution).status_code == 303
+    assert (me(institution)["name"], me(institution)["role"]) == ("jane", "viewer")
+
+
+def test_the_userinfo_of_somebody_else_lets_nobody_in(
+    institution: httpx.Client, provider: Provider
+) -> None:
+    provider.userinfo = {"sub": "43", "preferred_username": "jane", "groups": ["it"]}
+    provider.claims = {"sub": "42"}
+    assert come_and_go(institution).status_code == 403
+    assert me(institution) == {"status": 401}
+
+
+def test_what_the_token_says_goes_before_the_userinfo(
+    institution: httpx.Client, provider: Provider
+) -> None:
+    provider.userinfo = {"sub": "42", "preferred_username": "jane", "groups": ["it"]}
+    provider.claims = {"sub": "42", "groups": ["readers"]}
+    assert come_and_go(institution).status_code == 303
+    assert (me(institution)["name"], me(institution)["role"]) == ("jane", "viewer")
+
+
+def test_who_signed_out_is_asked_by_the_provider_who_comes_next(
+    institution: httpx.Client,
+) -> None:
+    """A provider signs in silently whom it knows: the next person at a workstation was the last."""
+    assert "prompt=" not in institution.get("/login/oidc").headers["location"]
+    come_and_go(institution)
+    institution.post("/logout", headers=OURS)
+    assert "prompt=login" in institution.get("/login/oidc").headers["location"]
+    come_and_go(institution)
+    assert "prompt=" not in institution.get("/login/oidc").headers["location"]
+
+
+def test_what_the_provider_refuses_is_said(institution: httpx.Client) -> None:
+    left = institution.get("/login/oidc").headers["location"]
+    state = httpx.URL(left).params["state"]
+    refused = institution.get(
+        "/login/oidc/callback", params={"error": "access_denied", "state": state}
+    )
+    assert refused.status_code == 403
+    assert "access_denied" in refused.text
+    # What others send us here is not repeated.
+    foreign = {"error": "call <b>this</b> number", "state": state}
+    assert "number" not in institution.get("/login/oidc/callback", params=foreign).text
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from oncopixel_pacs.settings import WebhookSettings
 Resolve = Callable[[str, int], list[str]]
 #: Gone (RFC 9110 15.5.11): Standard Webhooks has it stand for "do not call again".
 _GONE = 410
+#: Of one name that are tried.
+_MOST_ADDRESSES = 4
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -49,8 +52,9 @@ def call(
 ) -> int:
     """Send one message, once.
 
-    The name is looked up once, and the connection goes to an address that was checked: a name
-    whose answer changes in between leads nowhere else. Neither redirects nor proxies are used.
+    The name is looked up once, and the connection goes to the first of its addresses that answers,
+    each of which was checked: a name whose answer changes in between leads nowhere else. Neither
+    redirects nor proxies are used.
 
     Returns
     -------
@@ -64,13 +68,13 @@ def call(
     """
     asked = urlsplit(webhook.url)
     port = asked.port or (443 if asked.scheme == "https" else 80)
-    address = _address(webhook, asked.hostname or "", port, look_up)
-    request = _request(webhook, address, message_id, at, body, timeout_seconds)
+    addresses = _addresses(webhook, asked.hostname or "", port, look_up)
+    requests = [
+        _request(webhook, address, message_id, at, body, timeout_seconds, len(addresses))
+        for address in addresses
+    ]
     try:
-        with httpx.HTTPTransport(verify=ssl.create_default_context(), trust_env=False) as sender:
-            answer = sender.handle_request(request)
-            status = answer.status_code
-            answer.close()
+        status = _answered(requests)
     except httpx.HTTPError as exc:
         raise DeliveryFailed(
             f"{webhook.name} gave no answer ({type(exc).__name__}); it is called again.",
@@ -86,6 +90,23 @@ def call(
     return status
 
 
+def _answered(requests: Sequence[httpx.Request]) -> int:
+    """Send the first request for which a connection can be made; gives the status."""
+    with httpx.HTTPTransport(verify=ssl.create_default_context(), trust_env=False) as sender:
+        *others, last = requests
+        for request in others:
+            # Only what never reached anybody may go elsewhere.
+            with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return _status(sender, request)
+        return _status(sender, last)
+
+
+def _status(sender: httpx.HTTPTransport, request: httpx.Request) -> int:
+    answer = sender.handle_request(request)
+    answer.close()
+    return answer.status_code
+
+
 def _request(
     webhook: WebhookSettings,
     address: str,
@@ -93,9 +114,11 @@ def _request(
     at: datetime,
     body: bytes,
     timeout_seconds: float,
+    addresses: int,
 ) -> httpx.Request:
-    """Make the request to an address, under the name that was configured."""
+    """Make the request to one of some addresses, under the name that was configured."""
     asked = urlsplit(webhook.url)
+    timeout = httpx.Timeout(timeout_seconds, connect=timeout_seconds / addresses)
     return httpx.Request(
         "POST",
         httpx.URL(webhook.url).copy_with(host=address),
@@ -110,12 +133,12 @@ def _request(
         },
         extensions={
             "sni_hostname": asked.hostname or "",
-            "timeout": httpx.Timeout(timeout_seconds).as_dict(),
+            "timeout": timeout.as_dict(),
         },
     )
 
 
-def _address(webhook: WebhookSettings, host: str, port: int, look_up: Resolve) -> str:
+def _addresses(webhook: WebhookSettings, host: str, port: int, look_up: Resolve) -> Sequence[str]:
     try:
         found = look_up(host, port)
     except (OSError, UnicodeError) as exc:
@@ -129,4 +152,4 @@ def _address(webhook: WebhookSettings, host: str, port: int, look_up: Resolve) -
             "internet; name its network in networks if it is yours.",
             permanent=False,
         )
-    return found[0]
+    return found[:_MOST_ADDRESSES]

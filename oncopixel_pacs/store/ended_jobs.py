@@ -12,6 +12,16 @@ from oncopixel_pacs.store.tables import JobRow
 _FINAL = [state for state in JobState if state.final]
 #: A job's end is committed at most so long after the time that it bears.
 OVERLAP = timedelta(hours=1)
+#: By so much the clocks of hosts differ.
+_SKEW = timedelta(minutes=1)
+
+
+def read_from(read_until: datetime, now: datetime) -> datetime:
+    """From when on to look for what ended, where all was told that ended before `read_until`.
+
+    That moment was of a clock that went ahead when it lies in the future.
+    """
+    return read_until if read_until <= now + _SKEW else now - OVERLAP
 
 
 def ended_since(session: Session, since: datetime) -> list[tuple[str, datetime]]:

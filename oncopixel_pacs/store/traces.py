@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from oncopixel_pacs.domain.spans import Arrival, EndedJob
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.due_rows import take_due
-from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
+from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since, read_from
 from oncopixel_pacs.store.tables import InstanceRow
 from oncopixel_pacs.store.trace_tables import TraceReaderRow, TraceRow
 
@@ -41,9 +41,10 @@ class Traces:
         """
         with self._database.read() as session:
             known = session.get(TraceReaderRow, _READER)
-            ended = ended_since(session, known.read_until) if known else []
+            since = read_from(known.read_until, now) if known else now
+            ended = ended_since(session, since) if known else []
             fresh = [item for item in ended if session.get(TraceRow, item) is None]
-        if known and not fresh and now - known.read_until < 2 * OVERLAP:
+        if known and not fresh and known.read_until == since and now - since < 2 * OVERLAP:
             return 0
         with self._database.write() as session:
             row = session.get(TraceReaderRow, _READER, with_for_update=True)
@@ -54,7 +55,7 @@ class Traces:
             made = [item for item in fresh if session.get(TraceRow, item) is None]
             for job_id, finished_at in made:
                 session.add(TraceRow(job_id=job_id, finished_at=finished_at, due_at=now))
-            row.read_until = max(row.read_until, now - OVERLAP)
+            row.read_until = max(read_from(row.read_until, now), now - OVERLAP)
             session.exec(
                 delete(TraceRow).where(
                     col(TraceRow.due_at).is_(None), col(TraceRow.finished_at) < now - _FORGOTTEN

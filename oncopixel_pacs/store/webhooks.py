@@ -19,7 +19,7 @@ from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.due_rows import take_due
-from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since
+from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since, read_from
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow
 
 _AT_A_TIME = 200
@@ -44,11 +44,12 @@ class Webhooks:
         """
         with self._database.read() as session:
             known = session.get(WebhookRow, webhook)
-            ended = ended_since(session, known.read_until) if known else []
+            since = read_from(known.read_until, now) if known else now
+            ended = ended_since(session, since) if known else []
             ids = [_id_of(webhook, *item) for item in ended]
             told = _known(session, ids)
         fresh = [item for item in ended if _id_of(webhook, *item) not in told]
-        if known and not fresh and now - known.read_until < 2 * OVERLAP:
+        if known and not fresh and known.read_until == since and now - since < 2 * OVERLAP:
             return 0
         with self._database.write() as session:
             row = session.get(WebhookRow, webhook, with_for_update=True)
@@ -69,7 +70,7 @@ class Webhooks:
                         next_attempt_at=now,
                     )
                 )
-            row.read_until = max(row.read_until, now - OVERLAP)
+            row.read_until = max(read_from(row.read_until, now), now - OVERLAP)
             return len(made)
 
     def take(self, webhook: str, now: datetime, until: datetime) -> WebhookCall | None:

@@ -72,7 +72,9 @@ class Notifier:
 
     def _try(self, webhook: Named, call: WebhookCall) -> WebhookCall:
         try:
-            body = self.write(self.ledger.job(call.job_id), call)
+            job = self.ledger.job(call.job_id)
+            # One that began again meanwhile has another call once it ends.
+            body = self.write(job, call) if job.state.final else None
             if body is None:
                 return self._ended(call, CallState.TAKEN, 0, "")
             status = self.call(webhook, call.id, self.now(), body, TIMEOUT_SECONDS)

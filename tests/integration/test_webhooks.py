@@ -15,7 +15,18 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from api_builders import HEADER, JOB, bearer, fail, finish, make_parts, serving
+from api_builders import (
+    HEADER,
+    JOB,
+    analyse,
+    answer,
+    bearer,
+    fail,
+    finish,
+    make_parts,
+    serving,
+    write,
+)
 from builders import NOON, STUDY_UID, later
 from conftest import Store
 from pydantic import ValidationError
@@ -228,6 +239,35 @@ def test_two_hosts_make_one_call(store: Store) -> None:
     assert len(receiver.requests) == 1
 
 
+def test_a_clock_that_was_ahead_silences_nobody(store: Store) -> None:
+    """A machine that starts with a wrong clock noted that all was told up to next year."""
+    Webhooks(store.database).note_ended("ris", NOON)
+    Webhooks(store.database).note_ended("ris", NOON + timedelta(days=365))
+    finish(store)
+    with receiving() as receiver:
+        assert notifier(store, receiver, Clock()).notify() == 1
+        assert notifier(store, receiver, Clock()).notify() == 0
+
+
+def test_a_job_that_began_again_is_told_when_it_ends(store: Store) -> None:
+    """While its first end waited for the receiver, it was retried: it is not finished now."""
+    begin(store)
+    fail(store)
+    clock = Clock()
+    with receiving(503) as receiver:
+        assert notifier(store, receiver, clock).notify() == 1
+        store.ledger.restart(JOB, lambda *_: None)
+        clock.advance(5)
+        notifier(store, receiver, clock).notify()
+        analyse(store)
+        write(store)
+        answer(store, finished_at=clock())
+        clock.advance(5)
+        notifier(store, receiver, clock).notify()
+    told = [json.loads(body)["data"]["state"] for _, body in receiver.requests]
+    assert told == ["failed", "done"]
+
+
 # --- nowhere else -------------------------------------------------------------------------------
 
 OUR_OWN = [
@@ -291,6 +331,16 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_called() -> None:
         assert courier.call(webhook, "msg_1", NOON, b"{}", 5.0, look_up) == 204
     assert asked == ["ris.test"]
     assert receiver.requests[0][0]["host"].startswith("ris.test:")
+
+
+def test_each_address_of_a_name_is_tried(store: Store) -> None:
+    """A name often has an IPv6 address that nothing listens on."""
+    with receiving() as receiver:
+        webhook = receiver.settings("127.0.0.0/8", "::1/128")
+        found = ["127.0.0.9", "127.0.0.1"]
+        assert courier.call(webhook, "msg_1", NOON, b"{}", 5.0, lambda *_: found) == 204
+        with pytest.raises(DeliveryFailed, match="ConnectError"):
+            courier.call(webhook, "msg_1", NOON, b"{}", 5.0, lambda *_: found[:1])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from oncopixel_pacs.api.parts import ApiParts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.conflict_settling import ConflictSettling
 from oncopixel_pacs.destination_checks import ask, send_test
-from oncopixel_pacs.domain import Algorithm
+from oncopixel_pacs.domain import Algorithm, Job
 from oncopixel_pacs.domain.conflicts import ShownConflict
 from oncopixel_pacs.imaging.decode_pool import DecodePool
 from oncopixel_pacs.imaging.sameness import is_same_object
@@ -39,6 +39,7 @@ from oncopixel_pacs.store.activity import Activity
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
+from oncopixel_pacs.store.cancelling import cancel_job
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.database import Database
@@ -154,6 +155,15 @@ class _Lists(TypedDict):
     search: Search
 
 
+class _Acting(TypedDict):
+    """What a person can have done to a job."""
+
+    retry: Callable[[str], Job]
+    cancel: Callable[[str], Job]
+    read_again: Callable[[str], Job]
+    send_again: Callable[[str], Job]
+
+
 class _Settling(TypedDict):
     """What is done about conflicts."""
 
@@ -165,6 +175,15 @@ class _Settling(TypedDict):
 
 def _names(settings: Settings) -> tuple[str, ...]:
     return tuple(item.name for item in settings.destinations)
+
+
+def _acting(store: Store, queue: WorkQueue, settings: Settings) -> _Acting:
+    return _Acting(
+        retry=partial(retry_job, store.ledger, queue),
+        cancel=lambda job_id: cancel_job(store.database, job_id, utc_now()),
+        read_again=partial(retry_job, store.ledger, queue, anew=True),
+        send_again=partial(retry_job, store.ledger, queue, resend=_names(settings)),
+    )
 
 
 def _settling(store: Store) -> _Settling:
@@ -200,6 +219,7 @@ def _api_parts(
     return ApiParts(
         **_lists(store.database),
         **_settling(store),
+        **_acting(store, queue, settings),
         accounts=Accounts(store.database),
         audit=store.audit,
         tokens=ApiTokens(store.database),
@@ -224,9 +244,6 @@ def _api_parts(
         proofs=Proofs(store.database),
         models_ready=lambda: None if device is None else device.ready,
         models_alarm=HostWatch(Hosts(store.database), settings.takeover_seconds).alarm,
-        retry=partial(retry_job, store.ledger, queue),
-        read_again=partial(retry_job, store.ledger, queue, anew=True),
-        send_again=partial(retry_job, store.ledger, queue, resend=_names(settings)),
         drift=store.drift,
         echo=partial(ask, settings),
         test_send=partial(send_test, settings, utc_now),

@@ -56,6 +56,7 @@ from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.briefs import Briefs
 from oncopixel_pacs.store.callers import Callers
+from oncopixel_pacs.store.cancelling import cancel_job
 from oncopixel_pacs.store.changes import Changes
 from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.feedback import ReaderFeedback
@@ -145,6 +146,7 @@ def make_parts(
         models_alarm=lambda: "",
         retry=lambda job_id: store.ledger.restart(job_id, lambda *_: None),
         read_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, anew=True),
+        cancel=lambda job_id: cancel_job(store.database, job_id, NOON),
         send_again=lambda job_id: store.ledger.restart(job_id, lambda *_: None, resend=["pacs"]),
         conflicts_of=settling.of_study,
         take_conflicts=settling.take,

@@ -64,7 +64,7 @@ def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     if failed:
         yield Alarm(
             subject="jobs",
-            said=f"{failed} job{'' if failed == 1 else 's'} failed; see why, then retry.",
+            said=f"{failed} job{'' if failed == 1 else 's'} failed; see why, then retry or cancel.",
             page=f"/jobs?state={JobState.FAILED}",
         )
     for item in destinations(parts):

@@ -73,6 +73,20 @@ def retry_job(parts: Parts, job_id: Key) -> JobAnswer:
     return JobAnswer.of(retry(parts, job_id))
 
 
+@router.post(
+    "/{job_id}/cancel",
+    summary="Give up a job that failed",
+    responses=documented(403, 404, 409, 503),
+    dependencies=TAKES_KEY,
+)
+def cancel_job(parts: Parts, job_id: Key) -> JobAnswer:
+    """Have nobody wait for a failed job any more: no alarm, and retention may delete its study.
+
+    A retry takes it back. Send `X-Requested-With` as for a retry.
+    """
+    return JobAnswer.of(parts.cancel(job_id))
+
+
 @router.get(
     "/{job_id}/images/{sop_instance_uid}/overlay.png",
     summary="Picture of an analysed image with its findings",

@@ -96,6 +96,13 @@ def retry_job(parts: Parts, job_id: Key) -> RedirectResponse:
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
 
+@router.post("/jobs/{job_id}/cancel", response_class=RedirectResponse)
+def cancel_job(parts: Parts, job_id: Key) -> RedirectResponse:
+    """Give a failed job up, then show it."""
+    job = parts.cancel(job_id)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
+
+
 @router.get("/docs")
 def show_docs(request: Request, pages: Templates) -> HTMLResponse:
     """Read the OpenAPI description aloud, without a script from elsewhere."""

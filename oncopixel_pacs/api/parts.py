@@ -75,6 +75,8 @@ class ApiParts:
         What is wrong with the hosts that run them; empty while all is well.
     retry
         Queues a job again; raises `OncoPixelError` when it cannot.
+    cancel
+        Gives a job up that failed; raises `OncoPixelError` when it did not.
     read_again
         Queues a job that has ended for the models to read its images anew.
     send_again
@@ -132,6 +134,7 @@ class ApiParts:
     models_ready: Callable[[], bool | None]
     models_alarm: Callable[[], str]
     retry: Callable[[str], Job]
+    cancel: Callable[[str], Job]
     read_again: Callable[[str], Job]
     send_again: Callable[[str], Job]
     conflicts_of: Callable[[str, int], tuple[ShownConflict, ...]]

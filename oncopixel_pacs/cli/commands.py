@@ -75,7 +75,7 @@ _PLACES = {
     "users": _Place("access", "users", "Add, change and remove users."),
     "tokens": _Place("access", "tokens", "Make and revoke tokens of programs."),
     "studies": _Place("status", "studies", "List studies; declare one complete; settle conflicts."),
-    "jobs": _Place("status", "jobs", "List, show and retry jobs."),
+    "jobs": _Place("status", "jobs", "List, show, retry and cancel jobs."),
     "models": _Place("models", "models", "List, check and add models."),
     "destinations": _Place(
         "operate", "destinations", "List and echo the destinations; forget one that is gone."

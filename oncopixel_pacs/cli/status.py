@@ -23,6 +23,7 @@ from oncopixel_pacs.errors import ConfigurationError, NotFound
 from oncopixel_pacs.logs import printable
 from oncopixel_pacs.opening import Store, open_existing, utc_now
 from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.store.cancelling import cancel_job
 
 if TYPE_CHECKING:
     from oncopixel_pacs.conflict_settling import ConflictSettling
@@ -33,7 +34,7 @@ StudyArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
 studies = typer.Typer(
     help="List studies; declare one complete; settle conflicts.", no_args_is_help=True
 )
-jobs = typer.Typer(help="List, show and retry jobs.", no_args_is_help=True)
+jobs = typer.Typer(help="List, show, retry and cancel jobs.", no_args_is_help=True)
 
 
 @studies.command("list")
@@ -118,9 +119,7 @@ def settle_conflicts(
         settle = settling.take if take else settling.dismiss
         settled = settle(study_instance_uid, conflict or ())
         if settled:
-            _note_settled(
-                store, study_instance_uid, f"conflicts {'taken' if take else 'dismissed'}"
-            )
+            _note(store, study_instance_uid, f"conflicts {'taken' if take else 'dismissed'}")
     if as_json:
         print_json(
             dict[str, object], {"study_instance_uid": study_instance_uid, "settled": settled}
@@ -219,6 +218,21 @@ def retry(
         typer.echo(f"Job {again[0].id} is queued again.")
 
 
+@jobs.command("cancel")
+def cancel(job_id: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Give up a job that failed: no alarm, and retention may delete its study.
+
+    A retry takes it back.
+    """
+    with _opened(config) as store:
+        job = cancel_job(store.database, job_id, utc_now())
+        _note(store, job.study_instance_uid, f"cancelled job {job.id}")
+    if as_json:
+        print_json(Job, job)
+        return
+    typer.echo(f"Job {job.id} is cancelled.")
+
+
 def _failed(store: Store, hours: float | None) -> list[str]:
     """Ids of the jobs that failed, the oldest first; a later revision makes up for an older."""
     since = None if hours is None else utc_now() - timedelta(hours=hours)
@@ -238,8 +252,8 @@ def _failed(store: Store, hours: float | None) -> list[str]:
             return found[::-1]
 
 
-def _note_settled(store: Store, study_instance_uid: str, detail: str) -> None:
-    """Note it in the audit trail, as the API does: content was removed."""
+def _note(store: Store, study_instance_uid: str, detail: str) -> None:
+    """Note in the audit trail what was done, as the API does."""
     study = store.catalogue.study(study_instance_uid)
     event = AuditEvent(
         AuditKind.CHANGE,

@@ -31,6 +31,7 @@ def _models(settings: Settings) -> list[str]:
 VALUES: dict[tuple[str, str], Values] = {
     ("jobs show", "job_id"): _ids("job"),
     ("jobs retry", "job_id"): _ids("job"),
+    ("jobs cancel", "job_id"): _ids("job"),
     ("studies complete", "study_instance_uid"): _ids("study"),
     ("audit list", "study"): _ids("study"),
     ("destinations echo", "name"): _destinations,

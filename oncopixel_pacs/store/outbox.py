@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, literal_column, or_, text
+from sqlalchemy import and_, func, literal_column, or_, text
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select, update
 
@@ -243,9 +243,10 @@ class Outbox:
     def oldest_problem(self, destination: str) -> tuple[Job, Delivery] | None:
         """Find the delivery with an error that has waited longest, with the job it belongs to.
 
-        One that failed for good counts while its job is the newest of its study.
+        One that failed for good counts while its job is the newest of its study and not cancelled.
         The job comes without its steps, objects and deliveries.
         """
+        waited_for = and_(~is_followed(), col(JobRow.state) != JobState.CANCELLED)
         with self._database.read() as session:
             found = session.exec(
                 select(JobRow, DeliveryRow)
@@ -257,7 +258,7 @@ class Outbox:
                 .where(
                     DeliveryRow.destination == destination,
                     col(DeliveryRow.state).in_((*OPEN, DeliveryState.FAILED)),
-                    or_(col(DeliveryRow.state).in_(OPEN), ~is_followed()),
+                    or_(col(DeliveryRow.state).in_(OPEN), waited_for),
                     # As the index of those with an error has it, which a parameter is not.
                     col(DeliveryRow.error) != literal_column("''"),
                 )

@@ -2,7 +2,8 @@
 
 A study may go when it is settled, its jobs have ended, and every delivery of every result is
 confirmed by its destination. What failed, what was merely accepted, what conflicts and what
-went nowhere is kept, however old it is, unless it failed and a later revision made up for it.
+went nowhere is kept, however old it is, unless it failed and a later revision made up for it, or
+a person cancelled its job.
 An object that no destination asks for, such as the
 segmentations where only reports are sent, goes with those of its job that were.
 """
@@ -232,8 +233,9 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
     )
     made_up_for = is_followed(_ENDED_WELL)
     has_failed = and_(col(JobRow.state) == JobState.FAILED, ~made_up_for)
+    given_up = or_(made_up_for, col(JobRow.state) == JobState.CANCELLED)
     unfinished = or_(
-        col(JobRow.state).not_in((*_ENDED_WELL, JobState.FAILED)),
+        col(JobRow.state).not_in((*_ENDED_WELL, JobState.FAILED, JobState.CANCELLED)),
         has_failed,
         col(JobRow.finished_at).is_(None),
         col(JobRow.finished_at) >= before,
@@ -242,7 +244,7 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
     )
     unproven = or_(
         col(DeliveryRow.state).not_in((DeliveryState.CONFIRMED, DeliveryState.FAILED)),
-        and_(col(DeliveryRow.state) == DeliveryState.FAILED, ~made_up_for),
+        and_(col(DeliveryRow.state) == DeliveryState.FAILED, ~given_up),
         col(DeliveryRow.finished_at) >= before,
     )
     return [

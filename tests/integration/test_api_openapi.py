@@ -127,6 +127,7 @@ def test_every_route_of_the_api_is_described(description: dict[str, Any]) -> Non
         "GET /api/v1/jobs",
         "GET /api/v1/jobs/{job_id}",
         "POST /api/v1/jobs/{job_id}/retry",
+        "POST /api/v1/jobs/{job_id}/cancel",
         "GET /api/v1/jobs/{job_id}/images/{sop_instance_uid}/overlay.png",
         "POST /api/v1/images",
         "GET /api/v1/uploads/{upload_id}",

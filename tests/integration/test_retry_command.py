@@ -58,7 +58,7 @@ def test_the_alarm_counts_those_that_a_retry_of_all_takes(store: Store) -> None:
     """What a revision made up for kept it up for ever."""
     with serving(make_parts(store)) as client:
         said = [item["said"] for item in client.get("/api/v1/alarms").json()["items"]]
-    assert "3 jobs failed; see why, then retry." in said
+    assert "3 jobs failed; see why, then retry or cancel." in said
 
 
 def test_every_failed_job_is_queued_again_but_for_what_a_revision_made_up_for(

@@ -22,6 +22,7 @@ from report_builders import lesion
 from oncopixel_pacs.actions import retry_job
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import (
+    Algorithm,
     ImageFacts,
     ImageResult,
     Job,
@@ -116,6 +117,7 @@ class PretendedModel:
     go: threading.Event = field(default_factory=threading.Event)
     asked: list[AnalysisRequest] = field(default_factory=list)
     ended: Exception | None = None
+    algorithms: tuple[Algorithm, ...] = ALGORITHMS
 
     def __post_init__(self) -> None:
         """Begin without making anyone wait."""
@@ -140,7 +142,7 @@ class PretendedModel:
         return StudyResult(
             study_instance_uid=request.study_instance_uid,
             revision=request.revision,
-            algorithms=ALGORITHMS,
+            algorithms=self.algorithms,
             images=tuple(sorted(images, key=lambda item: item.facts.sop_instance_uid)),
             breasts=dict.fromkeys(sorted(sides), 0.25),
             probability=0.25 if sides else None,

@@ -129,6 +129,7 @@ MODEL: dict[str, Any] = {
     "threshold": 0.5,
     "weights_sha256": "3a7b" * 16,
     "preprocessing_sha256": "c041" * 16,
+    "configuration_sha256": "5d1e" * 16,
 }
 RESULT: dict[str, Any] = {
     "notice": RESEARCH_NOTICE,

@@ -210,6 +210,8 @@ class ModelAnswer(BaseModel):
     """Operating point: probability at or above which the model calls a finding."""
     weights_sha256: str
     preprocessing_sha256: str
+    configuration_sha256: str
+    """Of what the bundle states beside the weights; empty where it was not kept."""
 
     @classmethod
     def of(cls, algorithm: Algorithm) -> Self:

@@ -38,6 +38,9 @@ class Algorithm:
         Hex digest of the rule by which images are given to it; empty without a rule.
     outline_threshold
         Lower probability down to which a segmenter's findings reach; ``None``: down to `threshold`.
+    configuration_sha256
+        Hex digest of what its bundle states beside the weights; empty of a trusted bundle, whose
+        every file is in `preprocessing_sha256`.
     """
 
     name: str
@@ -49,3 +52,4 @@ class Algorithm:
     manufacturer: str = "OncoPixel"
     rule_sha256: str = ""
     outline_threshold: float | None = None
+    configuration_sha256: str = ""

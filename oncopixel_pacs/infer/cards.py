@@ -34,6 +34,7 @@ one input ``image`` of one channel and two whole-number spatial sizes, and one o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ from oncopixel_pacs.infer.trusted.stranger_card import read_stranger_card
 from oncopixel_pacs.settings import ModelSettings
 from oncopixel_pacs.settings.section import Uid
 
+#: Files of a bundle that say how its weights are run, as far as they are there.
+CONFIGURATIONS = ("metadata.json", "inference.json", "inference.yaml", "inference.yml")
 _MAX_METADATA_BYTES = 1_000_000
 _PixelSize = Annotated[float, Field(gt=0, le=10)]
 _Side = Annotated[int, Field(ge=16, le=8192)]
@@ -289,7 +292,21 @@ def _read_algorithm(model: ModelSettings) -> Algorithm:
         manufacturer=card.manufacturer,
         rule_sha256=_rule_digest(model.rule.as_rule()),
         outline_threshold=_outline_threshold(model, card),
+        configuration_sha256="" if model.trusted else _configuration_digest(model),
     )
+
+
+def _configuration_digest(model: ModelSettings) -> str:
+    """Digest of the files that say how the weights are run: the same ones may answer otherwise.
+
+    Which of them must be there is the loader's to say.
+    """
+    digest = hashlib.sha256()
+    for name in CONFIGURATIONS:
+        with contextlib.suppress(OSError):
+            content = (model.bundle / "configs" / name).read_bytes()
+            digest.update(f"{name} {hashlib.sha256(content).hexdigest()} ".encode())
+    return digest.hexdigest()
 
 
 def _reported_threshold(model: ModelSettings, card: Card) -> float:

@@ -87,9 +87,9 @@ class CountingLedger(Ledger):
         super().fail_step(job_id, name, now, error)
         self._end(job_id, name, now, StepState.FAILED)
 
-    def save_result(self, job_id: str, result: StudyResult) -> None:
+    def save_result(self, job_id: str, result: StudyResult, models_digest: str = "") -> None:
         """Keep what the models said."""
-        super().save_result(job_id, result)
+        super().save_result(job_id, result, models_digest)
         self._meters.result(result)
 
     def record_delivery(self, delivery: Delivery) -> None:

@@ -56,7 +56,7 @@ class Provenance:
             parts += [item.weights_sha256, item.preprocessing_sha256, repr(item.threshold)]
             # What a rule leaves out changes the result.
             parts += [item.rule_sha256] if item.rule_sha256 else []
-            parts += _outlined_from(item)
+            parts += _beside_the_weights(item)
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
     @property
@@ -83,7 +83,7 @@ class Provenance:
             algorithm.preprocessing_sha256,
             repr(algorithm.threshold),
             self.software_version,
-            *_outlined_from(algorithm),
+            *_beside_the_weights(algorithm),
         )
 
 
@@ -91,6 +91,7 @@ def parameters(algorithm: Algorithm, provenance: Provenance) -> dict[str, str]:
     """Parameters of an algorithm as they stand in result objects."""
     outlined = algorithm.outline_threshold
     reach = "" if outlined is None else f", outlined at >= {outlined!r}"
+    stated = algorithm.configuration_sha256
     return {
         "threshold": repr(algorithm.threshold),
         "operating_point": (
@@ -98,6 +99,7 @@ def parameters(algorithm: Algorithm, provenance: Provenance) -> dict[str, str]:
         ),
         "weights_sha256": algorithm.weights_sha256,
         "preprocessing_sha256": algorithm.preprocessing_sha256,
+        **({"configuration_sha256": stated} if stated else {}),
         "software": f"{MODEL_NAME} {provenance.software_version}",
         "device": provenance.device,
     }
@@ -186,10 +188,11 @@ def file_meta(dataset: Dataset, syntax: UID, software_version: str) -> FileMetaD
     return meta
 
 
-def _outlined_from(algorithm: Algorithm) -> list[str]:
-    """Say how far findings reach, where that is further than the operating point."""
-    found = algorithm.outline_threshold
-    return [] if found is None else [f"outlined {found!r}"]
+def _beside_the_weights(algorithm: Algorithm) -> list[str]:
+    """Say what else of a bundle decides, and how far findings reach if beyond the threshold."""
+    found, stated = algorithm.outline_threshold, algorithm.configuration_sha256
+    outlined = [] if found is None else [f"outlined {found!r}"]
+    return outlined + ([f"configured {stated}"] if stated else [])
 
 
 def _equipment(algorithm: Algorithm, provenance: Provenance) -> Dataset:

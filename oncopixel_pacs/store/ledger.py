@@ -156,10 +156,10 @@ class Ledger:
                 row.state = state
                 row.error = row.error if error is None else error
 
-    def save_result(self, job_id: str, result: StudyResult) -> None:
-        """Keep what the models said."""
+    def save_result(self, job_id: str, result: StudyResult, models_digest: str = "") -> None:
+        """Keep what the models said, and which they were where that is told."""
         with self._database.write() as session:
-            keep_result(session, job_row(session, job_id), result)
+            keep_result(session, job_row(session, job_id), result, models_digest)
 
     def count_takeover(self, job_id: str) -> int:
         """Count that a host stopped over a job; returns how often since it was queued."""

@@ -30,9 +30,18 @@ class ReadingRow(SQLModel, table=True):
     views: str
 
 
-def keep_result(session: Session, job: JobRow, result: StudyResult) -> None:
-    """Keep what the models said of a job, and what monitoring compares of it."""
+def keep_result(
+    session: Session, job: JobRow, result: StudyResult, models_digest: str = ""
+) -> None:
+    """Keep what the models said of a job, and what monitoring compares of it.
+
+    Parameters
+    ----------
+    models_digest
+        Of the models that read it, where they may be others than it was queued for.
+    """
     _forget_reading(session, job)
+    job.models_digest = models_digest or job.models_digest
     job.result = dump_result(result)
     job.probability = result.probability
     job.finding_count = len(result.findings)

@@ -33,6 +33,7 @@ from oncopixel_pacs.errors import (
     OncoPixelError,
     OutOfResources,
 )
+from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.probability_maps import read_probability_map
 from oncopixel_pacs.infer.reading import AnalysisRequest
@@ -136,8 +137,13 @@ class StudySteps:
         if job.error:  # that was before
             self.ledger.note_error(job.id, "")
         self.files.sync_labels(job.id)
-        self.ledger.save_result(job.id, result)
+        self.ledger.save_result(job.id, result, self._models_digest(result))
         self._conclude(self.ledger.job(job.id), result)
+
+    def _models_digest(self, result: StudyResult) -> str:
+        """Digest of the models that ran: they may be others than when the job was queued."""
+        ran = {item.name: item for item in (*self.algorithms, *result.algorithms)}
+        return models_digest(tuple(ran.values()), self.software_version)
 
     def _conclude(self, job: Job, result: StudyResult) -> None:
         """Note what came of the analysis; also where the process died just before."""

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from builders import make_algorithm
 from conftest import Store
 from mammogram_builder import SCREENING
 from pydicom import dcmread
 from workflow_builder import (
+    ALGORITHMS,
     PretendedModel,
     PretendedPacs,
     Works,
@@ -23,10 +25,12 @@ from workflow_builder import (
     until,
 )
 
+from oncopixel_pacs.actions import retry_job
 from oncopixel_pacs.domain import (
     DeliveryState,
     Job,
     JobState,
+    ModelTask,
     ObjectKind,
     Reason,
     StepName,
@@ -41,6 +45,8 @@ from oncopixel_pacs.errors import (
     OncoPixelError,
     OutOfResources,
 )
+from oncopixel_pacs.infer.cards import models_digest
+from oncopixel_pacs.store.readings import ReadingRow
 
 
 @pytest.fixture
@@ -209,6 +215,21 @@ def test_a_failed_job_that_is_retried_is_analysed_again(works: Works) -> None:
     works.retry(job.id)
     assert works.finished(job.id).state is JobState.DONE
     assert len(works.model.asked) == 2
+
+
+def test_a_job_is_of_the_models_that_read_it_whichever_it_waited_for(works: Works) -> None:
+    """After an update it is read again by what runs now; monitoring compares like with like."""
+    first = works.finished(works.settle().id)
+    assert first.models_digest == models_digest(ALGORITHMS, "0.0.1")
+    newer = make_algorithm(ModelTask.SEGMENT, version="2.0")
+    works.stop()
+    works.model.algorithms, works.software_version = (ALGORITHMS[0], newer), "0.0.2"
+    works.start()
+    retry_job(works.store.ledger, works.queue, first.id, anew=True)
+    again = works.finished(first.id)
+    assert again.models_digest == models_digest((ALGORITHMS[0], newer), "0.0.2")
+    with works.store.database.read() as session:
+        assert session.get_one(ReadingRow, first.id).models_digest == again.models_digest
 
 
 def test_a_study_of_which_nothing_is_read_says_why(works: Works, tmp_path: Path) -> None:

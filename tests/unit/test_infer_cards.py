@@ -28,7 +28,8 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
 
 def test_algorithm_states_weights_preprocessing_and_threshold(segmenter: ModelSettings) -> None:
     (algorithm,) = read_algorithms([segmenter])
-    assert algorithm == Algorithm(
+    assert len(algorithm.configuration_sha256) == 64
+    assert replace(algorithm, configuration_sha256="") == Algorithm(
         name="tiny-segment",
         version="1.2.3",
         task=ModelTask.SEGMENT,
@@ -37,6 +38,19 @@ def test_algorithm_states_weights_preprocessing_and_threshold(segmenter: ModelSe
         threshold=0.25,
         manufacturer="Test",
     )
+
+
+def test_what_a_bundle_states_beside_its_weights_is_part_of_what_a_result_comes_from(
+    tmp_path: Path,
+) -> None:
+    """The same weights answer otherwise behind another inferer, or with another calibration."""
+    model = write_bundle(tmp_path / "b", ModelTask.CLASSIFY)
+    found = [*read_algorithms([model])]
+    for name in ("inference.json", "metadata.json"):
+        path = model.bundle / "configs" / name
+        path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        found += read_algorithms([model])
+    assert len({models_digest([item], "1") for item in found}) == 3
 
 
 def test_one_model_of_each_task_or_one_alone_can_be_run(

@@ -24,6 +24,7 @@ from tests.report_builders import CLASSIFIER, PROVENANCE, SEGMENTER
         replace(SEGMENTER, preprocessing_sha256="f" * 64),
         replace(SEGMENTER, threshold=0.51),
         replace(SEGMENTER, outline_threshold=0.4),
+        replace(SEGMENTER, configuration_sha256="f" * 64),
     ],
 )
 def test_device_uid_and_digest_change_with_weights_preprocessing_and_threshold(changed) -> None:
@@ -36,6 +37,12 @@ def test_device_uid_and_digest_change_with_weights_preprocessing_and_threshold(c
 def test_objects_say_down_to_which_probability_a_finding_reaches() -> None:
     stated = parameters(replace(SEGMENTER, outline_threshold=0.4), PROVENANCE)
     assert stated["operating_point"] == "segment called at probability >= 0.5, outlined at >= 0.4"
+
+
+def test_objects_say_what_the_bundle_stated_beside_its_weights() -> None:
+    stated = parameters(replace(SEGMENTER, configuration_sha256="f" * 64), PROVENANCE)
+    assert stated["configuration_sha256"] == "f" * 64
+    assert "configuration_sha256" not in parameters(SEGMENTER, PROVENANCE)
 
 
 def test_device_uid_changes_with_the_software() -> None:

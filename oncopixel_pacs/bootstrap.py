@@ -13,7 +13,7 @@ import structlog
 
 from oncopixel_pacs import __version__
 from oncopixel_pacs.child_process import loading
-from oncopixel_pacs.opening import Store, open_store, upkeep_of, utc_now
+from oncopixel_pacs.opening import Store, begin_duties, open_store, upkeep_of, utc_now
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.installation import require_mounted
 from oncopixel_pacs.syslog import begin_audit
@@ -74,6 +74,11 @@ class Server:
         self._closing.close()
 
     def _start(self) -> Addresses:
+        # First of all: a second server would sweep away what the first one is receiving.
+        duties = {Role.RECEIVE: "receive", Role.WORK: f"work-{self.settings.executor}"}
+        begin_duties(
+            self.settings, [duties[role] for role in duties if role in self.roles], self._closing
+        )
         store = open_store(self.settings)
         self._closing.callback(store.database.close)
         require_mounted(store.database, store.files)

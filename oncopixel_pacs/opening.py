@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.history import History
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.ownership import give_new_to_owner
+from oncopixel_pacs.store.process_locks import hold_duties
 from oncopixel_pacs.store.retention import Retention
 
 
@@ -53,15 +55,8 @@ def open_store(settings: Settings, *, upgrades: bool = True) -> Store:
     ConfigurationError
         When either cannot be opened.
     """
-    try:
-        # Names of patients lie in it, so it is for our own eyes.
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _using(settings.data_dir):
         files = _files_of(settings)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"The data directory {settings.data_dir} cannot be used ({exc.strerror}); "
-            "make it writable or set data_dir."
-        ) from exc
     database = open_database(settings.resolved_database_url, upgrades=upgrades)
     give_new_to_owner(settings.data_dir)
     meters = Meters(__version__)
@@ -74,6 +69,32 @@ def open_store(settings: Settings, *, upgrades: bool = True) -> Store:
         meters,
         DriftWatch(History(database), utc_now),
     )
+
+
+def begin_duties(settings: Settings, duties: Iterable[str], closing: ExitStack) -> None:
+    """Hold the data directory for what this process does there, before anything else is done.
+
+    Raises
+    ------
+    ConfigurationError
+        When another process of this machine does the same there.
+    """
+    with _using(settings.data_dir):
+        hold_duties(settings.data_dir, duties, closing)
+
+
+@contextmanager
+def _using(data_dir: Path) -> Iterator[None]:
+    """Make the data directory when it is missing, and say what is wrong with it."""
+    try:
+        # Names of patients lie in it, so it is for our own eyes.
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as exc:
+        raise ConfigurationError(
+            f"The data directory {data_dir} cannot be used ({exc.strerror}); "
+            "make it writable or set data_dir."
+        ) from exc
 
 
 def open_existing(settings: Settings) -> Store:

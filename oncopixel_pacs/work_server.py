@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.store.outbox import Outbox
+from oncopixel_pacs.store.process_locks import place_of
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
@@ -143,6 +146,9 @@ class WorkServer:
             self.settings.takeover_seconds,
             lambda: queue.queue_again(queue.running_on(executor)),
             trouble=lambda: device.trouble,
+            place=place_of(self.settings.data_dir),
+            # As when it is told to stop; whoever starts it again reads why it may not.
+            yields=partial(os.kill, os.getpid(), signal.SIGTERM),
         )
         lease.start()
         self.closing.callback(lease.stop)

@@ -39,9 +39,15 @@ class Hosts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, executor: str) -> str:
-        """Begin to work under a name; whoever had it before has lost it. Returns the epoch."""
-        epoch = uuid.uuid4().hex
+    def register(self, executor: str, place: str = "") -> str:
+        """Begin to work under a name; whoever had it before has lost it. Returns the epoch.
+
+        Parameters
+        ----------
+        place
+            What the epoch begins with: where this process is, for those who come after it.
+        """
+        epoch = f"{place}{uuid.uuid4().hex}"
         with self._database.write() as session:
             row = session.get(HostRow, executor, with_for_update=True)
             if row is None:

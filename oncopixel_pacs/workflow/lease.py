@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from oncopixel_pacs.errors import OutOfResources
+from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 from oncopixel_pacs.store.hosts import Hosts
 from oncopixel_pacs.workflow.steps import Interrupted
 
@@ -24,6 +24,8 @@ log = structlog.get_logger()
 #: Of the time after which a host is taken for dead.
 _LEASE_PART = 0.6
 _BEAT_PART = 0.15
+#: Long enough to hear whoever else works under the same name.
+_LISTEN_PART = 0.4
 
 
 class Ticket(Protocol):
@@ -73,6 +75,12 @@ class HostLease:
         In seconds.
     trouble
         What a person must see to on this host, told with every beat; empty while all is well.
+    place
+        Where nobody but this process works under the name, such as a data directory that it has
+        locked: who had the name there before is dead. Elsewhere it may live.
+    yields
+        Called when another process took the name, and lives: this one is to end, for both would
+        take each other's work away without end.
     """
 
     def __init__(
@@ -83,6 +91,8 @@ class HostLease:
         reclaim: Callable[[], object],
         clock: Callable[[], float] = boot_seconds,
         trouble: Callable[[], str] = str,
+        place: str = "",
+        yields: Callable[[], object] | None = None,
     ) -> None:
         self._hosts = hosts
         self._executor = executor
@@ -91,6 +101,8 @@ class HostLease:
         self._reclaim = reclaim
         self._clock = clock
         self._trouble = trouble
+        self._place = place
+        self._yields = yields
         self._changed = threading.Condition()
         self._epoch = ""
         self._until = 0.0
@@ -98,7 +110,14 @@ class HostLease:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def start(self) -> None:
-        """Take the name and keep it; the engine itself takes up what was left under it."""
+        """Take the name and keep it; the engine itself takes up what was left under it.
+
+        Raises
+        ------
+        ConfigurationError
+            When another process works under it.
+        """
+        self._require_silence()
         self._register()
         self._thread.start()
 
@@ -152,8 +171,34 @@ class HostLease:
                 self._until = asked + self._valid_for
                 self._changed.notify_all()
             return
+        if self._yields is not None and self._other_epoch():
+            log.error("host.name_taken", executor=self._executor)
+            self.interrupt()
+            self._yields()
+            return
         log.warning("host.taken_over", executor=self._executor)
         self._take()
+
+    def _other_epoch(self) -> str:
+        """Epoch of whoever has the name; empty when its work was taken, which is no process."""
+        last = self._hosts.heard().get(self._executor)
+        return "" if last is None else last.epoch
+
+    def _require_silence(self) -> None:
+        """Listen for a process elsewhere that has the name and is heard."""
+        last = self._hosts.heard().get(self._executor)
+        if last is None or not last.epoch or last.epoch.startswith(self._place):
+            return
+        until = self._clock() + self._valid_for / _LEASE_PART * _LISTEN_PART
+        while self._clock() < until and not self._stop.wait(self._beat_every / 8):
+            now = self._hosts.heard().get(self._executor)
+            if now is None or not now.epoch:
+                return
+            if (now.epoch, now.beats) != (last.epoch, last.beats):
+                raise ConfigurationError(
+                    f'Another process works under the name "{self._executor}" with this database; '
+                    "stop it, or give each host an executor of its own."
+                )
 
     def _take(self) -> None:
         with self._changed:
@@ -166,7 +211,7 @@ class HostLease:
 
     def _register(self) -> None:
         asked = self._clock()
-        epoch = self._hosts.register(self._executor)
+        epoch = self._hosts.register(self._executor, self._place)
         with self._changed:
             self._epoch, self._until = epoch, asked + self._valid_for
             self._changed.notify_all()

@@ -20,7 +20,7 @@ from workflow_builder import (
 )
 
 from oncopixel_pacs.domain import JobState
-from oncopixel_pacs.errors import AnalysisFailed, OutOfResources
+from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError, OutOfResources
 from oncopixel_pacs.store.hosts import Heartbeat, Hosts, HostWatch
 from oncopixel_pacs.workflow.lease import HostLease
 from oncopixel_pacs.workflow.steps import Interrupted
@@ -132,6 +132,44 @@ def test_the_trouble_of_a_host_is_told_with_its_beats_until_it_is_over(hosts: Ho
     told[0] = ""
     until(lambda: not alarm())
     lease.stop()
+
+
+def test_a_name_under_which_another_process_works_is_refused(hosts: Hosts) -> None:
+    first = HostLease(hosts, "host", 1.0, lambda: None, place="one:")
+    first.start()
+    second = HostLease(hosts, "host", 1.0, lambda: None, place="another:")
+    with pytest.raises(ConfigurationError, match="give each host an executor of its own"):
+        second.start()
+    first.ticket().require()
+    first.stop()
+    second.start()
+    second.stop()
+
+
+def test_the_name_of_a_process_that_died_is_free(hosts: Hosts) -> None:
+    hosts.register("host", "one:")
+    lease = HostLease(hosts, "host", 0.5, lambda: None, place="another:")
+    lease.start()
+    lease.ticket().require()
+    lease.stop()
+
+
+def test_who_lost_its_name_to_a_process_that_lives_ends_and_takes_nothing_back(
+    hosts: Hosts,
+) -> None:
+    ended, reclaimed = threading.Event(), []
+    lease = HostLease(
+        hosts, "host", 0.5, lambda: reclaimed.append("host"), place="one:", yields=ended.set
+    )
+    lease.start()
+    ticket = lease.ticket()
+    epoch = hosts.register("host", "another:")
+    assert ended.wait(30)
+    with pytest.raises(Interrupted):
+        ticket.require()
+    lease.stop()
+    assert reclaimed == []
+    assert hosts.heard()["host"].epoch == epoch
 
 
 def test_that_no_host_works_is_an_alarm(hosts: Hosts) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,16 +15,18 @@ from prometheus_client import (
     generate_latest,
 )
 
-from oncopixel_pacs.domain import ModelTask, StudyResult
+from oncopixel_pacs.domain import IntakeOutcome, JobState, ModelTask, Reason, StudyResult
 from oncopixel_pacs.errors import CannotUnderstand, DatasetMismatch, OutOfResources
 from oncopixel_pacs.metrics import catalogue as names
 from oncopixel_pacs.metrics.catalogue import Metric
+from oncopixel_pacs.store.callers import RejectionKind
 
 _REFUSALS = (
     (OutOfResources, "out-of-resources"),
     (DatasetMismatch, "dataset-mismatch"),
     (CannotUnderstand, "cannot-understand"),
 )
+_UNEXPECTED = "unexpected"
 
 
 class Meters:
@@ -40,15 +42,17 @@ class Meters:
         self.registry = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
-        self.instances = self._counter(names.INSTANCES)
+        self.instances = self._counter(names.INSTANCES, IntakeOutcome)
         self.received_bytes = self._counter(names.RECEIVED_BYTES)
-        self._refused = self._counter(names.REFUSED_INSTANCES)
-        self.rejected = self._counter(names.REJECTED_ASSOCIATIONS)
-        self.skipped = self._counter(names.SKIPPED_IMAGES)
+        self._refused = self._counter(
+            names.REFUSED_INSTANCES, [*(reason for _, reason in _REFUSALS), _UNEXPECTED]
+        )
+        self.rejected = self._counter(names.REJECTED_ASSOCIATIONS, RejectionKind)
+        self.skipped = self._counter(names.SKIPPED_IMAGES, Reason)
         self.steps = self._histogram(names.STEP_SECONDS)
         self._stages = self._histogram(names.STAGE_SECONDS)
         self._device = self._counter(names.DEVICE_SECONDS)
-        self.jobs = self._counter(names.JOBS_ENDED)
+        self.jobs = self._counter(names.JOBS_ENDED, [state for state in JobState if state.final])
         self.job_seconds = self._histogram(names.JOB_SECONDS)
         self._scores = self._histogram(names.STUDY_SCORE)
         self._findings = self._counter(names.FINDINGS)
@@ -58,7 +62,7 @@ class Meters:
     def refuse(self, error: Exception) -> None:
         """Count an object that was not taken in."""
         known = (reason for kind, reason in _REFUSALS if isinstance(error, kind))
-        self._refused.labels(next(known, "unexpected")).inc()
+        self._refused.labels(next(known, _UNEXPECTED)).inc()
 
     def result(self, result: StudyResult) -> None:
         """Count what the models said of a study."""
@@ -87,8 +91,15 @@ class Meters:
         """Write everything in the text format of Prometheus, version 0.0.4."""
         return generate_latest(self.registry)
 
-    def _counter(self, metric: Metric) -> Counter:
-        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+    def _counter(self, metric: Metric, values: Iterable[str] = ()) -> Counter:
+        """Count from 0 on for each known value of the label.
+
+        To Prometheus a series that begins with 1 has not increased: the first would be no alert.
+        """
+        counter = Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
 
     def _gauge(self, metric: Metric) -> Gauge:
         return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)

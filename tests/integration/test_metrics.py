@@ -31,6 +31,7 @@ from oncopixel_pacs.metrics.catalogue import ALL
 from oncopixel_pacs.opening import Store, open_store
 from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.api_tokens import ApiTokens
+from oncopixel_pacs.store.callers import RejectionKind
 from tests.document_metrics import PAGE, document
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -115,6 +116,19 @@ def test_what_goes_wrong_is_counted_by_its_reason(counting: Store) -> None:
     assert value(found, "images_not_analysed_total", reason=Reason.NO_VIEW.value) == 1
     assert value(found, "instances_refused_total", reason="out-of-resources") == 1
     assert value(found, "instances_refused_total", reason="unexpected") == 1
+
+
+def test_what_never_went_wrong_is_counted_as_none_so_that_the_first_is_an_increase(
+    counting: Store,
+) -> None:
+    with told(counting) as client:
+        found = read(client)
+    for reason in ("out-of-resources", "dataset-mismatch", "cannot-understand", "unexpected"):
+        assert value(found, "instances_refused_total", reason=reason) == 0
+    for kind in RejectionKind:
+        assert value(found, "associations_rejected_total", reason=kind.value) == 0
+    for state in ("done", "not-analysed", "failed"):
+        assert value(found, "jobs_ended_total", state=state) == 0
 
 
 def test_the_queue_is_as_old_as_the_study_that_waits_longest(counting: Store) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sqlalchemy import and_, exists, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from oncopixel_pacs.domain import DeliveryState, Job, ObjectKind, ResultObject
@@ -21,8 +23,8 @@ class Retractions:
     def stale(self, job: Job, current: Collection[str]) -> dict[str, tuple[ResultObject, ...]]:
         """List the results of a job's study that are not among the current ones.
 
-        Those that a destination has or may yet get, and that were not taken back before; what
-        it refused for good is not there.
+        Those that a destination has or may yet get, and that were not taken back before by a note
+        that it has or may yet get; what it refused for good is not there.
 
         Parameters
         ----------
@@ -36,6 +38,12 @@ class Retractions:
         dict
             By name of the destination, in the order of writing.
         """
+        note = aliased(DeliveryRow)
+        noted = and_(
+            col(note.sop_instance_uid) == col(DeliveryRow.retracted_by),
+            col(note.destination) == col(DeliveryRow.destination),
+            col(note.state) != DeliveryState.FAILED,
+        )
         query = (
             select(DeliveryRow.destination, ObjectRow)
             .join(ObjectRow, col(ObjectRow.sop_instance_uid) == col(DeliveryRow.sop_instance_uid))
@@ -48,7 +56,7 @@ class Retractions:
                 JobRow.revision <= job.revision,
                 ObjectRow.kind != ObjectKind.REJECTION,
                 DeliveryRow.state != DeliveryState.FAILED,
-                DeliveryRow.retracted_by == "",
+                or_(DeliveryRow.retracted_by == "", ~exists().where(noted)),
             )
             .order_by(col(JobRow.revision), col(JobObjectRow.position))
         )

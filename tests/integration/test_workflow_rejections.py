@@ -12,9 +12,21 @@ from conftest import Store
 from mammogram_builder import SCREENING, STUDY_UID, View2D, write_mammogram
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 from rejection_builder import EXPIRED, OF_INTEREST, QUALITY, WORKLIST, rejection_note, write_note
-from workflow_builder import PretendedModel, Works, folder_destination, running, utc_now
+from workflow_builder import (
+    PretendedModel,
+    PretendedPacs,
+    Works,
+    accept,
+    folder_destination,
+    install,
+    refuse,
+    running,
+    utc_now,
+)
 
+from oncopixel_pacs.deliver import Outcome, OutgoingObject
 from oncopixel_pacs.domain import Job, JobState, Laterality, ObjectKind, Reason, StudyState, View
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.report.rejection_note import rejected_uids
@@ -63,6 +75,12 @@ def note_of(folder: Path, job: Job) -> Dataset:
     (uid,) = of_kind(job, ObjectKind.REJECTION)
     (note,) = (item for item in map(dcmread, folder.rglob("*.dcm")) if item.SOPInstanceUID == uid)
     return note
+
+
+def part10_of(store: Store, job: Job) -> Dataset:
+    """Read the rejection note of a job, as it was made."""
+    (note,) = (item for item in job.objects if item.kind is ObjectKind.REJECTION)
+    return dcmread(store.files.absolute(note.path))
 
 
 def retracted(folder: Path, job: Job) -> set[str]:
@@ -242,3 +260,29 @@ def test_what_was_said_of_one_patient_is_taken_back_once_images_of_another_come(
     assert note.PatientID == "P-1"
     said = " ".join(str(item.get("TextValue")) for item in note.ContentSequence)
     assert Reason.SEVERAL_PATIENTS.sentence in said
+
+
+def test_a_note_that_an_archive_refused_is_made_up_for_by_the_next_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many archives take no key objects until somebody allows them."""
+
+    def takes_no_note(item: OutgoingObject) -> Outcome:
+        return (refuse if item.sop_class_uid == KeyObjectSelectionDocumentStorage else accept)(item)
+
+    pacs = install(monkeypatch, PretendedPacs(takes_no_note))
+    works, jobs = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),)), []
+    with running(works):
+        for view in SCREENING[:3]:
+            works.receive(tmp_path / "in", view)
+            jobs.append(works.finished(works.settle().id))
+        assert [job.state for job in jobs] == [JobState.DONE, JobState.FAILED, JobState.FAILED]
+        pacs.answer = accept
+        works.retry(jobs[-1].id)
+        assert works.finished(jobs[-1].id).state is JobState.DONE
+        # What was taken back once is not taken back again.
+        works.receive(tmp_path / "in", SCREENING[3])
+        jobs.append(works.finished(works.settle().id))
+    reports = [of_kind(job, ObjectKind.SR) for job in jobs]
+    taken = [set(rejected_uids(part10_of(store, job))) for job in jobs[1:]]
+    assert taken == [reports[0], reports[0] | reports[1], reports[2]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -19,6 +20,7 @@ from oncopixel_pacs.deliver.cstore import peer_of
 from oncopixel_pacs.deliver.folder import place_of
 from oncopixel_pacs.deliver.orthanc import is_held
 from oncopixel_pacs.deliver.outcome import OutgoingObject
+from oncopixel_pacs.deliver.places import Place, read_places
 from oncopixel_pacs.deliver.stow import is_found
 from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed
@@ -36,6 +38,7 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _PENDING = frozenset({0xFF00, 0xFF01})
 #: How long the association of a commitment request is kept for a report that comes on it.
 REPORT_SECONDS = 3.0
+_COMMITMENT = "storage commitment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Asking:
     again
         Whether all of it was asked for before: an archive that promised a report and brought
         none is then searched, where it may be.
+    overdue
+        SOP Instance UIDs of what should have been found by now.
     """
 
     calling_ae_title: str
@@ -60,6 +65,7 @@ class Asking:
     transaction_uid: str
     on_report: Callable[[CommitmentReport], bool]
     again: bool = False
+    overdue: Collection[str] = ()
     report_seconds: float = REPORT_SECONDS
 
 
@@ -83,22 +89,46 @@ def prove(
         return
     for item in objects:
         if isinstance(destination, FolderDestination):
-            found, how = _reads_back(item, destination), "read back"
+            yield _found(item, _reads_back(item, destination), "read back", destination.name)
         elif isinstance(destination, OrthancDestination):
-            found, how = is_held(item, destination, asking.timeout_seconds), "Orthanc"
+            find = partial(is_held, destination=destination, timeout_seconds=asking.timeout_seconds)
+            yield _searched(item, find, "Orthanc", destination, asking)
         else:
-            found, how = _by_qido(item, destination, asking), "QIDO-RS"
-        yield _found(item, found, how, destination.name)
+            find = partial(_by_qido, destination, asking)
+            yield _searched(item, find, "QIDO-RS", destination, asking)
 
 
-def _by_qido(item: OutgoingObject, destination: StowDestination, asking: Asking) -> bool:
-    keys = _keys(item)
-    path = f"studies/{keys.StudyInstanceUID}/series/{keys.SeriesInstanceUID}/instances"
-    return is_found(path, item.sop_instance_uid, destination, asking.timeout_seconds, asking.tls)
+def _by_qido(destination: StowDestination, asking: Asking, place: Place) -> bool:
+    path = f"studies/{place.study}/series/{place.series}/instances"
+    return is_found(path, place.sop_instance, destination, asking.timeout_seconds, asking.tls)
+
+
+def _searched(
+    item: OutgoingObject,
+    find: Callable[[Place], bool],
+    how: str,
+    destination: DestinationSettings,
+    asking: Asking,
+) -> Proof:
+    """Search for one object; where that is not answered it holds up no other.
+
+    A rejection note that is not shown in time did its work where nothing that it takes back is
+    shown either: archives that know IOCM hide both (IHE RAD TF-3 4.66.4.1.3).
+    """
+    place, taken_back = read_places(item.path)
+    try:
+        found = find(place)
+        if not found and taken_back and item.sop_instance_uid in asking.overdue:
+            found = not any(map(find, taken_back))
+    except DeliveryFailed as exc:
+        if not exc.status:
+            raise
+        return Proof(item.sop_instance_uid, Verdict.UNKNOWN, how, str(exc))
+    return _found(item, found, how, destination.name)
 
 
 def _reads_back(item: OutgoingObject, destination: FolderDestination) -> bool:
-    study = str(_keys(item).StudyInstanceUID)
+    study = read_places(item.path)[0].study
     try:
         held = place_of(destination, study, item.sop_instance_uid).read_bytes()
     except FileNotFoundError:
@@ -123,43 +153,37 @@ def _by_association(
     reports = _Reports(asking.on_report, {item.sop_instance_uid for item in objects})
     handlers = [(evt.EVT_N_EVENT_REPORT, reports.on_event)]
     contexts = [build_context(way) for way in ways]
+    refusal = ""
     with opened(peer, contexts, asking.timeout_seconds, handlers=handlers) as assoc:
         taken = {str(context.abstract_syntax) for context in assoc.accepted_contexts}
         if commitment.STORAGE_COMMITMENT in taken and not (asking.again and FIND in taken):
-            proofs = _by_commitment(assoc, objects, asking, reports, destination.name)
-            if proofs is not None:
-                yield from proofs
+            status = commitment.ask(assoc, objects, asking.transaction_uid)
+            if status is None:
+                raise DeliveryFailed(
+                    f"{destination.name} gave no answer to N-ACTION.", permanent=False
+                )
+            if status == commitment.SUCCESS:
+                reports.complete.wait(asking.report_seconds)
+                yield from _pending(objects, reports)
                 return
+            if destination.proof == "commitment" or status in commitment.PASSING:
+                refusal = f"{destination.name} answered N-ACTION with 0x{status:04X}."
+        find = partial(_finds, assoc, destination.name, asking.timeout_seconds)
         for item in objects:
             if FIND in taken:
-                found = _finds(assoc, item, destination.name)
-                yield _found(item, found, "C-FIND", destination.name)
+                yield _searched(item, find, "C-FIND", destination, asking)
+            elif refusal:
+                yield Proof(item.sop_instance_uid, Verdict.UNKNOWN, _COMMITMENT, refusal)
             else:
                 yield _unprovable(item, destination)
 
 
-def _by_commitment(
-    assoc: Association,
-    objects: Sequence[OutgoingObject],
-    asking: Asking,
-    reports: _Reports,
-    name: str,
-) -> list[Proof] | None:
-    """Ask by N-ACTION; ``None`` when it is refused, and another way may be tried."""
-    how = "storage commitment"
-    status = commitment.ask(assoc, objects, asking.transaction_uid)
-    if status is None:
-        raise DeliveryFailed(f"{name} gave no answer to N-ACTION.", permanent=False)
-    if status != commitment.SUCCESS:
-        return None
-    reports.complete.wait(asking.report_seconds)
+def _pending(objects: Sequence[OutgoingObject], reports: _Reports) -> Iterator[Proof]:
+    """Tell of what no report told; the rest is recorded already, by whoever takes reports."""
     told = reports.told
-    return [
-        Proof(item.sop_instance_uid, Verdict.PENDING, how)
-        # What was reported is recorded already, by whoever takes reports.
-        for item in objects
-        if item.sop_instance_uid not in told
-    ]
+    for item in objects:
+        if item.sop_instance_uid not in told:
+            yield Proof(item.sop_instance_uid, Verdict.PENDING, _COMMITMENT)
 
 
 class _Reports:
@@ -181,33 +205,28 @@ class _Reports:
         return commitment.SUCCESS, None
 
 
-def _finds(assoc: Association, item: OutgoingObject, name: str) -> bool:
-    keys = _keys(item)
+def _finds(assoc: Association, name: str, timeout_seconds: float, place: Place) -> bool:
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
-    query.StudyInstanceUID = keys.StudyInstanceUID
-    query.SeriesInstanceUID = keys.SeriesInstanceUID
-    query.SOPInstanceUID = item.sop_instance_uid
+    query.StudyInstanceUID = place.study
+    query.SeriesInstanceUID = place.series
+    query.SOPInstanceUID = place.sop_instance
     found, last = False, None
+    until = time.monotonic() + timeout_seconds
     for answer, identifier in assoc.send_c_find(query, FIND):
         last = answer.get("Status")
         if last in _PENDING and identifier is not None:
-            found = found or identifier.get("SOPInstanceUID") == item.sop_instance_uid
+            found = found or identifier.get("SOPInstanceUID") == place.sop_instance
+        if last in _PENDING and time.monotonic() > until:
+            # It may not know our keys, and tell all that it has.
+            assoc.abort()
+            raise DeliveryFailed(f"{name} does not come to an end with C-FIND.", permanent=False)
     if last != commitment.SUCCESS:
-        said = "nothing" if last is None else f"0x{int(last):04X}"
-        raise DeliveryFailed(f"{name} answered C-FIND with {said}.", permanent=False)
-    return found
-
-
-def _keys(item: OutgoingObject) -> Dataset:
-    tags = ["StudyInstanceUID", "SeriesInstanceUID"]
-    try:
-        return dcmread(item.path, stop_before_pixels=True, specific_tags=tags)
-    except OSError as exc:
+        said = "" if last is None else f"0x{int(last):04X}"
         raise DeliveryFailed(
-            f"{item.path.name} cannot be read ({exc.strerror}); check the data directory.",
-            permanent=False,
-        ) from exc
+            f"{name} answered C-FIND with {said or 'nothing'}.", permanent=False, status=said
+        )
+    return found
 
 
 def _found(item: OutgoingObject, found: bool, how: str, name: str) -> Proof:
@@ -222,6 +241,6 @@ def _unprovable(item: OutgoingObject, destination: CStoreDestination) -> Proof:
     if asked == "auto":
         sentence = f"{name} takes neither storage commitment nor C-FIND from us."
         return Proof(item.sop_instance_uid, Verdict.UNPROVABLE, "", sentence)
-    wanted = "storage commitment" if asked == "commitment" else "C-FIND"
+    wanted = _COMMITMENT if asked == "commitment" else "C-FIND"
     sentence = f"{name} does not take {wanted}; allow it there, or set proof to auto."
     return Proof(item.sop_instance_uid, Verdict.UNKNOWN, wanted, sentence)

@@ -20,6 +20,9 @@ SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
 INVALID_ARGUMENT = 0x0115
 
+#: Refusals of a request that may pass: processing failure, resource limitation (PS3.7 Annex C).
+PASSING = frozenset({0x0110, 0x0213})
+
 
 def ask(assoc: Association, objects: Iterable[OutgoingObject], transaction_uid: str) -> int | None:
     """Send N-ACTION for these objects.

@@ -10,6 +10,7 @@ import requests
 from orthanc_api_client import OrthancApiClient, exceptions
 
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
+from oncopixel_pacs.deliver.places import Place
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import OrthancDestination, TlsSettings
 
@@ -62,8 +63,10 @@ def echo(
     return f"Orthanc {system.get('Version', '?')} answered at {destination.url}"
 
 
-def is_held(item: OutgoingObject, destination: OrthancDestination, timeout_seconds: float) -> bool:
-    """Look an object up by its SOP Instance UID.
+def is_held(place: Place, destination: OrthancDestination, timeout_seconds: float) -> bool:
+    """Look an object up by its SOP Instance UID, in its study.
+
+    A script of Orthanc's may have filed it in another one, where nobody finds it.
 
     Raises
     ------
@@ -74,9 +77,15 @@ def is_held(item: OutgoingObject, destination: OrthancDestination, timeout_secon
         seconds = timeout_seconds / CLIENT_ATTEMPTS
         _system(client, destination, seconds)
         try:
-            return bool(looked_up(client, item.sop_instance_uid, "Instance", seconds))
+            held = looked_up(client, place.sop_instance, "Instance", seconds)
+            return any(_study_of(client, item, seconds) == place.study for item in held)
         except _NO_USABLE_ANSWER as exc:
             raise _unusable(destination, "it did not answer a look-up; see its log") from exc
+
+
+def _study_of(client: OrthancApiClient, instance: str, seconds: float) -> str:
+    answer = client.get(f"instances/{instance}/study", timeout=seconds)
+    return str(answer.json()["MainDicomTags"]["StudyInstanceUID"])
 
 
 def looked_up(client: OrthancApiClient, uid: str, kind: str, seconds: float) -> list[str]:

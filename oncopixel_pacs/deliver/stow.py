@@ -173,7 +173,11 @@ def _require_good(answer: httpx.Response, destination: StowDestination) -> None:
     if code in (401, 403):
         raise _failed(destination, "it refuses our login; check user, password or token")
     if code not in (httpx.codes.OK, httpx.codes.NO_CONTENT):
-        raise _failed(destination, f"it answered HTTP {code}; check that url is its DICOMweb root")
+        raise _failed(
+            destination,
+            f"it answered HTTP {code}; check that url is its DICOMweb root",
+            f"HTTP {code}",
+        )
 
 
 def _unreachable(destination: StowDestination, exc: httpx.HTTPError) -> DeliveryFailed:
@@ -182,5 +186,6 @@ def _unreachable(destination: StowDestination, exc: httpx.HTTPError) -> Delivery
     )
 
 
-def _failed(destination: StowDestination, reason: str) -> DeliveryFailed:
-    return DeliveryFailed(f"{destination.name} ({destination.url}): {reason}.", permanent=False)
+def _failed(destination: StowDestination, reason: str, status: str = "") -> DeliveryFailed:
+    sentence = f"{destination.name} ({destination.url}): {reason}."
+    return DeliveryFailed(sentence, permanent=False, status=status)

@@ -28,12 +28,14 @@ EnqueueProof = Callable[[Session, str, list[str]], None]
 OBJECTS_AT_A_TIME = 100
 #: A report that comes later than this after its request is not expected any more.
 TRANSACTION_DAYS = 7
+_TAKEN = (DeliveryState.ACCEPTED, DeliveryState.CONFIRMED)
 _ALARMING = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.ACCEPTED)
 
 
 class Proofs:
-    """Accepted deliveries on their way to be confirmed.
+    """Accepted deliveries on their way to be confirmed, but for those that were taken back.
 
+    Archives that know IOCM hide what a rejection note takes back; the note is asked for.
     Every method that writes is one transaction, committed durably when it returns.
     """
 
@@ -48,6 +50,7 @@ class Proofs:
                 select(DeliveryRow.destination)
                 .where(
                     DeliveryRow.state == DeliveryState.ACCEPTED,
+                    DeliveryRow.retracted_by == "",
                     col(DeliveryRow.ask_at) <= now,
                     col(DeliveryRow.destination).not_in(resting),
                 )
@@ -80,6 +83,7 @@ class Proofs:
                 .where(
                     DeliveryRow.destination == destination,
                     DeliveryRow.state == DeliveryState.ACCEPTED,
+                    DeliveryRow.retracted_by == "",
                     col(DeliveryRow.ask_at) <= now,
                 )
                 .order_by(col(DeliveryRow.ask_at))
@@ -107,6 +111,7 @@ class Proofs:
                 .where(
                     DeliveryRow.destination == destination,
                     DeliveryRow.state == DeliveryState.ACCEPTED,
+                    DeliveryRow.retracted_by == "",
                     col(DeliveryRow.sop_instance_uid).in_(sop_instance_uids),
                 )
                 .order_by(col(ObjectRow.sop_instance_uid))
@@ -135,7 +140,8 @@ class Proofs:
     def report(self, report: CommitmentReport, now: datetime, resends: int) -> bool:
         """Keep what a storage commitment report says of our objects.
 
-        What the destination does not have is sent again at once, up to so many `resends`.
+        What the destination does not have is sent again at once, up to so many `resends`, also
+        where a search had found it; unless it was sent again since the request.
 
         Returns
         -------
@@ -148,12 +154,14 @@ class Proofs:
                 return False
             for uid in asked.sop_instance_uids:
                 row = session.get(DeliveryRow, (asked.destination, uid))
-                if row is None or row.state != DeliveryState.ACCEPTED:
+                if row is None or row.state not in _TAKEN:
                     continue
-                if uid in report.committed:
-                    _confirm(row, "storage commitment", now)
-                elif uid in report.failed:
-                    code = report.failed[uid]
+                code = report.failed.get(uid)
+                if code is None:
+                    if uid in report.committed and row.state == DeliveryState.ACCEPTED:
+                        _confirm(row, "storage commitment", now)
+                elif not row.retracted_by and _was_sent_before(row, asked.requested_at):
+                    _doubt(row, now)
                     row.error = (
                         f"{asked.destination} accepted the object and did not commit it "
                         f"(reason 0x{code:04X})."
@@ -204,6 +212,8 @@ class Proofs:
                 row = session.get(DeliveryRow, (destination, uid))
                 if row is None or row.state != DeliveryState.ACCEPTED or row.ask_at is None:
                     continue
+                if row.retracted_by:
+                    continue
                 if row.finished_at is not None and row.finished_at <= accepted_before:
                     if row.unconfirmed_at is None or row.resends < resends:
                         missed.append(uid)
@@ -229,6 +239,7 @@ class Proofs:
                     select(DeliveryRow.destination, func.count())
                     .where(
                         col(DeliveryRow.unconfirmed_at).is_not(None),
+                        DeliveryRow.retracted_by == "",
                         col(DeliveryRow.state).in_(_ALARMING),
                     )
                     .group_by(DeliveryRow.destination)
@@ -243,6 +254,17 @@ def _confirm(row: DeliveryRow, how: str, now: datetime) -> None:
     row.confirmed_at = now
     row.ask_at = row.unconfirmed_at = None
     row.error = ""
+
+
+def _was_sent_before(row: DeliveryRow, moment: datetime) -> bool:
+    return row.finished_at is None or row.finished_at <= moment
+
+
+def _doubt(row: DeliveryRow, now: datetime) -> None:
+    """Take it back that an object was found; it is asked for anew."""
+    if row.state == DeliveryState.CONFIRMED:
+        row.state, row.ask_at, row.asked = DeliveryState.ACCEPTED, now, 0
+        row.proof, row.confirmed_at = "", None
 
 
 def _miss(session: Session, row: DeliveryRow, now: datetime, resends: int) -> None:

@@ -1,11 +1,11 @@
 """Retention: which studies may be deleted, deleting them, and the record that stays of it.
 
 A study may go when it is settled, its jobs have ended, and every delivery of every result is
-confirmed by its destination. What failed, what was merely accepted, what conflicts and what
-went nowhere is kept, however old it is, unless it failed and a later revision made up for it, or
-a person cancelled its job.
-An object that no destination asks for, such as the
-segmentations where only reports are sent, goes with those of its job that were.
+confirmed by its destination, or taken back there by a note that is. What failed, what was merely
+accepted, what conflicts and what went nowhere is kept, however old it is, unless it failed and a
+later revision made up for it, or a person cancelled its job.
+An object that no destination asks for, such as the segmentations
+where only reports are sent, goes with those of its job that were.
 """
 
 from __future__ import annotations
@@ -242,8 +242,14 @@ def _may_go(before: datetime) -> list[ColumnElement[bool]]:
         # Its result is told nowhere but here.
         and_(col(JobRow.state) == JobState.DONE, ~exists().where(written)),
     )
+    # What was taken back may be hidden; the note that did it is to be proven.
+    hidden = and_(
+        col(DeliveryRow.state) == DeliveryState.ACCEPTED, col(DeliveryRow.retracted_by) != ""
+    )
     unproven = or_(
-        col(DeliveryRow.state).not_in((DeliveryState.CONFIRMED, DeliveryState.FAILED)),
+        and_(
+            col(DeliveryRow.state).not_in((DeliveryState.CONFIRMED, DeliveryState.FAILED)), ~hidden
+        ),
         and_(col(DeliveryRow.state) == DeliveryState.FAILED, ~given_up),
         col(DeliveryRow.finished_at) >= before,
     )

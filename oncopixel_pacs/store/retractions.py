@@ -56,7 +56,7 @@ class Retractions:
                 JobRow.revision <= job.revision,
                 ObjectRow.kind != ObjectKind.REJECTION,
                 DeliveryRow.state != DeliveryState.FAILED,
-                or_(DeliveryRow.retracted_by == "", ~exists().where(noted)),
+                or_(col(DeliveryRow.retracted_by) == "", ~exists().where(noted)),
             )
             .order_by(col(JobRow.revision), col(JobObjectRow.position))
         )

@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from oncopixel_pacs.deliver import PLAIN, OutgoingObject
 from oncopixel_pacs.deliver.asking import REPORT_SECONDS, Asking, prove
-from oncopixel_pacs.domain import ResultObject
+from oncopixel_pacs.domain import Delivery, ResultObject
 from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
@@ -44,8 +44,7 @@ class ProofSteps:
         place = self.destinations.get(destination)
         if not waiting or place is None:
             return
-        again = all(sent.asked > 1 for _, sent in found)
-        for proof in self._ask(place, waiting, again):
+        for proof in self._ask(place, found):
             if proof.verdict is Verdict.ABSENT:
                 log.warning("delivery.not_found", destination=destination)
             self.proofs.record(destination, proof, self.now(), self._after_request())
@@ -60,8 +59,10 @@ class ProofSteps:
             log.error("delivery.unconfirmed", destination=destination, objects=len(missed))
 
     def _ask(
-        self, place: DestinationSettings, waiting: Sequence[ResultObject], again: bool
+        self, place: DestinationSettings, asked: Sequence[tuple[ResultObject, Delivery]]
     ) -> list[Proof]:
+        waiting = [item for item, _ in asked]
+        limit = self.now() - timedelta(seconds=self.settings.confirm_seconds)
         transaction_uid = str(generate_uid(prefix=None))
         if place.type == "cstore" and place.proof in ("auto", "commitment"):
             # Before the request: its report may be here before the answer is.
@@ -73,7 +74,12 @@ class ProofSteps:
             tls=self.tls,
             transaction_uid=transaction_uid,
             on_report=self._on_report,
-            again=again,
+            again=all(sent.asked > 1 for _, sent in asked),
+            overdue=[
+                sent.sop_instance_uid
+                for _, sent in asked
+                if sent.finished_at is not None and sent.finished_at <= limit
+            ],
             report_seconds=self.report_seconds,
         )
         found: list[Proof] = []

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
+from certificates import Identity
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -80,8 +82,8 @@ class Provider:
 
 
 @contextmanager
-def oidc_provider() -> Iterator[Provider]:
-    """Serve a provider."""
+def oidc_provider(identity: Identity | None = None) -> Iterator[Provider]:
+    """Serve a provider, over HTTPS where it has a certificate."""
     provider = Provider()
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,6 +136,11 @@ def oidc_provider() -> Iterator[Provider]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     provider.address = f"http://127.0.0.1:{server.server_address[1]}"
+    if identity is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(identity.certificate, identity.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        provider.address = provider.address.replace("http:", "https:")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

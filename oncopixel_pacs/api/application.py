@@ -174,7 +174,9 @@ def _let_in(app: FastAPI, parts: ApiParts) -> Gatekeeper:
     app.state.login_limits = LoginLimits(parts.now)
     app.state.login_places = CapacityLimiter(2)
     app.state.oidc_places = CapacityLimiter(4)
-    app.state.oidc = oidc.OidcProvider(settings.api.oidc) if settings.api.oidc else None
+    app.state.oidc = None
+    if settings.api.oidc is not None:
+        app.state.oidc = oidc.OidcProvider(settings.api.oidc, settings.tls.ca_file)
     return gatekeeper
 
 

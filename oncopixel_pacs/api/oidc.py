@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote_plus
 
@@ -31,6 +32,7 @@ from oncopixel_pacs.api.sign_in import SIGNED_OUT_COOKIE, begin_session, local_t
 from oncopixel_pacs.domain.access import AccessRole, Caller, SignIn
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.settings.http import OidcSettings
+from oncopixel_pacs.web_trust import web_context
 
 log = structlog.get_logger()
 
@@ -74,10 +76,16 @@ class OidcProvider:
     """The provider of the institution; what it says of itself is asked for once.
 
     Every method raises `OutOfResources` when the provider cannot be reached or talks nonsense.
+
+    Parameters
+    ----------
+    ca_file
+        Authorities that vouch for it, beside those that are known to everyone (PEM).
     """
 
-    def __init__(self, settings: OidcSettings) -> None:
+    def __init__(self, settings: OidcSettings, ca_file: Path | None = None) -> None:
         self._settings = settings
+        self._ca_file = ca_file
         self._lock = threading.Lock()
         self._metadata: dict[str, Any] = {}
         self._keys: KeySet | None = None
@@ -148,6 +156,7 @@ class OidcProvider:
         )
         return httpx.post(
             self._described()["token_endpoint"],
+            verify=web_context(self._ca_file),
             content=body,
             headers={"Content-Type": "application/x-www-form-urlencoded"},
             auth=credentials,
@@ -158,7 +167,9 @@ class OidcProvider:
         with self._lock:
             if not self._metadata:
                 issuer = self._settings.issuer
-                found = _fetched(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+                found = _fetched(
+                    f"{issuer.rstrip('/')}/.well-known/openid-configuration", self._ca_file
+                )
                 if found.get("issuer") != issuer:
                     raise OutOfResources(
                         "The provider names another issuer than [api.oidc] issuer; correct it."
@@ -192,7 +203,12 @@ class OidcProvider:
         if not address or not access_token or wanted <= claims.keys():
             return claims
         headers = {"Authorization": f"Bearer {access_token}"}
-        answer = httpx.get(str(address), headers=headers, timeout=_TIMEOUT_SECONDS)
+        answer = httpx.get(
+            str(address),
+            headers=headers,
+            timeout=_TIMEOUT_SECONDS,
+            verify=web_context(self._ca_file),
+        )
         if not answer.is_success:
             log.warning("http.oidc_no_userinfo", status=answer.status_code)
             return claims
@@ -206,7 +222,7 @@ class OidcProvider:
         address = str(self._described()["jwks_uri"])
         with self._lock:
             if self._keys is None or anew:
-                self._keys = _understood(_fetched(address))
+                self._keys = _understood(_fetched(address, self._ca_file))
             return self._keys
 
 
@@ -278,9 +294,10 @@ def _callback(request: Request) -> str:
     return base.rstrip("/") + _CALLBACK
 
 
-def _fetched(address: str) -> dict[str, Any]:
+def _fetched(address: str, ca_file: Path | None) -> dict[str, Any]:
+    verify = web_context(ca_file)
     try:
-        answer = httpx.get(address, timeout=_TIMEOUT_SECONDS).raise_for_status()
+        answer = httpx.get(address, timeout=_TIMEOUT_SECONDS, verify=verify).raise_for_status()
         found = answer.json()
     except (httpx.HTTPError, ValueError) as exc:
         raise _unreachable(exc) from exc
@@ -306,8 +323,8 @@ def _understood(published: Mapping[str, Any]) -> KeySet:
 
 def _unreachable(exc: Exception) -> OutOfResources:
     return OutOfResources(
-        f"The provider of [api.oidc] cannot be reached ({type(exc).__name__}); check issuer "
-        "and network, or sign in with a user of this server."
+        f"The provider of [api.oidc] cannot be reached ({type(exc).__name__}); check issuer, "
+        "network and who vouches for its certificate, or sign in with a user of this server."
     )
 
 

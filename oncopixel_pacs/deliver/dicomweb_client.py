@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 from pydantic import SecretStr
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
 from oncopixel_pacs.settings import TlsSettings
 from oncopixel_pacs.tls import requestor_context
+from oncopixel_pacs.web_trust import web_context
 
 
 class Service(Protocol):
@@ -48,11 +49,10 @@ def open_client(service: Service, timeout_seconds: float, tls: TlsSettings) -> h
         password = service.password.get_secret_value() if service.password else ""
         auth = httpx.BasicAuth(service.user, password)
     try:
-        verify: Any = True if tls.ca_file is None else requestor_context(tls)
+        verify = web_context() if tls.ca_file is None else requestor_context(tls)
     except ConfigurationError as exc:
         raise DeliveryFailed(str(exc), permanent=False) from exc
-    if tls.ca_file is not None:
-        verify.check_hostname = True
+    verify.check_hostname = True
     # No redirects: credentials go where the configuration says, and nowhere else.
     return httpx.Client(
         base_url=f"{service.url.rstrip('/')}/",

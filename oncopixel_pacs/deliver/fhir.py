@@ -8,6 +8,7 @@ import httpx
 
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import ExportSettings
+from oncopixel_pacs.web_trust import web_context
 
 #: The server read it and does not take what it says; it will not another time either.
 _HOPELESS = frozenset({400, 405, 410, 413, 415, 422})
@@ -46,7 +47,9 @@ def post_transaction(
     password = "" if export.password is None else export.password.get_secret_value()
     user = None if export.user is None else httpx.BasicAuth(export.user, password)
     try:
-        with httpx.Client(trust_env=False, timeout=timeout_seconds, auth=user) as client:
+        with httpx.Client(
+            trust_env=False, verify=web_context(), timeout=timeout_seconds, auth=user
+        ) as client:
             status = client.post(export.url, content=body, headers=headers).status_code
     except httpx.HTTPError as exc:
         raise DeliveryFailed(

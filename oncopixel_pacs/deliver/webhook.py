@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import hmac
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ import httpx
 
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import WebhookSettings
+from oncopixel_pacs.web_trust import web_context
 
 Resolve = Callable[[str, int], list[str]]
 #: Gone (RFC 9110 15.5.11): Standard Webhooks has it stand for "do not call again".
@@ -92,7 +92,7 @@ def call(
 
 def _answered(requests: Sequence[httpx.Request]) -> int:
     """Send the first request for which a connection can be made; gives the status."""
-    with httpx.HTTPTransport(verify=ssl.create_default_context(), trust_env=False) as sender:
+    with httpx.HTTPTransport(verify=web_context(), trust_env=False) as sender:
         *others, last = requests
         for request in others:
             # Only what never reached anybody may go elsewhere.

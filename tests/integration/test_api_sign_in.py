@@ -26,7 +26,7 @@ from oncopixel_pacs.api.route_rules import PUBLIC, required_role
 from oncopixel_pacs.api.sign_in import local_target
 from oncopixel_pacs.domain.access import AccessRole, Area, User
 from oncopixel_pacs.errors import ConfigurationError, NotFound
-from oncopixel_pacs.settings import Settings
+from oncopixel_pacs.settings import Settings, TlsSettings
 from oncopixel_pacs.store.accounts import Accounts
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from tests.integration.test_api_access import every_route
@@ -548,6 +548,20 @@ def test_keys_that_are_not_understood_keep_nobody_out(
         {"kty": "AKP", "alg": "ML-DSA-65", "kid": "new", "pub": "AAAA"},
     ]
     assert come_and_go(institution).status_code == 303
+
+
+def test_a_provider_may_have_a_certificate_of_the_hospitals_own_authority(
+    store: Store, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    with oidc_provider(authority.issue("provider")) as provider:
+        oidc = {"issuer": provider.address, "client_id": CLIENT, "admins": ["it"]}
+        tls = TlsSettings(ca_file=authority.ca_file)
+        for settings, status in ((tls, 303), (TlsSettings(), 503)):
+            parts = make_parts(store, api={"oidc": oidc})
+            parts = replace(parts, settings=parts.settings.model_copy(update={"tls": settings}))
+            with serving(parts) as client:
+                assert client.get("/login/oidc").status_code == status
 
 
 def test_a_provider_that_is_away_is_said(store: Store) -> None:

@@ -13,6 +13,7 @@ from python_multipart.multipart import MultipartParser
 from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
 from oncopixel_pacs.settings.sources import DicomWebSource
+from oncopixel_pacs.web_trust import web_context
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -83,6 +84,7 @@ def _client(source: DicomWebSource, timeout_seconds: float) -> httpx.Client:
         headers=headers,
         auth=auth,
         timeout=timeout_seconds,
+        verify=web_context(),
         trust_env=False,
     )
 

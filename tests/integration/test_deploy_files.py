@@ -232,11 +232,11 @@ def test_commands_run_by_the_script_see_what_the_service_sees(tmp_path: Path) ->
     ).stdout.splitlines()
     unit = (DEPLOY / "systemd" / "oncopixel.service").read_text(encoding="utf-8")
     (file,) = re.findall(r"^EnvironmentFile=(.*)$", unit, re.MULTILINE)
-    (data_dir,) = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
+    # What the configuration says of data_dir holds: the environment would win over it.
+    assert not re.findall(r"ONCOPIXEL_(?!CONFIG|DATABASE_URL|API)", unit + " ".join(told))
     (program, config) = re.findall(r"^ExecStart=(\S+) serve --config (\S+)$", unit, re.MULTILINE)[0]
     assert {
         f"--property=EnvironmentFile={file}",
-        f"--setenv={data_dir}",
         f"--setenv=ONCOPIXEL_CONFIG={config}",
         "--uid=oncopixel",
         "--pipe",

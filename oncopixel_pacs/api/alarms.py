@@ -13,6 +13,7 @@ from oncopixel_pacs.api.health import alarms, run_checks
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
+from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.domain import JobState
 
 router = APIRouter(prefix="/api/v1/alarms", tags=["server"])
@@ -60,16 +61,19 @@ def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     for check in run_checks(parts):
         if not check.ok:
             yield Alarm(subject="server", said=check.detail, page="/")
-    failed = parts.ledger.failed()
-    if failed:
-        yield Alarm(
-            subject="jobs",
-            said=f"{failed} job{'' if failed == 1 else 's'} failed; see why, then retry or cancel.",
-            page=f"/jobs?state={JobState.FAILED}",
-        )
+    if said := failed_jobs(parts):
+        yield Alarm(subject="jobs", said=said, page=f"/jobs?state={JobState.FAILED}")
     for item in destinations(parts):
         if item.oldest_problem is not None:
             yield Alarm(subject=item.name, said=item.oldest_problem.error, page="/destinations")
     for sender in parts.drift.senders():
         for said in sender.sentences:
             yield Alarm(subject="models", said=said, page="/models")
+
+
+def failed_jobs(parts: Standing) -> str:
+    """Say that jobs failed; empty while none did."""
+    failed = parts.ledger.failed()
+    if not failed:
+        return ""
+    return f"{failed} job{'' if failed == 1 else 's'} failed; see why, then retry or cancel."

@@ -53,7 +53,7 @@ _PLACES = {
     "doctor": _Place(
         "operate",
         "doctor",
-        "Check disk, database, models, ports, destinations and sources; say what to do.",
+        "Check disk, database, models, ports, destinations, sources and alarms; say what to do.",
     ),
     "pull": _Place(
         "pull", "pull", "Fetch a study from an archive; a running server does the work."

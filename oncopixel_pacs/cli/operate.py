@@ -8,7 +8,7 @@ import importlib.util
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -121,9 +121,12 @@ class Check:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check disk, database, models, ports, destinations and sources; say what to do."""
+    """Check disk, database, models, ports, destinations, sources and alarms; say what to do."""
     settings = load_settings(config)
     checks = list(_checks(settings))
+    # What a check has said already is said once.
+    told = {item.said for item in checks}
+    checks += [item for item in _alarms(settings) if item.said not in told]
     if as_json:
         # The keys of /health/ready, where the same things are checked.
         rows = [{"name": item.subject, "ok": item.good, "detail": item.said} for item in checks]
@@ -158,6 +161,29 @@ def _checks(settings: Settings) -> Iterator[Check]:
         yield _destination_check(settings, item.name)
     for source in settings.sources:
         yield _attempt(f"source {source.name}", partial(_check_source, settings, source))
+
+
+def _alarms(settings: Settings) -> Iterator[Check]:
+    """Give what stands on every page of the server."""
+    from oncopixel_pacs.api.alarms import failed_jobs  # most commands need none of it
+    from oncopixel_pacs.api.health import alarms
+    from oncopixel_pacs.cli.top.sources import standing_here
+
+    try:
+        store = open_store(settings, upgrades=False)
+    except OncoPixelError:
+        return  # as the check of the database says
+    try:
+        here = standing_here(settings, store)
+        if not _runs(settings):
+            here = replace(here, models_alarm=str)  # nobody works where nobody was started
+        for said in (*alarms(here), failed_jobs(here)):
+            if said:
+                yield Check("alarm", False, said)
+    except OncoPixelError as exc:
+        yield Check("alarm", False, str(exc))
+    finally:
+        store.database.close()
 
 
 def _attempt(subject: str, work: Callable[[], str]) -> Check:

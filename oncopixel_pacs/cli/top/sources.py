@@ -17,7 +17,7 @@ from oncopixel_pacs.api.overview import Overview, overview
 from oncopixel_pacs.api.schemas import JobAnswer, JobList
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import OncoPixelError
-from oncopixel_pacs.opening import open_existing, utc_now
+from oncopixel_pacs.opening import Store, open_existing, utc_now
 from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.activity import Activity, Span
 from oncopixel_pacs.store.catalogue import Catalogue
@@ -84,7 +84,7 @@ def reading(url: str | None, token: str | None, config: Path | None) -> Iterator
 
 
 @dataclass(frozen=True)
-class _Here:
+class Here:
     """What the API reads from, without a server."""
 
     activity: Activity
@@ -103,10 +103,9 @@ class _Here:
     now: Callable[[], datetime] = utc_now
 
 
-@contextlib.contextmanager
-def _local(settings: Settings) -> Iterator[Reading]:
-    store = open_existing(settings)
-    here = _Here(
+def standing_here(settings: Settings, store: Store) -> Here:
+    """Read how things stand from the database and the disk of the configuration."""
+    return Here(
         activity=Activity(store.database),
         catalogue=store.catalogue,
         free_space=FreeSpace(settings.data_dir, settings.receive.least_free_bytes),
@@ -120,6 +119,12 @@ def _local(settings: Settings) -> Iterator[Reading]:
         settings=settings,
         models_alarm=HostWatch(Hosts(store.database), settings.takeover_seconds).alarm,
     )
+
+
+@contextlib.contextmanager
+def _local(settings: Settings) -> Iterator[Reading]:
+    store = open_existing(settings)
+    here = standing_here(settings, store)
 
     def read() -> Snapshot:
         found = [

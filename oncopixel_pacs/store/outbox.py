@@ -7,7 +7,7 @@ never in neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, func, literal_column, or_, text
@@ -118,6 +118,50 @@ class Outbox:
                 if row.state in OPEN:
                     row.state = DeliveryState.QUEUED
                     row.next_attempt_at = next_attempt_at
+
+    def put_off_notes(
+        self, destination: str, notes: Collection[str], later: datetime
+    ) -> frozenset[str]:
+        """Have rejection notes wait while what they take back is yet to be sent there.
+
+        Else an archive would get it after its note, and show it as valid.
+
+        Parameters
+        ----------
+        later
+            When they are tried again, unless what they wait for is tried later than that.
+
+        Returns
+        -------
+        frozenset of str
+            SOP Instance UIDs of those that wait.
+        """
+        on_its_way = (
+            select(DeliveryRow.retracted_by, func.max(DeliveryRow.next_attempt_at))
+            .join(
+                JobObjectRow,
+                col(JobObjectRow.sop_instance_uid) == col(DeliveryRow.sop_instance_uid),
+            )
+            .join(JobRow, col(JobRow.id) == col(JobObjectRow.job_id))
+            .where(
+                DeliveryRow.destination == destination,
+                col(DeliveryRow.retracted_by).in_(notes),
+                col(DeliveryRow.state).in_(OPEN),
+                JobRow.state == JobState.DELIVERING,
+            )
+            .group_by(col(DeliveryRow.retracted_by))
+        )
+        with self._database.read() as session:
+            if not session.exec(on_its_way).first():
+                return frozenset()
+        with self._database.write() as session:
+            found = dict(session.exec(on_its_way).all())
+            for note, due in found.items():
+                row = session.get_one(DeliveryRow, (destination, note), with_for_update=True)
+                if row.state in OPEN:
+                    row.state = DeliveryState.QUEUED
+                    row.next_attempt_at = max(later, due or later)
+            return frozenset(found)
 
     def note_failure(
         self,

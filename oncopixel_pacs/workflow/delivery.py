@@ -10,7 +10,7 @@ import structlog
 
 from oncopixel_pacs.audit import AuditEvent, AuditKind, AuditOutcome, unaudited
 from oncopixel_pacs.deliver import PLAIN, Outcome, OutgoingObject, send
-from oncopixel_pacs.domain import Delivery, DeliveryState, ResultObject
+from oncopixel_pacs.domain import Delivery, DeliveryState, ObjectKind, ResultObject
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
 from oncopixel_pacs.store.files import FileStore
@@ -57,11 +57,22 @@ class DeliverySteps:
             if self.outbox.rests(destination, job_id):
                 uids = [item.sop_instance_uid for item, _ in waiting]
                 self.outbox.put_back(destination, uids, self.now())
-            else:
-                self._send(destination, waiting, ticket)
+            elif ready := self._ready(destination, waiting):
+                self._send(destination, ready, ticket)
                 self._note_sent(job_id, destination)
         for sharing in self.outbox.sharing(job_id):
             self.ledger.close_delivery(sharing, self.now())
+
+    def _ready(
+        self, destination: str, waiting: tuple[tuple[ResultObject, Delivery], ...]
+    ) -> tuple[tuple[ResultObject, Delivery], ...]:
+        """Leave out the rejection notes whose time has not come."""
+        notes = {i.sop_instance_uid for i, _ in waiting if i.kind is ObjectKind.REJECTION}
+        if not notes or destination not in self.destinations:
+            return waiting
+        later = self.now() + timedelta(seconds=self.settings.first_retry_seconds)
+        early = self.outbox.put_off_notes(destination, notes, later)
+        return tuple((item, sent) for item, sent in waiting if item.sop_instance_uid not in early)
 
     def _note_sent(self, job_id: str, destination: str) -> None:
         job = self.ledger.job(job_id)

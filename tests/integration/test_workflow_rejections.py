@@ -21,8 +21,10 @@ from workflow_builder import (
     accept,
     folder_destination,
     install,
+    put_off,
     refuse,
     running,
+    until,
     utc_now,
 )
 
@@ -286,3 +288,34 @@ def test_a_note_that_an_archive_refused_is_made_up_for_by_the_next_one(
     reports = [of_kind(job, ObjectKind.SR) for job in jobs]
     taken = [set(rejected_uids(part10_of(store, job))) for job in jobs[1:]]
     assert taken == [reports[0], reports[0] | reports[1], reports[2]]
+
+
+def test_a_note_follows_what_it_takes_back(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive that was away got the older report after its note, and showed it as valid."""
+    taken, away = [], {"first report": True}
+
+    def answer(item: OutgoingObject) -> Outcome:
+        if away["first report"] and item.sop_instance_uid in report:
+            return put_off(item)
+        taken.append(item.sop_instance_uid)
+        return accept(item)
+
+    install(monkeypatch, PretendedPacs(put_off))
+    works = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
+    with running(works):
+        works.receive(tmp_path / "in", RIGHT_CC)
+        first = works.settle()
+        until(lambda: of_kind(works.job(first.id), ObjectKind.SR))
+        report = of_kind(works.job(first.id), ObjectKind.SR)
+        install(monkeypatch, PretendedPacs(answer))
+        works.receive(tmp_path / "in", LEFT_CC)
+        second = works.settle()
+        until(lambda: of_kind(works.job(second.id), ObjectKind.SR) & set(taken))
+        until(lambda: works.outbox.waiting_jobs() == {first.id, second.id})
+        away["first report"] = False
+        jobs = [works.finished(first.id), works.finished(second.id)]
+    assert {job.state for job in jobs} == {JobState.DONE}
+    assert {taken[-2]} == report
+    assert {taken[-1]} == of_kind(jobs[1], ObjectKind.REJECTION)

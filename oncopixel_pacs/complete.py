@@ -153,6 +153,9 @@ def _is_picture(facts: ImageFacts) -> bool:
         facts.sop_class_uid in _PICTURES
         and facts.modality == "MG"
         and facts.presentation_intent != "FOR PROCESSING"
+        # A volume that is wrapped into a Secondary Capture has many frames, or private pixels.
+        and facts.has_pixel_data
+        and facts.frames == 1
         and not _is_special(facts)
     )
 

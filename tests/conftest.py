@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ from tests.golden_collection import COLLECTION, VARIABLE
 # A busy machine is no defect: examples have no deadline, and are the same each time in CI.
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
+
+# Results are compared byte by byte, and hold times of the server's zone.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 # Before any module loads torch: several tests share the cores with child processes of theirs.
 share_cores()

@@ -122,8 +122,9 @@ def sign(dataset: Dataset, header: Dataset, provenance: Provenance) -> None:
     """Write equipment, times and contributing equipment into a result object, in place.
 
     Replaces what the writing library put there of its own, so that the same result gives the
-    same bytes. Times are UTC unless the source states its Timezone Offset From UTC
-    (0008,0201), which then holds for the result too.
+    same bytes. Times are those of the server's own time zone, as everywhere in a hospital,
+    unless the source states its Timezone Offset From UTC (0008,0201), which then holds for the
+    result too.
 
     Parameters
     ----------
@@ -153,8 +154,10 @@ def sign(dataset: Dataset, header: Dataset, provenance: Provenance) -> None:
 
 
 def local_time(moment: datetime, header: Dataset) -> datetime:
-    """Move a time into the zone of the source's Timezone Offset From UTC, else into UTC."""
-    offset = str(header.get("TimezoneOffsetFromUTC", "+0000"))
+    """Move a time into the zone of the source's Timezone Offset From UTC, else the server's own."""
+    if "TimezoneOffsetFromUTC" not in header:
+        return moment.astimezone()
+    offset = str(header.TimezoneOffsetFromUTC)
     minutes = int(offset[1:3]) * 60 + int(offset[3:5])
     sign_of = -1 if offset.startswith("-") else 1
     return moment.astimezone(timezone(sign_of * timedelta(minutes=minutes)))

@@ -168,6 +168,14 @@ CASES: dict[str, tuple[list[ImageFacts], tuple[str, ...]]] = {
         [*(volume(item.name) for item in FOUR), *SYNTHETIC, *FOUR],
         (),
     ),
+    "volumes wrapped into a Secondary Capture": (
+        each(*USUAL, sop_class_uid=SECONDARY_CAPTURE, has_pixel_data=False),
+        USUAL,
+    ),
+    "volumes as frames of a Secondary Capture": (
+        each(*USUAL, sop_class_uid=SECONDARY_CAPTURE, frames=60),
+        USUAL,
+    ),
     "projections are no pictures": (
         each("R CC", "L CC", "R MLO", "L MLO", sop_class_uid=PROJECTIONS),
         USUAL,

@@ -1,7 +1,9 @@
 """Who made a result object."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from pydicom.dataset import Dataset
@@ -66,20 +68,49 @@ def test_algorithm_is_found_by_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "date", "time"),
+    ("offset", "date", "clock"),
     [
         (None, "20260110", "110000"),
         ("+0200", "20260110", "130000"),
         ("-1130", "20260109", "233000"),
     ],
 )
-def test_times_follow_the_zone_that_the_source_states(offset, date, time) -> None:
+def test_times_follow_the_zone_that_the_source_states(offset, date, clock) -> None:
     header, dataset = Dataset(), Dataset()
     if offset:
         header.TimezoneOffsetFromUTC = offset
     sign(dataset, header, PROVENANCE)
-    assert (dataset.ContentDate, dataset.ContentTime) == (date, time)
+    assert (dataset.ContentDate, dataset.ContentTime) == (date, clock)
     assert dataset.get("TimezoneOffsetFromUTC") == offset
+
+
+@pytest.fixture
+def central_europe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stand the server in Berlin."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("central_europe")
+@pytest.mark.parametrize(
+    ("created_at", "date", "clock"),
+    [
+        (datetime(2026, 1, 10, 23, 30, tzinfo=UTC), "20260111", "003000"),
+        (datetime(2026, 7, 10, 21, 30, tzinfo=UTC), "20260710", "233000"),
+    ],
+    ids=["winter", "summer"],
+)
+def test_times_are_local_where_the_source_states_no_zone(
+    created_at: datetime, date: str, clock: str
+) -> None:
+    """As those of all other objects of the study: a viewer sorts them by these."""
+    dataset = Dataset()
+    sign(dataset, Dataset(), replace(PROVENANCE, created_at=created_at))
+    assert (dataset.ContentDate, dataset.ContentTime) == (date, clock)
+    assert "TimezoneOffsetFromUTC" not in dataset
 
 
 def test_each_algorithm_is_contributing_equipment() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from contextlib import closing
@@ -22,7 +23,7 @@ from oncopixel_pacs.errors import ConfigurationError, ModelRefused, OncoPixelErr
 from oncopixel_pacs.infer.cards import read_algorithms, read_card
 from oncopixel_pacs.infer.trusted.stranger_card import Wishes, propose
 from oncopixel_pacs.infer.trusted.table import model_table
-from oncopixel_pacs.settings import ModelSettings, Settings, load_settings
+from oncopixel_pacs.settings import ModelSettings, RuleSettings, Settings, load_settings
 
 _OTHERWISE = (
     " If you trust who made it, --trusted runs the bundle's own code instead, shut in; see "
@@ -138,9 +139,25 @@ def add_model(
         return
     _append(table, config)
     alone = "" if settings.models else " The shipped models no longer run unless they are listed."
-    typer.echo(f"{name} is in {config}; restart the server.{alone}")
+    typer.echo(f"{name} is in {config}; restart the server.{alone}{_before(model, settings)}")
     if trusted:
         typer.echo(_MEANS, err=True)
+
+
+def _before(model: ModelSettings, settings: Settings) -> str:
+    """Say which model leaves nothing to read to one that is added behind it; empty for none."""
+    asked = read_card(model)
+    for item in settings.models:
+        if item.shadow or item.task is not model.task or item.rule != RuleSettings():
+            continue
+        with contextlib.suppress(ModelRefused):
+            card = read_card(item)
+            if (card.subject, card.requirements) == (asked.subject, asked.requirements):
+                return (
+                    f" {item.name} stands before it and reads every study that {model.name} could: "
+                    "put it first, give either a rule, or set shadow = true."
+                )
+    return ""
 
 
 def _mode(name: str, shadows: set[str]) -> str:

@@ -93,6 +93,7 @@ class ShadowReader:
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        _require_same(result, algorithm)
         if job.result is None:
             raise NotFound(f"Job {job.id} has no result to compare with.")
         active = next((i for i in job.result.algorithms if i.task is algorithm.task), None)
@@ -165,6 +166,17 @@ def called(result: StudyResult, algorithm: Algorithm) -> bool | None:
         if image.analysed and all(skip.task is not algorithm.task for skip in image.skipped)
     ]
     return any(image.findings for image in read) if read else None
+
+
+def _require_same(result: StudyResult, algorithm: Algorithm) -> None:
+    """Refuse the answer of another version: a process that starts anew reads what lies there."""
+    ran = next((item for item in result.algorithms if item.name == algorithm.name), algorithm)
+    if ran != algorithm:
+        raise AnalysisFailed(
+            f"The bundle of {algorithm.name} was replaced while the server ran (it is "
+            f"{ran.version} now); restart the server.",
+            permanent=True,
+        )
 
 
 def begin_shadowing(

@@ -33,6 +33,8 @@ def test_a_bundle_that_fits_is_added_pinned(tmp_path: Path, config: Path) -> Non
     (added,) = load_settings(config).models
     assert (added.name, added.task, added.sha256) == ("ours", "segment", bundle.sha256)
     assert "ours: loads and runs." in models("check", "--config", config).stdout
+    second = models("add", tmp_path / "bundle", "--name", "second", "--config", config)
+    assert "ours stands before it and reads every study that second could" in second.stdout
     again = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
     assert "There is a model ours already" in str(again.exception)
 

@@ -52,8 +52,15 @@ class Opinionated:
 
     device = "cpu"
 
-    def __init__(self, store: Store, score: float = 0.9, *failures: Exception) -> None:
+    def __init__(
+        self,
+        store: Store,
+        score: float = 0.9,
+        *failures: Exception,
+        ran: tuple[Algorithm, ...] = (),
+    ) -> None:
         self._store = store
+        self._ran = ran
         self._score = score
         self.failures = list(failures)
         self.asked: list[AnalysisRequest] = []
@@ -67,7 +74,8 @@ class Opinionated:
         active = self._store.ledger.job(JOB).result
         assert active is not None
         images = active.images if request.only == "seeker" else ()
-        return replace(active, images=images, probability=self._score)
+        ran = self._ran or active.algorithms
+        return replace(active, images=images, probability=self._score, algorithms=ran)
 
 
 def make_reader(
@@ -164,6 +172,21 @@ def test_a_failure_is_tried_again_and_then_told(store: Store) -> None:
         now[0] += timedelta(minutes=2)
     assert reading.state is ShadowState.FAILED
     assert not reader.read_next()
+
+
+def test_a_bundle_that_was_replaced_meanwhile_says_nothing_under_the_earlier_name(
+    store: Store,
+) -> None:
+    """Its process had to start anew, and read what lies there now."""
+    finish(store)
+    newer = replace(NEXT, version="3.0")
+    reader = make_reader(store, Opinionated(store, ran=(newer,)))
+    assert reader.read_next()
+    (reading,) = reader.shadows.of_job(JOB)
+    assert (reading.version, reading.state) == ("2.0", ShadowState.FAILED)
+    assert "restart the server" in reading.error
+    assert make_reader(store, Opinionated(store, ran=(newer,)), newer).read_next()
+    assert {item.version for item in reader.shadows.of_job(JOB) if item.called} == {"3.0"}
 
 
 def test_what_no_attempt_can_mend_is_told_at_once(store: Store) -> None:

@@ -129,10 +129,13 @@ class Database:
         """Give the connection that was kept, or one of the pool."""
         with contextlib.suppress(IndexError):
             return self._kept.pop()
+        driver: Any = self.engine.dialect.dbapi
         try:
             return self.engine.raw_connection()
         except SQLAlchemyError as exc:
             raise _not_written(exc) from exc
+        except driver.Error as exc:  # a new connection fails in the driver's own words
+            raise self._refusal(exc)  # noqa: B904
 
     def _refusal(self, error: Exception) -> OutOfResources:
         """Wrap an error of the driver as SQLAlchemy would have."""

@@ -191,3 +191,18 @@ def test_sqlalchemy_has_no_connection_left_open(store: Store) -> None:
     pool = store.database.engine.pool
     assert isinstance(pool, sa.pool.QueuePool)
     assert pool.checkedout() == 0
+
+
+def test_whoever_adds_an_image_while_the_database_is_gone_is_told_to_send_again(
+    tmp_path: Path,
+) -> None:
+    """A driver's own error was taken for a defect: senders got 0xC001, which is for good."""
+    database = open_database(url_in(tmp_path))
+    database.engine.dispose()
+    (tmp_path / "oncopixel.sqlite").unlink()
+    (tmp_path / "oncopixel.sqlite").mkdir()
+    with (
+        pytest.raises(OutOfResources, match="does not take a write now"),
+        database.write_directly() as cursor,
+    ):
+        cursor.execute("SELECT 1")

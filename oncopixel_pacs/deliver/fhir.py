@@ -47,10 +47,14 @@ def post_transaction(
     password = "" if export.password is None else export.password.get_secret_value()
     user = None if export.user is None else httpx.BasicAuth(export.user, password)
     try:
-        with httpx.Client(
-            trust_env=False, verify=web_context(), timeout=timeout_seconds, auth=user
-        ) as client:
-            status = client.post(export.url, content=body, headers=headers).status_code
+        with (
+            httpx.Client(
+                trust_env=False, verify=web_context(), timeout=timeout_seconds, auth=user
+            ) as client,
+            # The status says it all, and what comes after it may have no end.
+            client.stream("POST", export.url, content=body, headers=headers) as answer,
+        ):
+            status = answer.status_code
     except httpx.HTTPError as exc:
         raise DeliveryFailed(
             f"{export.name} gave no answer ({type(exc).__name__}); it is sent again.",

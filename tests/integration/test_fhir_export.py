@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -286,3 +289,26 @@ def test_an_export_and_a_webhook_need_names_of_their_own() -> None:
     export = export_to("http://127.0.0.1/r4")
     with pytest.raises(ValidationError, match="used twice: emr"):
         Settings(exports=(export, export))
+
+
+def test_of_an_answer_without_end_the_status_alone_is_read() -> None:
+    """Whatever a server says, the process that reads studies keeps its memory."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        written: list[int] = []
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n")
+                while len(written) < 256:
+                    connection.sendall(bytes(1 << 20))
+                    written.append(1)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        export = ExportSettings(name="fhir", type="fhir", url=url)
+        assert post_transaction(export, "msg_1", NOON, b"{}", 10.0) == 200
+        thread.join()
+    assert len(written) < 64

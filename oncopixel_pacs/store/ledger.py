@@ -315,12 +315,12 @@ class Ledger:
         """Keep the outcome of one attempt to send one object."""
         with self._database.write() as session:
             row = session.get_one(DeliveryRow, (delivery.destination, delivery.sop_instance_uid))
-            row.state = delivery.state
-            row.status = delivery.status
-            row.error = delivery.error
+            row.state, row.status, row.error = delivery.state, delivery.status, delivery.error
             row.next_attempt_at = delivery.next_attempt_at
             row.finished_at = delivery.finished_at
             row.ask_at = delivery.ask_at
+            if row.state == DeliveryState.ACCEPTED and row.ask_at is None:
+                row.unconfirmed_at = None  # nobody asks for it, so nobody misses it
 
     def close_delivery(self, job_id: str, now: datetime) -> bool:
         """Finish a job whose every delivery has ended; returns whether it has."""

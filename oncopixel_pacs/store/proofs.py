@@ -184,7 +184,9 @@ class Proofs:
             if proof.verdict is Verdict.PRESENT:
                 _confirm(row, proof.how, now)
             elif proof.verdict is Verdict.UNPROVABLE:
-                row.ask_at = None
+                if row.unconfirmed_at is not None:
+                    row.error = ""
+                row.ask_at = row.unconfirmed_at = None
             elif proof.verdict is Verdict.PENDING:
                 row.ask_at = ask_at
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,28 @@ def test_an_archive_that_is_too_busy_for_a_request_is_asked_again(store: Store, 
         assert {item.error for item in sent(desk)} == {"pacs answered N-ACTION with 0x0213."}
         desk.wait(60)
     assert len(requests) == 2
+
+
+@pytest.mark.parametrize("resends", [0, 1])
+@pytest.mark.parametrize("way", ["setting", "refusal"])
+def test_an_archive_that_is_not_to_be_asked_any_more_raises_no_alarm(
+    store: Store, way: str, resends: int
+) -> None:
+    """Some never show reports: the admin then says so, here or there."""
+    with archive(lambda _wanted: []) as pacs:
+        desk = accepted(Desk(store, [pacs], DeliverySettings(resends=resends)))
+        desk.wait(2)
+        desk.wait(HOUR + 300)
+        assert "pacs (2)" in desk.proofs.alarm()
+        if way == "setting":
+            desk.destinations = [pacs.model_copy(update={"proof": "none"})]
+            desk.wait(300)
+            desk.wait(300)
+    if way == "refusal":
+        with archive() as changed:
+            desk.destinations = [changed]
+            desk.wait(300)
+            desk.wait(300)
+    assert desk.proofs.alarm() == ""
+    assert desk.proofs.destinations_due(desk.time + timedelta(days=1)) == ()
+    assert {item.state for item in sent(desk)} == {DeliveryState.ACCEPTED}

@@ -298,6 +298,18 @@ def case(
     return Case(_study(tuple(images)), paths, labels)
 
 
+def with_repeats(folder: Path, count: int) -> Case:
+    """Take each of four views twice, with so many findings on each image."""
+    first = case(folder, dict.fromkeys(FOUR_VIEWS, count))
+    again = case(folder, dict.fromkeys(FOUR_VIEWS, count), change=_repeat)
+    images = (*first.result.images, *again.result.images)
+    return Case(_study(images), first.paths | again.paths, first.labels | again.labels)
+
+
+def _repeat(dataset: Dataset) -> None:
+    dataset.SOPInstanceUID = derive_uid("repeat of", dataset.SOPInstanceUID)
+
+
 def without(study: Case, name: str, reason: Reason) -> Case:
     """Take the same study with one image not analysed."""
     images = tuple(

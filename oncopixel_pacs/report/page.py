@@ -198,12 +198,15 @@ class _Page(FPDF):
         widths = (34.0, 30.0, 40.0, 30.0, 52.0)
         heads = ("Candidate", "Probability", "Axes (mm)", "Area (mm²)", "Centre (row, column)")
         self._row(heads, widths, bold=True)
-        for _, item in found[:_MOST_FINDINGS]:
+        shown = [_shown(result, *place) for place in _HUNG]
+        for image, item in found[:_MOST_FINDINGS]:
             row, column = item.centre
             axes = f"{item.long_axis_mm:.1f} × {item.short_axis_mm:.1f}"
             place = f"{row:.0f}, {column:.0f}"
             area = f"{item.area_mm2:.0f}"
-            self._row((item.tracking_id, f"{item.probability:.0%}", axes, area, place), widths)
+            # Of a repeat, say, whose view another image stands for.
+            name = item.tracking_id + ("" if image in shown else ", not shown")
+            self._row((name, f"{item.probability:.0%}", axes, area, place), widths)
         if len(found) > _MOST_FINDINGS:
             self.write_line(f"and {len(found) - _MOST_FINDINGS} more; see the structured report.")
 

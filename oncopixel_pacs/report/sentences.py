@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -85,8 +86,12 @@ def picture_lines(result: StudyResult) -> Iterator[tuple[str, bool]]:
 def sentences(result: StudyResult) -> Iterator[str]:
     """Notice, outcome of each image, why images were not analysed, and scores."""
     yield RESEARCH_NOTICE
+    several = Counter(item.facts.name for item in result.images if item.analysed)
     for item in result.images:
         name = item.facts.name
+        if item.analysed and several[name] > 1:
+            # A repeat, or an image made from a tomosynthesis beside the acquired one.
+            name = f"{name} ({item.facts.sop_instance_uid})"
         if item.reason is not None:
             yield (
                 f"Image {name} ({item.facts.sop_instance_uid}) was not analysed: "

@@ -24,6 +24,7 @@ from tests.report_builders import (
     STUDY_UID,
     Case,
     case,
+    with_repeats,
     without,
 )
 
@@ -185,6 +186,14 @@ def test_a_study_without_findings_still_has_a_report(tmp_path: Path) -> None:
     report = report_of(case(tmp_path, NONE))
     assert len(groups_of(report)) == 4 + 2 + 1
     assert "Image R CC: no lesion candidate was found." in texts(report)
+
+
+def test_images_of_one_view_are_told_apart(tmp_path: Path) -> None:
+    """As a repeat, or what was made from a tomosynthesis beside what was acquired."""
+    study = with_repeats(tmp_path, 1)
+    said = texts(report_of(study))
+    for uid in study.paths:
+        assert sum(f"({uid}): 1 lesion candidate(s) marked." in text for text in said) == 1
 
 
 def test_research_use_stands_in_text_and_series_description(tmp_path: Path) -> None:

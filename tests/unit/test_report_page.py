@@ -17,7 +17,7 @@ from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.encapsulated_pdf import build_page_report
 from oncopixel_pacs.report.page import patient_name, printable
 from oncopixel_pacs.report.segmentation import ObjectUids
-from tests.report_builders import FOUR_VIEWS, PROVENANCE, Case, case, without
+from tests.report_builders import FOUR_VIEWS, PROVENANCE, Case, case, with_repeats, without
 
 FINDINGS = dict(zip(FOUR_VIEWS, (1, 0, 2, 3), strict=True))
 PDFTOTEXT = shutil.which("pdftotext")
@@ -93,6 +93,16 @@ def test_it_says_that_nothing_was_analysed(tmp_path: Path) -> None:
     assert "No image was analysed" in words
     assert "Probability of malignancy" not in words
     assert "No image." in words  # in the places of the views that never came
+
+
+@READABLE
+def test_candidates_of_images_that_are_not_shown_say_so(tmp_path: Path) -> None:
+    """An outline that is looked for in the wrong picture is not found, or taken for another."""
+    words = words_of(with_repeats(tmp_path, 1), tmp_path)
+    assert "4 more image(s) were analysed and are not shown here." in words
+    for side, view in FOUR_VIEWS:
+        assert words.count(f"{side} {view} 1 ") == 1
+        assert words.count(f"{side} {view} 1, not shown") == 1
 
 
 @READABLE

@@ -43,9 +43,9 @@ class Orthanc:
             image.save_as(buffer, enforce_file_format=True)
             self.client.post("/instances", content=buffer.getvalue()).raise_for_status()
 
-    def know(self, ae_title: str, port: int) -> None:
+    def know(self, ae_title: str, port: int, *, tls: bool = False) -> None:
         """Let it send by C-STORE to this AE title."""
-        entry = {"AET": ae_title, "Host": "127.0.0.1", "Port": port}
+        entry = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, "UseDicomTls": tls}
         self.client.put("/modalities/oncopixel", json=entry).raise_for_status()
 
     def forget(self) -> None:

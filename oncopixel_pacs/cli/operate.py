@@ -282,6 +282,7 @@ def _check_source(settings: Settings, source: SourceSettings) -> str:
         source,
         calling_ae_title=settings.ae_title,
         timeout_seconds=settings.pull.timeout_seconds,
+        tls=settings.tls,
     )
     if isinstance(source, CMoveSource) and not settings.takes_anyone:
         _require_admitted(settings, source.ae_title)

@@ -92,6 +92,7 @@ def echo_source(
                 item,
                 calling_ae_title=settings.ae_title,
                 timeout_seconds=settings.pull.timeout_seconds,
+                tls=settings.tls,
             )
         except PullFailed as exc:
             answers[item.name] = EchoAnswer(ok=False, said=str(exc))

@@ -91,7 +91,12 @@ def prove(
         if isinstance(destination, FolderDestination):
             yield _found(item, _reads_back(item, destination), "read back", destination.name)
         elif isinstance(destination, OrthancDestination):
-            find = partial(is_held, destination=destination, timeout_seconds=asking.timeout_seconds)
+            find = partial(
+                is_held,
+                destination=destination,
+                timeout_seconds=asking.timeout_seconds,
+                tls=asking.tls,
+            )
             yield _searched(item, find, "Orthanc", destination, asking)
         else:
             find = partial(_by_qido, destination, asking)

@@ -7,10 +7,8 @@ from typing import Protocol
 import httpx
 from pydantic import SecretStr
 
-from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
+from oncopixel_pacs.deliver.service_trust import service_context
 from oncopixel_pacs.settings import TlsSettings
-from oncopixel_pacs.tls import requestor_context
-from oncopixel_pacs.web_trust import web_context
 
 
 class Service(Protocol):
@@ -48,17 +46,12 @@ def open_client(service: Service, timeout_seconds: float, tls: TlsSettings) -> h
     if service.user is not None:
         password = service.password.get_secret_value() if service.password else ""
         auth = httpx.BasicAuth(service.user, password)
-    try:
-        verify = web_context() if tls.ca_file is None else requestor_context(tls)
-    except ConfigurationError as exc:
-        raise DeliveryFailed(str(exc), permanent=False) from exc
-    verify.check_hostname = True
     # No redirects: credentials go where the configuration says, and nowhere else.
     return httpx.Client(
         base_url=f"{service.url.rstrip('/')}/",
         headers=headers,
         auth=auth,
         timeout=timeout_seconds,
-        verify=verify,
+        verify=service_context(tls),
         trust_env=False,
     )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from ssl import SSLContext
+from typing import Any, Protocol
 
 import requests
 from orthanc_api_client import OrthancApiClient, exceptions
+from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
 
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
 from oncopixel_pacs.deliver.places import Place
+from oncopixel_pacs.deliver.service_trust import service_context
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import OrthancDestination, TlsSettings
 
@@ -32,6 +37,33 @@ _NO_USABLE_ANSWER = (
 )
 
 
+class OrthancPlace(Protocol):
+    """Where an Orthanc is and how it is entered: a destination, or a source of pulls."""
+
+    @property
+    def url(self) -> str:
+        """Base URL."""
+
+    @property
+    def user(self) -> str | None:
+        """Our login."""
+
+    @property
+    def password(self) -> SecretStr | None:
+        """Its password."""
+
+
+class _TrustingAdapter(HTTPAdapter):
+    """Connections of the client, made in a context of ours."""
+
+    def __init__(self, context: SSLContext, retries: Retry) -> None:
+        self._context = context
+        super().__init__(max_retries=retries)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+
 def send(
     objects: Sequence[OutgoingObject],
     destination: OrthancDestination,
@@ -41,9 +73,9 @@ def send(
     tls: TlsSettings,
 ) -> Iterator[Outcome]:
     """Upload objects one by one; see `oncopixel_pacs.deliver.send`."""
-    del calling_ae_title, tls
+    del calling_ae_title
     seconds = timeout_seconds / CLIENT_ATTEMPTS
-    with closing(_client(destination)) as client:
+    with closing(open_client(destination, tls)) as client:
         _system(client, destination, seconds)
         for item in objects:
             yield _upload(client, item, destination, seconds)
@@ -57,13 +89,15 @@ def echo(
     tls: TlsSettings,
 ) -> str:
     """Read the system page; see `oncopixel_pacs.deliver.echo`."""
-    del calling_ae_title, tls
-    with closing(_client(destination)) as client:
+    del calling_ae_title
+    with closing(open_client(destination, tls)) as client:
         system = _system(client, destination, timeout_seconds / CLIENT_ATTEMPTS)
     return f"Orthanc {system.get('Version', '?')} answered at {destination.url}"
 
 
-def is_held(place: Place, destination: OrthancDestination, timeout_seconds: float) -> bool:
+def is_held(
+    place: Place, destination: OrthancDestination, timeout_seconds: float, tls: TlsSettings
+) -> bool:
     """Look an object up by its SOP Instance UID, in its study.
 
     A script of Orthanc's may have filed it in another one, where nobody finds it.
@@ -73,7 +107,7 @@ def is_held(place: Place, destination: OrthancDestination, timeout_seconds: floa
     DeliveryFailed
         When Orthanc does not answer the question.
     """
-    with closing(_client(destination)) as client:
+    with closing(open_client(destination, tls)) as client:
         seconds = timeout_seconds / CLIENT_ATTEMPTS
         _system(client, destination, seconds)
         try:
@@ -98,9 +132,27 @@ def looked_up(client: OrthancApiClient, uid: str, kind: str, seconds: float) -> 
     return [str(item["ID"]) for item in answer.json() if item["Type"] == kind]
 
 
-def _client(destination: OrthancDestination) -> OrthancApiClient:
-    password = destination.password.get_secret_value() if destination.password else None
-    return OrthancApiClient(destination.url, user=destination.user, pwd=password)
+def open_client(place: OrthancPlace, tls: TlsSettings) -> OrthancApiClient:
+    """Make a client of an Orthanc, which over HTTPS must show a certificate that we trust.
+
+    Raises
+    ------
+    DeliveryFailed
+        When the certificates of `tls` cannot be used.
+    """
+    password = place.password.get_secret_value() if place.password else None
+    client = OrthancApiClient(place.url, user=place.user, pwd=password)
+    # The client has no other way to be told.
+    session = client._http_session  # noqa: SLF001
+    # Else the environment would say whom to trust, and which proxy to take.
+    session.trust_env = False
+    if place.url.startswith("https:"):
+        # No certificate is trusted a moment later; ten attempts take minutes.
+        retries = session.get_adapter(place.url).max_retries.new(other=0)
+        session.mount("https://", _TrustingAdapter(service_context(tls), retries))
+        # What the adapter trusts besides; without a file the authorities that everyone knows.
+        session.verify = True if tls.ca_file is None else str(tls.ca_file)
+    return client
 
 
 def _system(

@@ -25,6 +25,9 @@ class CMoveSource(Section):
     """Called AE title of C-FIND and C-MOVE, where it is another than the one that sends."""
     move_destination: AeTitle | None = None
     """AE title under which it knows our listener; our own when absent."""
+    tls: bool = False
+    """Whether queries and moves go over TLS; what it sends comes to whichever of our ports it
+    knows."""
 
 
 class DicomWebSource(Section):

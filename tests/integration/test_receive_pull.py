@@ -65,7 +65,8 @@ class Pulling:
         return self.server.settings.sources[0]
 
     def echo(self) -> str:
-        return echo(self.source, calling_ae_title="ONCOPIXEL", timeout_seconds=5)
+        tls = self.server.settings.tls
+        return echo(self.source, calling_ae_title="ONCOPIXEL", timeout_seconds=5, tls=tls)
 
 
 @contextmanager

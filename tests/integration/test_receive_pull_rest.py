@@ -131,7 +131,12 @@ def test_an_orthanc_that_falls_silent_is_given_up_in_time(tmp_path: Path) -> Non
         source = {"type": "orthanc", "name": "archive", "url": url}
         settings = Settings(sources=(source,))
         with pytest.raises(PullFailed, match="cannot be reached"):
-            echo(settings.sources[0], calling_ae_title="ONCOPIXEL", timeout_seconds=1)
+            echo(
+                settings.sources[0],
+                calling_ae_title="ONCOPIXEL",
+                timeout_seconds=1,
+                tls=settings.tls,
+            )
         pull = _pulled(tmp_path, source)
     assert pull.state is PullState.FAILED
     assert "cannot be reached" in pull.error

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificates import Authority
 
+from oncopixel_pacs.deliver import orthanc
 from oncopixel_pacs.deliver.dicomweb_client import open_client
 from oncopixel_pacs.errors import ConfigurationError, PullFailed
 from oncopixel_pacs.receive.pull import dicomweb
 from oncopixel_pacs.settings import StowDestination, TlsSettings
-from oncopixel_pacs.settings.sources import DicomWebSource
+from oncopixel_pacs.settings.sources import DicomWebSource, OrthancSource
 from oncopixel_pacs.web_trust import web_context
 
 
@@ -56,14 +59,17 @@ def test_an_authority_of_this_system_vouches_for_an_archive(
 ) -> None:
     """Where the hospital's machines know its authority, nothing has to be configured."""
     source = DicomWebSource(type="dicomweb", name="pacs", url=archive)
+    place: dict[str, Any] = {"type": "orthanc", "name": "pacs", "url": archive}
     destination = StowDestination(type="stow", name="pacs", url=archive)
     with pytest.raises(PullFailed, match="cannot be reached"):
-        dicomweb.echo(source, "ONCOPIXEL", 10.0)
+        dicomweb.echo(source, "ONCOPIXEL", 10.0, TlsSettings())
     # OpenSSL's own way to say which authorities the system has.
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
-    dicomweb.echo(source, "ONCOPIXEL", 10.0)
+    dicomweb.echo(source, "ONCOPIXEL", 10.0, TlsSettings())
     with open_client(destination, 10.0, TlsSettings()) as client:
         assert client.get("studies").status_code == 204
+    with closing(orthanc.open_client(OrthancSource(**place), TlsSettings())) as client:
+        assert client.get("system").status_code == 204
 
 
 def test_a_file_without_certificates_is_said(tmp_path: Path) -> None:

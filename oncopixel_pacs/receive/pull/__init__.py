@@ -7,6 +7,7 @@ from typing import Any
 
 from oncopixel_pacs.receive.pull import cmove, dicomweb, orthanc
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote
+from oncopixel_pacs.settings.dimse import TlsSettings
 from oncopixel_pacs.settings.sources import SourceSettings
 
 __all__ = ["Fetch", "Remote", "echo", "fetch", "find"]
@@ -15,7 +16,9 @@ __all__ = ["Fetch", "Remote", "echo", "fetch", "find"]
 READERS: Mapping[str, Any] = {"cmove": cmove, "dicomweb": dicomweb, "orthanc": orthanc}
 
 
-def echo(source: SourceSettings, *, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    source: SourceSettings, *, calling_ae_title: str, timeout_seconds: float, tls: TlsSettings
+) -> str:
     """Ask a source whether it is there; returns what it answered, in a few words.
 
     Raises
@@ -23,7 +26,7 @@ def echo(source: SourceSettings, *, calling_ae_title: str, timeout_seconds: floa
     PullFailed
         When it cannot be used; the message says what to check.
     """
-    answer: str = READERS[source.type].echo(source, calling_ae_title, timeout_seconds)
+    answer: str = READERS[source.type].echo(source, calling_ae_title, timeout_seconds, tls)
     return answer
 
 

@@ -11,9 +11,11 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
 from oncopixel_pacs.deliver.association import VERIFICATION, Peer, opened
-from oncopixel_pacs.errors import DeliveryFailed, PullFailed
+from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed, PullFailed
 from oncopixel_pacs.receive.pull.remote import Fetch, Remote
+from oncopixel_pacs.settings.dimse import TlsSettings
 from oncopixel_pacs.settings.sources import CMoveSource
+from oncopixel_pacs.tls import requestor_context
 
 #: Study Root Query/Retrieve Information Model - FIND and - MOVE (PS3.4 C.3).
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -32,9 +34,11 @@ _MEANINGS = {
 }
 
 
-def echo(source: CMoveSource, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    source: CMoveSource, calling_ae_title: str, timeout_seconds: float, tls: TlsSettings
+) -> str:
     """C-ECHO, and whether it takes C-FIND and C-MOVE; see `oncopixel_pacs.receive.pull.echo`."""
-    peer = _peer(source, calling_ae_title)
+    peer = _peer(source, calling_ae_title, tls)
     contexts = [build_context(item) for item in (VERIFICATION, FIND, MOVE)]
     with _failures(), opened(peer, contexts, timeout_seconds) as assoc:
         taken = {str(item.abstract_syntax) for item in assoc.accepted_contexts}
@@ -49,7 +53,7 @@ def echo(source: CMoveSource, calling_ae_title: str, timeout_seconds: float) -> 
 
 def find(source: CMoveSource, study_instance_uid: str, work: Fetch) -> tuple[Remote, ...]:
     """C-FIND at the level of series, then of images in each; see `oncopixel_pacs.receive.pull`."""
-    peer = _peer(source, work.calling_ae_title)
+    peer = _peer(source, work.calling_ae_title, work.tls)
     found: dict[str, Remote] = {}
     with _failures(), opened(peer, [build_context(FIND)], work.timeout_seconds) as assoc:
         _require_taken(assoc, source, peer, "C-FIND")
@@ -72,7 +76,7 @@ def fetch(
     source: CMoveSource, study_instance_uid: str, wanted: tuple[Remote, ...], work: Fetch
 ) -> None:
     """C-MOVE of each series that lacks an object; see `oncopixel_pacs.receive.pull.fetch`."""
-    peer = _peer(source, work.calling_ae_title)
+    peer = _peer(source, work.calling_ae_title, work.tls)
     destination = source.move_destination or work.calling_ae_title
     by_series: dict[str, int] = {}
     for item in wanted:
@@ -130,9 +134,13 @@ def _image_query(study_instance_uid: str, series_instance_uid: str) -> Dataset:
     return query
 
 
-def _peer(source: CMoveSource, calling_ae_title: str) -> Peer:
+def _peer(source: CMoveSource, calling_ae_title: str, tls: TlsSettings) -> Peer:
     called = source.query_ae_title or source.ae_title
-    return Peer(source.name, source.host, source.port, called, calling_ae_title)
+    try:
+        context = requestor_context(tls) if source.tls else None
+    except ConfigurationError as exc:
+        raise PullFailed(str(exc), permanent=False) from exc
+    return Peer(source.name, source.host, source.port, called, calling_ae_title, context)
 
 
 def _require_taken(assoc: Association, source: CMoveSource, peer: Peer, service: str) -> None:

@@ -10,10 +10,11 @@ import httpx
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
-from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
+from oncopixel_pacs.deliver.dicomweb_client import open_client
+from oncopixel_pacs.errors import DeliveryFailed, ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
+from oncopixel_pacs.settings.dimse import TlsSettings
 from oncopixel_pacs.settings.sources import DicomWebSource
-from oncopixel_pacs.web_trust import web_context
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -28,10 +29,12 @@ _CHUNK_BYTES = 1 << 20
 _NO_OBJECT = frozenset({400, 404, 406, 409, 410, 415, 422, 500, 501})
 
 
-def echo(source: DicomWebSource, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    source: DicomWebSource, calling_ae_title: str, timeout_seconds: float, tls: TlsSettings
+) -> str:
     """Ask for one study; see `oncopixel_pacs.receive.pull.echo`."""
     del calling_ae_title
-    with _client(source, timeout_seconds) as client:
+    with _client(source, timeout_seconds, tls) as client:
         _ask(client, source, "studies", {"limit": 1})
     return f"QIDO-RS answered at {source.url}"
 
@@ -39,7 +42,7 @@ def echo(source: DicomWebSource, calling_ae_title: str, timeout_seconds: float) 
 def find(source: DicomWebSource, study_instance_uid: str, work: Fetch) -> tuple[Remote, ...]:
     """Search for instances, page by page; see `oncopixel_pacs.receive.pull.find`."""
     found: dict[str, Remote] = {}
-    with _client(source, work.timeout_seconds) as client:
+    with _client(source, work.timeout_seconds, work.tls) as client:
         while True:
             work.check_going()
             parameters = {"limit": _PAGE, "offset": len(found), "includefield": _CLASS}
@@ -58,7 +61,7 @@ def fetch(
     source: DicomWebSource, study_instance_uid: str, wanted: tuple[Remote, ...], work: Fetch
 ) -> None:
     """Retrieve instances one by one; see `oncopixel_pacs.receive.pull.fetch`."""
-    with _client(source, work.timeout_seconds) as client:
+    with _client(source, work.timeout_seconds, work.tls) as client:
 
         def download(item: Remote) -> Iterator[bytes]:
             path = (
@@ -70,23 +73,11 @@ def fetch(
         take(wanted, work, source.name, download)
 
 
-def _client(source: DicomWebSource, timeout_seconds: float) -> httpx.Client:
-    headers = {}
-    if source.token is not None:
-        headers["Authorization"] = f"Bearer {source.token.get_secret_value()}"
-    auth = None
-    if source.user is not None:
-        password = source.password.get_secret_value() if source.password else ""
-        auth = httpx.BasicAuth(source.user, password)
-    # No redirects: credentials go where the configuration says, and nowhere else.
-    return httpx.Client(
-        base_url=f"{source.url.rstrip('/')}/",
-        headers=headers,
-        auth=auth,
-        timeout=timeout_seconds,
-        verify=web_context(),
-        trust_env=False,
-    )
+def _client(source: DicomWebSource, timeout_seconds: float, tls: TlsSettings) -> httpx.Client:
+    try:
+        return open_client(source, timeout_seconds, tls)
+    except DeliveryFailed as exc:
+        raise PullFailed(str(exc), permanent=False) from exc
 
 
 def _ask(

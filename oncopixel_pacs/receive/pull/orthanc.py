@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import requests
 from orthanc_api_client import OrthancApiClient, exceptions
 
-from oncopixel_pacs.deliver.orthanc import CLIENT_ATTEMPTS, looked_up
-from oncopixel_pacs.errors import ObjectNotGiven, PullFailed
+from oncopixel_pacs.deliver.orthanc import CLIENT_ATTEMPTS, looked_up, open_client
+from oncopixel_pacs.errors import DeliveryFailed, ObjectNotGiven, PullFailed
 from oncopixel_pacs.receive.pull.remote import UNCODED, Fetch, Remote, take
+from oncopixel_pacs.settings.dimse import TlsSettings
 from oncopixel_pacs.settings.sources import OrthancSource
 
 Answer = TypeVar("Answer")
@@ -22,11 +23,13 @@ _CHUNK_BYTES = 1 << 20
 _NO_OBJECT = frozenset({404, 500})
 
 
-def echo(source: OrthancSource, calling_ae_title: str, timeout_seconds: float) -> str:
+def echo(
+    source: OrthancSource, calling_ae_title: str, timeout_seconds: float, tls: TlsSettings
+) -> str:
     """Read the system page; see `oncopixel_pacs.receive.pull.echo`."""
     del calling_ae_title
     seconds = timeout_seconds / CLIENT_ATTEMPTS
-    with closing(_client(source)) as client:
+    with closing(_client(source, tls)) as client:
         system = _asked(source, lambda: _json(client, "system", seconds))
     return f"Orthanc {system.get('Version', '?')} answered at {source.url}"
 
@@ -35,7 +38,7 @@ def find(source: OrthancSource, study_instance_uid: str, work: Fetch) -> tuple[R
     """Look the study up and list its instances; see `oncopixel_pacs.receive.pull.find`."""
     seconds = work.timeout_seconds / CLIENT_ATTEMPTS
     found: dict[str, Remote] = {}
-    with closing(_client(source)) as client:
+    with closing(_client(source, work.tls)) as client:
         ask = partial(looked_up, client, study_instance_uid, "Study", seconds)
         for study in _asked(source, ask):
             several = _asked(source, partial(_json, client, f"studies/{study}/series", seconds))
@@ -52,7 +55,7 @@ def fetch(
     """Download files one by one; see `oncopixel_pacs.receive.pull.fetch`."""
     del study_instance_uid
     seconds = work.timeout_seconds / CLIENT_ATTEMPTS
-    with closing(_client(source)) as client:
+    with closing(_client(source, work.tls)) as client:
 
         def download(item: Remote) -> Iterator[bytes]:
             uid = item.sop_instance_uid
@@ -64,9 +67,11 @@ def fetch(
         take(wanted, work, source.name, download)
 
 
-def _client(source: OrthancSource) -> OrthancApiClient:
-    password = source.password.get_secret_value() if source.password else None
-    return OrthancApiClient(source.url, user=source.user, pwd=password)
+def _client(source: OrthancSource, tls: TlsSettings) -> OrthancApiClient:
+    try:
+        return open_client(source, tls)
+    except DeliveryFailed as exc:
+        raise PullFailed(str(exc), permanent=False) from exc
 
 
 def _json(client: OrthancApiClient, path: str, seconds: float) -> Any:

@@ -126,6 +126,7 @@ class Puller:
             FreeSpace(parts.intake.incoming, parts.settings.receive.least_free_bytes),
             parts.settings.ae_title,
             parts.settings.pull.timeout_seconds,
+            parts.settings.tls,
             lambda _number: None,
             self._stop,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from oncopixel_pacs.errors import IntakeRefused, ObjectNotGiven, OutOfResources, PullFailed
 from oncopixel_pacs.receive.intake import Intake
+from oncopixel_pacs.settings.dimse import TlsSettings
 from oncopixel_pacs.store.free_space import FreeSpace
 
 #: Objects are asked for without a content coding: Orthanc spends seconds on each to gzip it.
@@ -37,6 +38,8 @@ class Fetch:
     ----------
     space
         Room for what comes; below the watermark nothing is begun.
+    tls
+        Our certificate, and whom we trust, where the source is reached over TLS.
     arrived
         Called now and then with the number of objects that have come in this attempt.
     stopping
@@ -47,6 +50,7 @@ class Fetch:
     space: FreeSpace
     calling_ae_title: str
     timeout_seconds: float
+    tls: TlsSettings
     arrived: Callable[[int], None]
     stopping: threading.Event
 

@@ -323,10 +323,12 @@ class Catalogue:
         Raises
         ------
         OutOfResources
-            When the database is locked, full or gone.
+            When the database is locked, full, read-only or gone.
         """
         with self._database.write() as session:
-            session.exec(select(StudyRow.study_instance_uid).limit(1)).first()
+            query = select(StudyRow.study_instance_uid).limit(1)
+            # A lock that holds nobody up; PostgreSQL refuses it where nothing may be written.
+            session.exec(query.with_for_update(read=True, key_share=True, skip_locked=True)).first()
 
     def counts(self) -> dict[StudyState, int]:
         """Count studies by state."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -112,7 +112,10 @@ class Database:
             connection.commit()
             keeps = is_sqlite and not self._kept
         except driver.Error as exc:
-            if self.engine.dialect.is_disconnect(exc, connection.driver_connection, None):
+            if _is_read_only(exc):
+                connection.invalidate(exc)
+                self.engine.dispose()
+            elif self.engine.dialect.is_disconnect(exc, connection.driver_connection, None):
                 connection.invalidate(exc)
             raise self._refusal(exc)  # noqa: B904
         finally:
@@ -291,7 +294,21 @@ def _server_engine(url: str) -> Engine:
                 cursor.execute(f"SET {name} = '{value}'")
         connection.commit()
 
+    @event.listens_for(engine, "handle_error")
+    def _leave_read_only(context: ExceptionContext) -> None:
+        # A connection stays as it began: without a new one nothing is written ever after.
+        if context.original_exception is not None and _is_read_only(context.original_exception):
+            context.is_disconnect = True
+
     return engine
+
+
+def _is_read_only(error: BaseException) -> bool:
+    """Whether PostgreSQL was read-only when the connection began (SQLSTATE 25006).
+
+    As a standby is, and a server whose disk is full with some who run them.
+    """
+    return getattr(error, "sqlstate", None) == "25006"
 
 
 def _revisions(engine: Engine) -> tuple[list[str], str]:

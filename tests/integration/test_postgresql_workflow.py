@@ -26,7 +26,8 @@ from workflow_builder import (
 )
 
 from oncopixel_pacs.domain import Job, JobState
-from oncopixel_pacs.errors import AnalysisFailed
+from oncopixel_pacs.errors import AnalysisFailed, OutOfResources
+from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import open_database
 
 
@@ -132,6 +133,47 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(
     uids = [uid for uid, _ in pacs.received]
     assert len(uids) == len(set(uids))
     assert len(works.model.asked) <= 2
+
+
+@pytest.mark.parametrize("way", ["write", "write_rows", "write_directly"])
+def test_a_server_that_was_read_only_takes_writes_again_without_a_restart(
+    postgresql: PostgresqlServer, way: str
+) -> None:
+    """Connections stay as they began: everything was refused for ever, and nothing said so."""
+    url = postgresql.prepared_database()
+    own = sa.create_engine(
+        sa.make_url(url).set(database="postgres"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.NullPool,
+    )
+
+    def set_read_only(word: str) -> None:
+        with own.connect() as connection:
+            connection.exec_driver_sql(
+                f"ALTER DATABASE copy SET default_transaction_read_only = {word}"
+            )
+
+    def write() -> None:
+        with getattr(database, way)() as where:
+            statement = "DELETE FROM job"
+            where.execute(statement if way == "write_directly" else sa.text(statement))
+
+    set_read_only("on")
+    with closing(open_database(url)) as database:
+        with database.read() as one, database.read() as another:
+            for session in (one, another):  # so that two connections are kept
+                session.connection().exec_driver_sql("SELECT 1")
+        with pytest.raises(OutOfResources, match="does not take a write"):
+            Catalogue(database).check_writable()
+        with database.read() as one, database.read() as another:
+            for session in (one, another):
+                session.connection().exec_driver_sql("SELECT 1")
+        set_read_only("off")
+        with pytest.raises(OutOfResources, match="does not take a write"):
+            write()
+        for _ in range(3):
+            write()
+        Catalogue(database).check_writable()
 
 
 def test_the_tables_of_the_engine_lie_beside_the_ledger(works: Works) -> None:

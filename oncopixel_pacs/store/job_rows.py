@@ -118,12 +118,18 @@ def object_uids(session: Session, job_id: str) -> Sequence[str]:
     ).all()
 
 
-def was_queued(session: Session, destination: str, item: ResultObject) -> bool:
-    """Whether a rejection note was for this destination: no profile chooses it again."""
-    return (
-        item.kind is ObjectKind.REJECTION
-        and session.get(DeliveryRow, (destination, item.sop_instance_uid)) is not None
-    )
+def is_chosen(
+    session: Session,
+    destination: str,
+    item: ResultObject,
+    kinds: Collection[ObjectKind],
+    form: SegmentationForm | None,
+) -> bool:
+    """Whether an object goes to a destination; a rejection note only where it was made for."""
+    known = (destination, item.sop_instance_uid)
+    if item.kind is ObjectKind.REJECTION and session.get(DeliveryRow, known) is None:
+        return False
+    return is_wanted(item.kind, item.form, kinds, form)
 
 
 def add_object(session: Session, job_id: str, item: ResultObject, position: int) -> bool:
@@ -209,7 +215,7 @@ def sort_out_rest(
         if row.destination not in kinds:
             row.next_attempt_at = None
             former.add(row.destination)
-        elif item.kind != ObjectKind.REJECTION and not is_wanted(
+        elif not is_wanted(
             item.kind, item.form, kinds[row.destination], forms.get(row.destination)
         ):
             session.delete(row)

@@ -33,14 +33,13 @@ from oncopixel_pacs.store.job_rows import (
     conclude,
     deliveries_of,
     end_step,
-    is_wanted,
+    is_chosen,
     job_row,
     object_uids,
     queue_deliveries,
     retract,
     sort_out_rest,
     verdict,
-    was_queued,
 )
 from oncopixel_pacs.store.newest import NEWEST_JOB, is_followed, job_keys
 from oncopixel_pacs.store.readings import forget_result, keep_result
@@ -240,7 +239,7 @@ class Ledger:
         Parameters
         ----------
         destinations
-            Kinds of objects that each destination takes, by name.
+            Kinds of objects that each destination takes, by name, those with notes among them.
         forms
             Form of segmentations that each destination takes; binary where it is not named.
         retractions
@@ -260,9 +259,8 @@ class Ledger:
                 wanted = [
                     item
                     for item in objects
-                    if is_wanted(item.kind, item.form, kinds, forms.get(name))
-                    or item.sop_instance_uid == note
-                    or was_queued(session, name, item)
+                    if item.sop_instance_uid == note
+                    or is_chosen(session, name, item, kinds, forms.get(name))
                 ]
                 if queue_deliveries(session, name, wanted, new, now):
                     open_at.append(name)

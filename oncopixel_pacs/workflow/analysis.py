@@ -333,10 +333,14 @@ class StudySteps:
         kinds = kinds_for(job.result, self.destinations)
         if any(kinds.values()) or retractions:
             self.ledger.begin_step(job.id, StepName.DELIVER, self.now())
+        noted = {name for name, profile in self.destinations.items() if profile.retract}
         self.ledger.add_objects(
             job.id,
             objects,
-            kinds,
+            {
+                name: (*chosen, ObjectKind.REJECTION) if name in noted else chosen
+                for name, chosen in kinds.items()
+            },
             self.now(),
             lambda session, job_id, name: self.queue.enqueue_delivery(session, job_id, run, name),
             forms={name: profile.segmentation for name, profile in self.destinations.items()},

@@ -68,6 +68,11 @@ def displaced_implant(folder: Path) -> Path:
     return path
 
 
+def takes_no_note(item: OutgoingObject) -> Outcome:
+    """Take everything else."""
+    return (refuse if item.sop_class_uid == KeyObjectSelectionDocumentStorage else accept)(item)
+
+
 def of_kind(job: Job, kind: ObjectKind) -> set[str]:
     return {item.sop_instance_uid for item in job.objects if item.kind is kind}
 
@@ -268,10 +273,6 @@ def test_a_note_that_an_archive_refused_is_made_up_for_by_the_next_one(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many archives take no key objects until somebody allows them."""
-
-    def takes_no_note(item: OutgoingObject) -> Outcome:
-        return (refuse if item.sop_class_uid == KeyObjectSelectionDocumentStorage else accept)(item)
-
     pacs = install(monkeypatch, PretendedPacs(takes_no_note))
     works, jobs = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),)), []
     with running(works):
@@ -319,3 +320,23 @@ def test_a_note_follows_what_it_takes_back(
     assert {job.state for job in jobs} == {JobState.DONE}
     assert {taken[-2]} == report
     assert {taken[-1]} == of_kind(jobs[1], ObjectKind.REJECTION)
+
+
+def test_a_note_that_an_archive_is_not_to_get_any_more_is_left_out_of_a_retry(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = install(monkeypatch, PretendedPacs(takes_no_note))
+    place = folder_destination(tmp_path / "out")
+    works = Works(store, PretendedModel(), (place,))
+    with running(works):
+        for view in SCREENING[:2]:
+            works.receive(tmp_path / "in", view)
+            job = works.finished(works.settle().id)
+    assert job.state is JobState.FAILED
+    works.destinations = (place.model_copy(update={"retract": False}),)
+    sent = len(pacs.received)
+    with running(works):
+        works.retry(job.id)
+        assert works.finished(job.id).state is JobState.DONE
+    assert len(pacs.received) == sent
+    assert works.outbox.oldest_problem("pacs") is None

@@ -7,24 +7,12 @@ from typing import Protocol
 import httpx
 from pydantic import SecretStr
 
-from oncopixel_pacs.deliver.service_trust import service_context
+from oncopixel_pacs.deliver.http_service import HttpService, service_context
 from oncopixel_pacs.settings import TlsSettings
 
 
-class Service(Protocol):
-    """Settings of a DICOMweb service."""
-
-    @property
-    def url(self) -> str:
-        """Base URL."""
-
-    @property
-    def user(self) -> str | None:
-        """User, with `password`."""
-
-    @property
-    def password(self) -> SecretStr | None:
-        """Its password."""
+class Service(HttpService, Protocol):
+    """A DICOMweb service, and how it is entered."""
 
     @property
     def token(self) -> SecretStr | None:
@@ -52,6 +40,6 @@ def open_client(service: Service, timeout_seconds: float, tls: TlsSettings) -> h
         headers=headers,
         auth=auth,
         timeout=timeout_seconds,
-        verify=service_context(tls),
+        verify=service_context(service, tls),
         trust_env=False,
     )

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from ssl import SSLContext
-from typing import Any, Protocol
+from typing import Any
 
 import requests
 from orthanc_api_client import OrthancApiClient, exceptions
-from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from oncopixel_pacs.deliver.http_service import HttpService, service_context
 from oncopixel_pacs.deliver.outcome import Outcome, OutgoingObject
 from oncopixel_pacs.deliver.places import Place
-from oncopixel_pacs.deliver.service_trust import service_context
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import OrthancDestination, TlsSettings
 
@@ -35,22 +34,6 @@ _NO_USABLE_ANSWER = (
     LookupError,
     TypeError,
 )
-
-
-class OrthancPlace(Protocol):
-    """Where an Orthanc is and how it is entered: a destination, or a source of pulls."""
-
-    @property
-    def url(self) -> str:
-        """Base URL."""
-
-    @property
-    def user(self) -> str | None:
-        """Our login."""
-
-    @property
-    def password(self) -> SecretStr | None:
-        """Its password."""
 
 
 class _TrustingAdapter(HTTPAdapter):
@@ -132,7 +115,7 @@ def looked_up(client: OrthancApiClient, uid: str, kind: str, seconds: float) -> 
     return [str(item["ID"]) for item in answer.json() if item["Type"] == kind]
 
 
-def open_client(place: OrthancPlace, tls: TlsSettings) -> OrthancApiClient:
+def open_client(place: HttpService, tls: TlsSettings) -> OrthancApiClient:
     """Make a client of an Orthanc, which over HTTPS must show a certificate that we trust.
 
     Raises
@@ -146,12 +129,11 @@ def open_client(place: OrthancPlace, tls: TlsSettings) -> OrthancApiClient:
     session = client._http_session  # noqa: SLF001
     # Else the environment would say whom to trust, and which proxy to take.
     session.trust_env = False
-    if place.url.startswith("https:"):
-        # No certificate is trusted a moment later; ten attempts take minutes.
-        retries = session.get_adapter(place.url).max_retries.new(other=0)
-        session.mount("https://", _TrustingAdapter(service_context(tls), retries))
-        # What the adapter trusts besides; without a file the authorities that everyone knows.
-        session.verify = True if tls.ca_file is None else str(tls.ca_file)
+    # No certificate is trusted a moment later; ten attempts take minutes.
+    retries = session.get_adapter(place.url).max_retries.new(other=0)
+    session.mount("https://", _TrustingAdapter(service_context(place, tls), retries))
+    # What the adapter trusts besides; without a file the authorities that everyone knows.
+    session.verify = True if tls.ca_file is None else str(tls.ca_file)
     return client
 
 

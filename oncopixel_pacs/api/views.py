@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from fastapi import APIRouter
@@ -20,10 +21,11 @@ from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.frames import read_object
 from oncopixel_pacs.imaging.grayscale import own_window
 from oncopixel_pacs.imaging.hanging import Hanging, hanging, hanging_order
+from oncopixel_pacs.route import why_not
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 
-#: A page of more pictures would be slow; further ones are in the viewer.
+#: A page of more pictures would be slow; further ones are in the viewer, and told as a number.
 _MOST_VIEWS = 12
 _PROCESSING = "FOR PROCESSING"
 
@@ -116,11 +118,20 @@ class HungView(BaseModel):
 class HungViews(BaseModel):
     """Views of a study in reading order: R CC, L CC, R MLO, L MLO, others."""
 
-    model_config = shape({"job_id": "5d0c6a1f0f7e4a4f9be0d5a1", "items": [examples.HUNG_VIEW]})
+    model_config = shape(
+        {"job_id": "5d0c6a1f0f7e4a4f9be0d5a1", "items": [examples.HUNG_VIEW], "not_shown": 0}
+    )
 
     job_id: str | None
     """Job whose findings they show; null when no models have read them yet."""
     items: tuple[HungView, ...]
+    not_shown: int
+    """Further images, none of which has findings."""
+
+    @property
+    def read(self) -> bool:
+        """Whether models read an image, as far as reasons tell."""
+        return any(not item.reason for item in self.items)
 
     @property
     def of_pictures(self) -> bool:
@@ -147,7 +158,8 @@ def hung_views(parts: ApiParts, study: Study, jobs: tuple[JobBrief, ...]) -> Hun
     job = parts.ledger.job(brief.id) if brief else None
     images = job.result.images if job and job.result else ()
     found = {image.facts.sop_instance_uid: image for image in images}
-    shown = sorted(_worth_hanging(study), key=lambda item: hanging_order(item.facts))
+    worth_hanging = _worth_hanging(study)
+    shown = _chosen(worth_hanging, found)
     return HungViews(
         job_id=job.id if job else None,
         items=tuple(
@@ -157,9 +169,24 @@ def hung_views(parts: ApiParts, study: Study, jobs: tuple[JobBrief, ...]) -> Hun
                 found.get(item.facts.sop_instance_uid),
                 job.id if job else "",
             )
-            for item in shown[:_MOST_VIEWS]
+            for item in shown
         ),
+        not_shown=len(worth_hanging) - len(shown),
     )
+
+
+def _chosen(images: list[Instance], found: Mapping[str, ImageResult]) -> list[Instance]:
+    """Choose what there is room for: all with findings, then what is read, then the others."""
+
+    def rank(item: Instance) -> tuple[bool, bool, tuple[int, int, str]]:
+        result = found.get(item.facts.sop_instance_uid)
+        left_out = why_not(item.facts) is not None if result is None else not result.analysed
+        return not (result and result.findings), left_out, hanging_order(item.facts)
+
+    ranked = sorted(images, key=rank)
+    with_findings = sum(not rank(item)[0] for item in ranked)
+    chosen = ranked[: max(_MOST_VIEWS, with_findings)]
+    return sorted(chosen, key=lambda item: hanging_order(item.facts))
 
 
 def _worth_hanging(study: Study) -> list[Instance]:

@@ -26,7 +26,7 @@ from builders import STUDY_UID, later
 from conftest import Store
 
 from oncopixel_pacs import RESEARCH_NOTICE
-from oncopixel_pacs.domain import DeliveryState, JobState, Reason
+from oncopixel_pacs.domain import DeliveryState, ImageResult, JobState, Reason
 from oncopixel_pacs.store.outbox import Outbox
 
 JOB_PAGE = f"/jobs/{JOB}"
@@ -253,6 +253,43 @@ def test_a_job_that_found_nothing_says_so(store: Store) -> None:
     assert "0.0% · no findings" in text
     assert "The models called no finding." in text
     assert "No destination takes these objects" in text
+
+
+def test_a_study_of_many_images_shows_those_that_were_read_and_counts_the_others(
+    store: Store,
+) -> None:
+    """As one of volumes, projections, synthetic and acquired images, four each."""
+    receive(store, 16)
+    queue(store)
+    analyse(store)
+    result = store.ledger.job(JOB).result
+    assert result is not None
+    read_of_view = {image.facts.name: image for image in result.images}
+    assert set(read_of_view) == {"R CC", "L CC", "R MLO", "L MLO"}
+    images = tuple(
+        item
+        if item is read_of_view[item.facts.name]
+        else ImageResult(item.facts, reason=Reason.TOMOSYNTHESIS)
+        for item in result.images
+    )
+    store.ledger.save_result(JOB, replace(result, images=images))
+    text = read(page(store, STUDY_PAGE)).text
+    assert "Findings 4" in text
+    for name in read_of_view:
+        assert f"{name} · 14.1 × 10.0 mm" in text
+    assert "4 more images are not shown here." in text
+
+
+def test_a_study_of_which_nothing_was_read_does_not_say_that_nothing_was_found(
+    store: Store,
+) -> None:
+    receive(store)
+    queue(store)
+    analyse(store, reason=Reason.FOR_PROCESSING)
+    for address in (STUDY_PAGE, JOB_PAGE):
+        text = read(page(store, address)).text
+        assert "No image was analysed." in text
+        assert "called no finding" not in text
 
 
 def test_a_study_that_could_not_be_analysed_says_why(store: Store) -> None:

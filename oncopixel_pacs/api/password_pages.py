@@ -40,7 +40,9 @@ async def change_password(
     given = {name: values[0] for name, values in fields.items()}
     wait = waiting_seconds(request, caller.name)
     if wait:
-        raise HTTPException(429, f"Too many failures; try again in {wait} s.")
+        raise HTTPException(
+            429, f"Too many failures; try again in {wait} s.", headers={"Retry-After": str(wait)}
+        )
     new = given.get("new", "")
     if not LEAST_LENGTH <= len(new) <= MOST_LENGTH:
         said = f"A password has {LEAST_LENGTH} to {MOST_LENGTH} characters; choose a longer one."

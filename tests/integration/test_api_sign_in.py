@@ -148,6 +148,15 @@ def test_the_sixth_try_waits_and_the_wait_doubles(client: httpx.Client, clock: C
     assert sign_in(client, "viewer", "wrong").status_code == 401
 
 
+def test_who_guesses_the_old_password_waits_as_long(client: httpx.Client) -> None:
+    sign_in(client, "viewer")
+    guess = {"current": "wrong", "new": "quite another one", "again": "quite another one"}
+    ours = {"Origin": str(client.base_url).rstrip("/")}
+    answers = [client.post("/password", data=guess, headers=ours) for _ in range(6)]
+    assert [item.status_code for item in answers] == [422] * 5 + [429]
+    assert answers[-1].headers["retry-after"] == "16"
+
+
 def test_one_address_cannot_try_many_names(clock: Clock) -> None:
     limits = LoginLimits(clock)
     for number in range(20):

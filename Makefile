@@ -7,8 +7,11 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO_FLAGS ?=
 GOLDEN := tests/end_to_end/test_golden_checklist.py
-# One test process for each core.
-BESIDE ?= --numprocesses logical --maxprocesses 8
+# Modules are compiled when they are first imported: most of what is installed never is, and to
+# compile all of it takes longer than to install it.
+export PIP_NO_COMPILE ?= 1
+# Three test processes for two cores: many tests wait for a server, an archive or a disk.
+BESIDE ?= --numprocesses $(shell $(PYTHON) -c 'import os; print(os.cpu_count() * 3 // 2)') --maxprocesses 8
 
 .PHONY: demo test coverage check lint types layers docs licences image-locks release clean help
 

@@ -1,7 +1,8 @@
 """``python -m benchmarks.idle``: what a server takes that has nothing to do.
 
 It starts a server with default settings, the shipped models and some destinations, waits until
-the engine rests, and says which part of one processor it took in the time after that.
+the engine rests, and says which part of one processor it took in the time after that. With
+``--waiting`` it then takes in studies of two views, and says what it takes while they wait.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.receivers import cpu_seconds, free_port
-from benchmarks.served import wait
+from benchmarks.sample_studies import studies_in
+from benchmarks.served import send, wait
 from oncopixel_pacs.workflow.pace import EVERY_SECONDS, REST_AFTER_SECONDS
 
 
@@ -30,14 +32,21 @@ def share(pid: int, seconds: float) -> float:
     return (cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
-def configuration(destinations: int, http_port: int) -> str:
-    """Return settings of a server that sends to so many folders."""
+def configuration(destinations: int, dimse_port: int, http_port: int) -> str:
+    """Return settings of a server that sends to so many folders, and waits long for an image."""
     listed = [
         f'[[destinations]]\nname = "folder-{number}"\ntype = "folder"\npath = "out-{number}"\n'
         for number in range(destinations)
     ]
-    ports = f"dimse_port = {free_port()}\nhttp_port = {http_port}\n"
-    return "\n".join([f'data_dir = "data"\n{ports}', *listed])
+    ports = f"dimse_port = {dimse_port}\nhttp_port = {http_port}\n"
+    patience = "[completion]\nquiet_seconds = 3600\n"
+    return "\n".join([f'data_dir = "data"\n{ports}', *listed, patience])
+
+
+def send_incomplete(folder: Path, number: int, port: int) -> None:
+    """Send two views of each of so many studies."""
+    studies = studies_in(folder, number, 256, 256, "uncompressed")
+    send([image for study in studies for image in study[:2]], port)
 
 
 def _is_ready(port: int) -> bool:
@@ -51,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idle", description=__doc__)
     parser.add_argument("--destinations", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
+    parser.add_argument("--waiting", type=int, default=0, help="studies that wait for more")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="idle-") as folder:
-        port = free_port()
-        (Path(folder) / "oncopixel.toml").write_text(configuration(chosen.destinations, port))
+        port, dimse_port = free_port(), free_port()
+        settings = configuration(chosen.destinations, dimse_port, port)
+        (Path(folder) / "oncopixel.toml").write_text(settings)
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "oncopixel_pacs", "serve"], cwd=folder, stdout=subprocess.DEVNULL
         )
@@ -63,13 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             awake = share(process.pid, min(chosen.seconds, REST_AFTER_SECONDS / 2))
             time.sleep(REST_AFTER_SECONDS + EVERY_SECONDS)
             resting = share(process.pid, chosen.seconds)
+            send_incomplete(Path(folder) / "sent", chosen.waiting, dimse_port)
+            waiting = share(process.pid, chosen.seconds) if chosen.waiting else None
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
     sys.stdout.write(
         f"{chosen.destinations} destinations, part of one processor: "
-        f"{awake:.1%} looking for work, {resting:.1%} at rest\n"
+        f"{awake:.1%} looking for work, {resting:.1%} at rest"
     )
+    if waiting is not None:
+        sys.stdout.write(f", {waiting:.1%} while {chosen.waiting} studies wait")
+    sys.stdout.write("\n")
     return 0
 
 

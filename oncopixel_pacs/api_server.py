@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TypedDict
@@ -10,6 +10,7 @@ from typing import TypedDict
 from oncopixel_pacs import __version__
 from oncopixel_pacs.actions import retry_job
 from oncopixel_pacs.api.access import Gatekeeper, require_sign_in
+from oncopixel_pacs.api.alarms import alarms_by_subject
 from oncopixel_pacs.api.application import create_app
 from oncopixel_pacs.api.dicomweb.addresses import service_url
 from oncopixel_pacs.api.http_server import HttpServer, https_context
@@ -103,7 +104,9 @@ def start_api(
     routers = [] if parts.viewer is None else [ohif_router(parts.viewer, configuration())]
     routers += [stow_router(stow, documented(*STOW_PROBLEMS))]
     require_sign_in(settings, parts.accounts, parts.tokens)
-    store.meters.registry.register(shared_state(store, settings, algorithms))
+    store.meters.registry.register(
+        shared_state(store, settings, algorithms, partial(alarms_by_subject, parts))
+    )
     app, tls = create_app(parts, routers), https_context(settings.api)
     http = HttpServer(app, settings.http_host, settings.http_port, tls)
     port = http.start()
@@ -129,7 +132,10 @@ def start_metrics(settings: Settings, store: Store, closing: ExitStack) -> int:
 
 
 def shared_state(
-    store: Store, settings: Settings, algorithms: tuple[Algorithm, ...]
+    store: Store,
+    settings: Settings,
+    algorithms: tuple[Algorithm, ...],
+    alarms: Callable[[], Mapping[str, int]] = dict,
 ) -> StateCollector:
     """Make what reads for Prometheus how the whole stands."""
     certificates = {"dicom": settings.tls.certificate, "http": settings.api.certificate}
@@ -141,6 +147,7 @@ def shared_state(
         algorithms,
         store.drift,
         utc_now,
+        alarms,
     )
 
 

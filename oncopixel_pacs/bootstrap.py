@@ -16,6 +16,7 @@ from oncopixel_pacs.child_process import loading
 from oncopixel_pacs.opening import Store, begin_duties, open_store, upkeep_of, utc_now
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.installation import require_mounted
+from oncopixel_pacs.store.restore import require_restored
 from oncopixel_pacs.syslog import begin_audit
 from oncopixel_pacs.workflow.repeated import Repeated
 
@@ -79,6 +80,7 @@ class Server:
         begin_duties(
             self.settings, [duties[role] for role in duties if role in self.roles], self._closing
         )
+        require_restored(self.settings.data_dir)
         store = open_store(self.settings)
         self._closing.callback(store.database.close)
         require_mounted(store.database, store.files)

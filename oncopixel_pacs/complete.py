@@ -41,8 +41,36 @@ class Verdict:
     waiting_for: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What of a study counts here; the same until something of it arrives.
+
+    Attributes
+    ----------
+    declared_complete
+        Whether someone said that nothing more will come.
+    senders
+        Calling AE titles of its images.
+    """
+
+    declared_complete: bool
+    last_received_at: datetime
+    senders: frozenset[str]
+    wanted: Expected
+
+
+def arrived(study: Study, settings: CompletionSettings) -> Arrived:
+    """Sum up a study with every image received so far, in any order."""
+    return Arrived(
+        study.declared_complete,
+        study.last_received_at,
+        frozenset(item.calling_ae_title for item in study.instances),
+        expected([item.facts for item in study.instances], settings.expected_views),
+    )
+
+
 def judge(
-    study: Study,
+    study: Arrived,
     unsettled_since: datetime,
     now: datetime,
     settings: CompletionSettings,
@@ -54,8 +82,6 @@ def judge(
 
     Parameters
     ----------
-    study
-        With every image received so far, in any order.
     unsettled_since
         When its first image arrived that is in no revision yet.
     now
@@ -69,13 +95,12 @@ def judge(
     """
     if study.declared_complete or watched_seconds >= settings.max_wait_seconds:
         return Verdict(complete=True)
-    last_image = study.last_received_at
-    senders = sorted({item.calling_ae_title for item in study.instances} & open_until.keys())
+    last_image, wanted = study.last_received_at, study.wanted
+    senders = sorted(study.senders & open_until.keys())
     calling = [name for name in senders if open_until[name] > now]
     last_sign = max([last_image, *(open_until[name] for name in senders)])
     quiet = timedelta(seconds=settings.quiet_seconds)
     latest = unsettled_since + timedelta(seconds=settings.max_wait_seconds)
-    wanted = expected([item.facts for item in study.instances], settings.expected_views)
     # Without expected views none can be missing, and only quiet counts.
     all_there = wanted.any and not wanted.missing
     if all_there:

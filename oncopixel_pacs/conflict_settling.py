@@ -142,8 +142,9 @@ class ConflictSettling:
         if facts.study_instance_uid != item.study_instance_uid:
             raise ConfigurationError(
                 f"What came later under {item.sop_instance_uid} is of another study, "
-                f"{facts.study_instance_uid}; it cannot be put into this one. Dismiss it, and have "
-                "its sender give it a SOP Instance UID of its own."
+                f"{facts.study_instance_uid}; it cannot be put into this one. Dismiss it. Where an "
+                "archive merged or split the study, see that our results moved there, too; else "
+                "have its sender give it a SOP Instance UID of its own."
             )
         instance = Instance(
             facts,

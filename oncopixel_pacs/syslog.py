@@ -47,7 +47,7 @@ class SyslogForwarder:
     def __init__(self, trail: AuditTrail, settings: AuditSettings) -> None:
         self._trail = trail
         self._address = (settings.syslog_host, settings.syslog_port)
-        self._receiver = f"syslog {settings.syslog_host}:{settings.syslog_port}"
+        self._receiver = settings.receiver
         self._ca_file = settings.syslog_ca_file
         self._host = socket.gethostname().encode("ascii", "replace").decode()[:255] or "-"
         self._stop = threading.Event()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from oncopixel_pacs.complete import Verdict, arrived, judge
 from oncopixel_pacs.domain import (
     Algorithm,
     Delivery,
@@ -26,6 +27,7 @@ from oncopixel_pacs.domain import (
     StudyState,
     View,
 )
+from oncopixel_pacs.settings import CompletionSettings
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 STUDY_UID = "1.2.826.0.1.3680043.10.1"
@@ -111,6 +113,13 @@ def make_study(*instances: Instance, **changes: Any) -> Study:
         last_received_at=max(times),
     )
     return replace(study, **changes)
+
+
+def judged(
+    study: Study, since: datetime, now: datetime, settings: CompletionSettings, **more: Any
+) -> Verdict:
+    """Judge a study by what has arrived of it."""
+    return judge(arrived(study, settings), since, now, settings, **more)
 
 
 def make_algorithm(task: ModelTask = ModelTask.CLASSIFY, **changes: Any) -> Algorithm:

@@ -102,7 +102,7 @@ def describe(
     """
     segments = answers == "segment"
     return {
-        **origin(recipe.name, recipe.version, recipe.description),
+        **origin(recipe.name, recipe.version, recipe.description, recipe.manufacturer),
         "data_source": ", ".join(recipe.data.sets),
         "data_licence": recipe.data_licence,
         "network_data_format": {
@@ -124,7 +124,7 @@ def describe(
     }  # fmt: skip
 
 
-def origin(name: str, version: str, description: str) -> dict[str, Any]:
+def origin(name: str, version: str, description: str, authors: str = "OncoPixel") -> dict[str, Any]:
     """State what is alike in every bundle: who made it, and with which software."""
     return {
         "schema": SCHEMA,
@@ -137,7 +137,7 @@ def origin(name: str, version: str, description: str) -> dict[str, Any]:
         "name": name,
         "task": description,
         "description": description,
-        "authors": "OncoPixel",
+        "authors": authors,
         "copyright": "See docs/license.txt",
         "intended_use": INTENDED_USE,
     }
@@ -266,7 +266,7 @@ def _output(recipe: Recipe, segments: bool) -> dict[str, Any]:
 def _table(recipe: Recipe, answers: str) -> dict[str, Any]:
     segments = answers == "segment"
     activation = "sigmoid" if channels(recipe, segments) == 1 else "softmax"
-    common = {"task": answers, "activation": activation, "manufacturer": "OncoPixel"}
+    common = {"task": answers, "activation": activation, "manufacturer": recipe.manufacturer}
     if recipe.data.reading == "breast":
         ours = Preprocessing()
         return {

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.infer.card import Words
 
 RECIPES = Path(__file__).parent / "tasks"
 Kind = Literal["classify", "segment", "multitask"]
@@ -119,6 +120,8 @@ class Recipe(_Part):
     """Recipe that ``compare`` trains beside it on an equal budget."""
     data_licence: str
     """Terms of the data, for the model card."""
+    manufacturer: Words = "not stated"
+    """Who answers for the model; stands in every result that it has a part in."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

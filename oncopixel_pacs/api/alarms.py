@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from oncopixel_pacs.api import examples
 from oncopixel_pacs.api.destinations import destinations
-from oncopixel_pacs.api.health import alarms, run_checks
+from oncopixel_pacs.api.health import alarms, run_checks, untold
 from oncopixel_pacs.api.parts import ApiParts, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
@@ -25,7 +25,8 @@ class Alarm(BaseModel):
     model_config = shape(examples.ALARM)
 
     subject: str
-    """What it is about: ``server``, ``studies``, ``jobs``, ``models``, or a destination's name."""
+    """What it is about: ``server``, ``studies``, ``jobs``, ``models``, or the name of a destination
+    or of a receiver of webhooks or exports."""
     said: str
     """What is wrong and what to do."""
     page: str
@@ -58,6 +59,8 @@ def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     # In the place of the same words above: it leads to the study.
     for uid in parts.conflicts.studies(1):
         yield Alarm(subject="studies", said=parts.conflicts.alarm(), page=f"/studies/{uid}")
+    for name, said in untold(parts).items():
+        yield Alarm(subject=name, said=said, page="/webhooks")
     for check in run_checks(parts):
         if not check.ok:
             yield Alarm(subject="server", said=check.detail, page="/")
@@ -69,6 +72,16 @@ def _alarms(parts: ApiParts) -> Iterator[Alarm]:
     for sender in parts.drift.senders():
         for said in sender.sentences:
             yield Alarm(subject="models", said=said, page="/models")
+
+
+def alarms_by_subject(parts: ApiParts) -> dict[str, int]:
+    """Count the alarms for who watches from outside; 0 where all is well."""
+    counts = dict.fromkeys(("server", "studies", "jobs", "models"), 0)
+    for table in (parts.settings.destinations, parts.settings.webhooks, parts.settings.exports):
+        counts |= {item.name: 0 for item in table}
+    for alarm in all_alarms(parts):
+        counts[alarm.subject] = counts.get(alarm.subject, 0) + 1
+    return counts
 
 
 def failed_jobs(parts: Standing) -> str:

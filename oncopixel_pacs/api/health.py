@@ -162,6 +162,8 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.workitems.alarm(parts.now()),
         parts.backups.alarm(parts.now()),
         parts.models_alarm(),
+        *untold(parts).values(),
+        parts.audit.alarm(parts.settings.audit.receiver, parts.now()),
     ]
     api = parts.settings.api
     https = TlsSettings(certificate=api.certificate, key=api.key, require_peer_certificate=False)
@@ -171,6 +173,13 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         except OncoPixelError as exc:
             found.append(str(exc))
     return tuple(alarm for alarm in found if alarm)
+
+
+def untold(parts: Standing) -> dict[str, str]:
+    """Say by receiver of webhooks and exports what it was not told."""
+    receivers = [item.name for item in parts.settings.webhooks]
+    receivers += [item.name for item in parts.settings.exports]
+    return parts.webhooks.alarms(receivers, parts.now())
 
 
 def _check_certificate(parts: ApiParts) -> str:

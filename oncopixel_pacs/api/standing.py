@@ -8,6 +8,7 @@ from typing import Protocol
 
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store.activity import Activity
+from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -16,6 +17,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.store.workitems import Workitems
 
 
@@ -61,6 +63,14 @@ class Standing(Protocol):
     @property
     def workitems(self) -> Workitems:
         """What worklists asked of us."""
+
+    @property
+    def audit(self) -> AuditTrail:
+        """Who did what."""
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Who is to be told of finished studies."""
 
     @property
     def settings(self) -> Settings:

@@ -113,7 +113,7 @@ class UploadStudyAnswer(BaseModel):
                     size_bytes=item.size_bytes,
                     href=object_path(job.id, item.sop_instance_uid),
                 )
-                for item in job.objects
+                for item in job.current
             ),
         )
 

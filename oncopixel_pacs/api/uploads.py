@@ -50,8 +50,10 @@ _LONGEST = {"patient_id": 64, "patient_name": 64, "accession_number": 16}
 _VIEWS = (View.CC, View.MLO)
 
 
-def _per_picture(description: str, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "description": description, **more}
+def _per_picture(description: str, type_: str = "string", **more: Any) -> dict[str, Any]:
+    """Describe a field that is given once for all files, or once for each in their order."""
+    once = {"type": type_, **more}
+    return {"description": description, "oneOf": [once, {"type": "array", "items": once}]}
 
 
 _BODY: dict[str, Any] = {
@@ -71,10 +73,9 @@ _BODY: dict[str, Any] = {
                         },
                         "laterality": _per_picture("Breast of a picture.", enum=["R", "L"]),
                         "view": _per_picture("View of a picture.", enum=["CC", "MLO"]),
-                        "pixel_spacing_mm": {
-                            "type": "number",
-                            "description": "Size of a pixel in the breast plane.",
-                        },
+                        "pixel_spacing_mm": _per_picture(
+                            "Size of a pixel in the breast plane.", "number"
+                        ),
                         "patient_id": _per_picture("Pseudonym of the patient.", maxLength=64),
                         "patient_name": _per_picture("None by default.", maxLength=64),
                         "accession_number": _per_picture("Of the order.", maxLength=16),

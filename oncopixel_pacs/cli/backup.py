@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,12 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.opening import Store, open_existing, open_store, utc_now
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import load_settings
-from oncopixel_pacs.store.backup import find_damage, make_backup, read_manifest, restore_backup
+from oncopixel_pacs.store.backup import make_backup
+from oncopixel_pacs.store.backup_folder import find_damage, read_manifest
 from oncopixel_pacs.store.held_files import verify
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ownership import give_all_to_owner
+from oncopixel_pacs.store.restore import end_restore, restore_backup
 
 _MOST_NAMED = 20
 
@@ -82,6 +86,9 @@ def restore(
     try:
         give_all_to_owner(settings.data_dir)
         _hand_out(store)
+        # The copy of the database was made before it could know of this backup.
+        Backups(store.database).note_made(datetime.fromisoformat(manifest.made_at))
+        end_restore(settings.data_dir)
         _verify(store, as_json)
     finally:
         store.database.close()

@@ -20,7 +20,7 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused, OncoPixelError
-from oncopixel_pacs.infer.cards import read_algorithms, read_card
+from oncopixel_pacs.infer.cards import read_algorithms, read_card, stated_operating_point
 from oncopixel_pacs.infer.trusted.stranger_card import Wishes, propose
 from oncopixel_pacs.infer.trusted.table import model_table
 from oncopixel_pacs.settings import ModelSettings, RuleSettings, Settings, load_settings
@@ -43,6 +43,11 @@ class Activation(StrEnum):
     SIGMOID = "sigmoid"
     SOFTMAX = "softmax"
 
+
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Operating point; the bundle's own when absent, else 0.5."),
+]
 
 models = typer.Typer(help="List, check and add models.", no_args_is_help=True)
 
@@ -90,7 +95,7 @@ def add_model(
         Path, typer.Argument(help="Folder of a MONAI bundle.", exists=True, file_okay=False)
     ],
     name: Annotated[str, typer.Option(help="Name of the model, unique.")],
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Operating point.")] = 0.5,
+    threshold: ThresholdOption = None,
     trusted: Annotated[
         bool,
         typer.Option(
@@ -144,6 +149,14 @@ def add_model(
         typer.echo(_MEANS, err=True)
 
 
+def _operating_point(bundle: Path, name: str) -> float:
+    """Give the one that a bundle was measured with, or say that it states none."""
+    stated = stated_operating_point(bundle)
+    if stated is None:
+        typer.echo(f"{name} states no operating point: 0.5 is used, see --threshold.", err=True)
+    return 0.5 if stated is None else stated
+
+
 def _before(model: ModelSettings, settings: Settings) -> str:
     """Say which model leaves nothing to read to one that is added behind it; empty for none."""
     asked = read_card(model)
@@ -187,7 +200,9 @@ def _trouble(model: ModelSettings, settings: Settings) -> str:
     return ""
 
 
-def _pinned(bundle: Path, name: str, threshold: float, wishes: Wishes | None) -> ModelSettings:
+def _pinned(
+    bundle: Path, name: str, threshold: float | None, wishes: Wishes | None
+) -> ModelSettings:
     weights = bundle / "models" / "model.pt"
     try:
         with weights.open("rb") as file:
@@ -203,7 +218,7 @@ def _pinned(bundle: Path, name: str, threshold: float, wishes: Wishes | None) ->
             task=ModelTask.CLASSIFY,
             bundle=bundle.absolute(),
             sha256=digest,
-            threshold=threshold,
+            threshold=_operating_point(bundle, name) if threshold is None else threshold,
             trusted=None if wishes is None else propose(name, bundle.absolute(), wishes),
         )
     except ValidationError as exc:

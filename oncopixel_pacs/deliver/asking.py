@@ -22,7 +22,7 @@ from oncopixel_pacs.deliver.orthanc import is_held
 from oncopixel_pacs.deliver.outcome import OutgoingObject
 from oncopixel_pacs.deliver.places import Place, read_places
 from oncopixel_pacs.deliver.stow import is_found
-from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
+from oncopixel_pacs.domain.proofs import COMMITMENT, CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed
 from oncopixel_pacs.settings import (
     CStoreDestination,
@@ -38,7 +38,6 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _PENDING = frozenset({0xFF00, 0xFF01})
 #: How long the association of a commitment request is kept for a report that comes on it.
 REPORT_SECONDS = 3.0
-_COMMITMENT = "storage commitment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,12 @@ class Asking:
     on_report
         Takes a report that comes on the association of the request; false when it is not one
         of ours.
-    again
-        Whether all of it was asked for before: an archive that promised a report and brought
-        none is then searched, where it may be.
+    asked_before
+        SOP Instance UIDs of what was asked for before: an archive that promised a report and
+        brought none, or does not commit such objects, is then searched, where it may be.
+    refused
+        SOP Instance UIDs of what it said it did not commit: while it takes requests, no search
+        makes up for that.
     overdue
         SOP Instance UIDs of what should have been found by now.
     """
@@ -64,7 +66,8 @@ class Asking:
     tls: TlsSettings
     transaction_uid: str
     on_report: Callable[[CommitmentReport], bool]
-    again: bool = False
+    asked_before: Collection[str] = ()
+    refused: Collection[str] = ()
     overdue: Collection[str] = ()
     report_seconds: float = REPORT_SECONDS
 
@@ -77,7 +80,7 @@ def prove(
     Yields
     ------
     Proof
-        One per object, in their order.
+        One per object.
 
     Raises
     ------
@@ -155,32 +158,43 @@ def _by_association(
         "query": (FIND,),
     }[destination.proof]
     peer = peer_of(destination, asking.calling_ae_title, asking.tls)
-    reports = _Reports(asking.on_report, {item.sop_instance_uid for item in objects})
+    reports = _Reports(asking.on_report)
     handlers = [(evt.EVT_N_EVENT_REPORT, reports.on_event)]
     contexts = [build_context(way) for way in ways]
-    refusal = ""
     with opened(peer, contexts, asking.timeout_seconds, handlers=handlers) as assoc:
         taken = {str(context.abstract_syntax) for context in assoc.accepted_contexts}
-        if commitment.STORAGE_COMMITMENT in taken and not (asking.again and FIND in taken):
-            status = commitment.ask(assoc, objects, asking.transaction_uid)
-            if status is None:
-                raise DeliveryFailed(
-                    f"{destination.name} gave no answer to N-ACTION.", permanent=False
-                )
-            if status == commitment.SUCCESS:
-                reports.complete.wait(asking.report_seconds)
-                yield from _pending(objects, reports)
-                return
-            if destination.proof == "commitment" or status in commitment.PASSING:
-                refusal = f"{destination.name} answered N-ACTION with 0x{status:04X}."
         find = partial(_finds, assoc, destination.name, asking.timeout_seconds)
-        for item in objects:
-            if FIND in taken:
-                yield _searched(item, find, "C-FIND", destination, asking)
-            elif refusal:
-                yield Proof(item.sop_instance_uid, Verdict.UNKNOWN, _COMMITMENT, refusal)
+
+        def searched(items: Sequence[OutgoingObject], refusal: str = "") -> Iterator[Proof]:
+            for item in items:
+                if FIND in taken and not (refusal and item.sop_instance_uid in asking.refused):
+                    yield _searched(item, find, "C-FIND", destination, asking)
+                elif refusal:
+                    yield Proof(item.sop_instance_uid, Verdict.UNKNOWN, COMMITMENT, refusal)
+                else:
+                    yield _unprovable(item, destination)
+
+        if commitment.STORAGE_COMMITMENT not in taken:
+            yield from searched(objects)
+            return
+        known = set(asking.asked_before) - set(asking.refused) if FIND in taken else set()
+        yield from searched([item for item in objects if item.sop_instance_uid in known])
+        if new := [item for item in objects if item.sop_instance_uid not in known]:
+            status = commitment.ask(assoc, new, asking.transaction_uid)
+            if status == commitment.SUCCESS:
+                reports.wait_for({item.sop_instance_uid for item in new}, asking.report_seconds)
+                yield from _pending(new, reports)
             else:
-                yield _unprovable(item, destination)
+                yield from searched(new, _refusal(status, destination))
+
+
+def _refusal(status: int | None, destination: CStoreDestination) -> str:
+    """Say what was answered to a request; empty where it is not to be asked again."""
+    if status is None:
+        raise DeliveryFailed(f"{destination.name} gave no answer to N-ACTION.", permanent=False)
+    if destination.proof == "commitment" or status in commitment.PASSING:
+        return f"{destination.name} answered N-ACTION with 0x{status:04X}."
+    return ""
 
 
 def _pending(objects: Sequence[OutgoingObject], reports: _Reports) -> Iterator[Proof]:
@@ -188,25 +202,29 @@ def _pending(objects: Sequence[OutgoingObject], reports: _Reports) -> Iterator[P
     told = reports.told
     for item in objects:
         if item.sop_instance_uid not in told:
-            yield Proof(item.sop_instance_uid, Verdict.PENDING, _COMMITMENT)
+            yield Proof(item.sop_instance_uid, Verdict.PENDING, COMMITMENT)
 
 
 class _Reports:
     """Reports that come on our own association."""
 
-    def __init__(self, on_report: Callable[[CommitmentReport], bool], wanted: set[str]) -> None:
+    def __init__(self, on_report: Callable[[CommitmentReport], bool]) -> None:
         self._on_report = on_report
-        self._wanted = wanted
+        self._news = threading.Condition()
         self.told: set[str] = set()
-        self.complete = threading.Event()
+
+    def wait_for(self, wanted: set[str], seconds: float) -> None:
+        """Wait until all of these are told of, or for so long."""
+        with self._news:
+            self._news.wait_for(lambda: wanted <= self.told, seconds)
 
     def on_event(self, event: evt.Event) -> tuple[int, None]:
         report = commitment.read_report(event.event_information)
         if report is None or not self._on_report(report):
             return commitment.INVALID_ARGUMENT, None
-        self.told |= {*report.committed, *report.failed}
-        if self._wanted <= self.told:
-            self.complete.set()
+        with self._news:
+            self.told |= {*report.committed, *report.failed}
+            self._news.notify_all()
         return commitment.SUCCESS, None
 
 
@@ -246,6 +264,6 @@ def _unprovable(item: OutgoingObject, destination: CStoreDestination) -> Proof:
     if asked == "auto":
         sentence = f"{name} takes neither storage commitment nor C-FIND from us."
         return Proof(item.sop_instance_uid, Verdict.UNPROVABLE, "", sentence)
-    wanted = _COMMITMENT if asked == "commitment" else "C-FIND"
+    wanted = COMMITMENT if asked == "commitment" else "C-FIND"
     sentence = f"{name} does not take {wanted}; allow it there, or set proof to auto."
     return Proof(item.sop_instance_uid, Verdict.UNKNOWN, wanted, sentence)

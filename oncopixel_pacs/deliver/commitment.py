@@ -51,7 +51,10 @@ def read_report(information: Dataset) -> CommitmentReport | None:
                 for item in information.get("ReferencedSOPSequence") or ()
             ),
             {
-                str(item.ReferencedSOPInstanceUID): int(item.FailureReason)
+                # Some leave the reason out.
+                str(item.ReferencedSOPInstanceUID): int(
+                    item.get("FailureReason") or PROCESSING_FAILURE
+                )
                 for item in information.get("FailedSOPSequence") or ()
             },
         )

@@ -66,7 +66,8 @@ class Delivery:
 
     `status` is the peer's answer in its own terms, e.g. ``0x0000`` or ``HTTP 200``.
     `retracted_by` is the rejection note that took the object back there, by its UID.
-    `proof` is how the object was found there, `unconfirmed_at` since when that is overdue.
+    `proof` is how the object was found there, or has to be where that failed; `unconfirmed_at`
+    since when that is overdue.
     """
 
     destination: str
@@ -106,6 +107,8 @@ class Job:
     repairs
         What was changed in copies of the images' headers so that results could be written, one
         sentence each, without values.
+    superseded
+        SOP Instance UIDs of those of its objects that a later reading of its images replaced.
     """
 
     id: str
@@ -124,3 +127,9 @@ class Job:
     deliveries: tuple[Delivery, ...] = ()
     written: bool = False
     repairs: tuple[str, ...] = ()
+    superseded: frozenset[str] = frozenset()
+
+    @property
+    def current(self) -> tuple[ResultObject, ...]:
+        """Its objects, without what was written when it was read before."""
+        return tuple(i for i in self.objects if i.sop_instance_uid not in self.superseded)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+#: Way of asking: the archive takes over the responsibility for the object (PS3.4 Annex J).
+COMMITMENT = "storage commitment"
+
 
 class Verdict(StrEnum):
     """What is known of one object after its destination was asked.

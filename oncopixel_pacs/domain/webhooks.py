@@ -43,3 +43,19 @@ class WebhookCall:
     ended_at: datetime | None = None
     status: int = 0
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a receiver of an export may have of one job.
+
+    Attributes
+    ----------
+    contents
+        Digests of what may stand there; an empty one where it is not known.
+    statements
+        How many there were, at most.
+    """
+
+    contents: frozenset[str]
+    statements: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -47,6 +48,33 @@ class CalibrationTable(BaseModel):
 CHANNELS: dict[Activation, int] = {"sigmoid": 1, "softmax": 2}
 """Output channels of a model of mammograms that go with each activation."""
 PRIVATE_SCHEME = "99ONCOPIXEL"
+
+
+_MALIGNANCY = re.compile(
+    r"(?!no[nt\W_]|without|benign|normal).*(malig|cancer|carcinoma)", re.IGNORECASE
+)
+
+
+def require_meant(task: ModelTask, names: Sequence[str]) -> None:
+    """Refuse a classifier of mammograms whose answer would be reported as what it is not.
+
+    Its last class is reported as the probability of malignancy, whatever it is called.
+
+    Parameters
+    ----------
+    names
+        Of its classes, in the order of the channels; empty where they are not stated.
+
+    Raises
+    ------
+    ValueError
+        When the last one does not name malignancy.
+    """
+    if task is ModelTask.CLASSIFY and names and not _MALIGNANCY.match(names[-1].strip()):
+        raise ValueError(
+            f"its last class is {names[-1]!r}, and that of a classifier of mammograms is reported "
+            "as the probability of malignancy: it must be last and named so (malignant, cancer)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

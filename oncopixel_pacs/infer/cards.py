@@ -25,6 +25,9 @@ A bundle is a folder in the MONAI bundle layout (``configs/metadata.json``,
         }
     }
 
+The last of ``classes``, or of the output's ``channel_def``, of a classifier must name malignancy.
+``operating_points`` states under ``default`` the threshold that was measured.
+
 ``calibration``, beside the table, is applied to the probability of a classifier and to its
 operating point, which is configured for the network's own score. ``network_data_format`` must state
 one input ``image`` of one channel and two whole-number spatial sizes, and one output whose
@@ -52,7 +55,14 @@ from oncopixel_pacs.domain.rules import Rule
 from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.imaging.picture_input import PictureInput
 from oncopixel_pacs.imaging.preprocess import Preprocessing
-from oncopixel_pacs.infer.card import CHANNELS, Activation, CalibrationTable, Card, Words
+from oncopixel_pacs.infer.card import (
+    CHANNELS,
+    Activation,
+    CalibrationTable,
+    Card,
+    Words,
+    require_meant,
+)
 from oncopixel_pacs.infer.picture_card import is_picture_card, read_picture_card
 from oncopixel_pacs.infer.trusted.manifest import require_unchanged
 from oncopixel_pacs.infer.trusted.stranger_card import read_stranger_card
@@ -105,6 +115,7 @@ class _Inputs(BaseModel):
 
 class _Output(BaseModel):
     num_channels: int
+    channel_def: dict[int, str] = {}
 
 
 class _DataFormat(BaseModel):
@@ -116,6 +127,7 @@ class _Metadata(BaseModel):
     version: Words
     network_data_format: _DataFormat
     calibration: CalibrationTable = CalibrationTable()
+    classes: tuple[str, ...] = ()
     preprocessing: object = None
     oncopixel: _Table
 
@@ -133,6 +145,9 @@ class _Metadata(BaseModel):
             raise ValueError("a segmenter has no calibration")
         if self.oncopixel.outline_threshold and self.oncopixel.task is ModelTask.CLASSIFY:
             raise ValueError("a classifier outlines nothing: it has no outline_threshold")
+        (output,) = self.network_data_format.outputs.values()
+        for names in (self.classes, [name for _, name in sorted(output.channel_def.items())]):
+            require_meant(self.oncopixel.task, names)
         return self
 
 
@@ -184,6 +199,29 @@ def read_card(model: ModelSettings) -> Card:
         calibrator=metadata.calibration.as_calibrator(),
         views_together=metadata.views_together,
     )
+
+
+class _OperatingPoints(BaseModel):
+    default: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Stated(BaseModel):
+    operating_points: _OperatingPoints
+
+
+def stated_operating_point(bundle: Path) -> float | None:
+    """Give the operating point that a bundle was measured with, as far as it states one.
+
+    Returns
+    -------
+    float or None
+        Compared with the network's own score, before calibration.
+    """
+    try:
+        content = (bundle / "configs" / "metadata.json").read_bytes()
+        return _Stated.model_validate_json(content).operating_points.default
+    except (OSError, ValidationError):
+        return None
 
 
 def read_algorithms(models: Sequence[ModelSettings]) -> tuple[Algorithm, ...]:

@@ -211,10 +211,19 @@ DISK_WATERMARK = Metric(
     "Free bytes below which new images are refused.",
     source=Source.STATE,
 )
+ALARMS = Metric(
+    "oncopixel_alarms",
+    Kind.GAUGE,
+    "Alarms that stand on the page of that name, by what they are about: server, studies, jobs, "
+    "models, or the name of a destination or of a receiver of webhooks or exports.",
+    ("subject",),
+    Source.STATE,
+)
 CERTIFICATE_EXPIRY = Metric(
     "oncopixel_certificate_expiry_timestamp_seconds",
     Kind.GAUGE,
-    "When our certificate for DICOM or for HTTP expires, in seconds since 1970.",
+    "When our certificate for DICOM or for HTTP expires, in seconds since 1970; absent, with an "
+    "alarm, while its file cannot be read.",
     ("use",),
     Source.STATE,
 )

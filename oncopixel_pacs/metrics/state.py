@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,8 @@ class StateCollector(Collector):
         Names of those that are configured: they are told even while nothing was sent to them.
     certificates
         Our certificates by what they are for.
+    alarms
+        Counts what needs a person, by what it is about.
     """
 
     database: Database
@@ -54,6 +57,7 @@ class StateCollector(Collector):
     algorithms: tuple[Algorithm, ...]
     drift: DriftWatch
     now: Callable[[], datetime]
+    alarms: Callable[[], Mapping[str, int]] = dict
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Name what is told, without asking the database."""
@@ -67,7 +71,7 @@ class StateCollector(Collector):
             except (OncoPixelError, OSError):
                 continue
         try:
-            stored = [*self._work(), *self._deliveries(), *self._drift()]
+            stored = [*self._work(), *self._deliveries(), *self._drift(), *self._alarms()]
         except OncoPixelError:
             yield _family(names.DATABASE_UP, {(): 0.0})
         else:
@@ -80,10 +84,11 @@ class StateCollector(Collector):
         yield _family(names.DISK_WATERMARK, {(): self.space.least_bytes})
 
     def _expiry(self) -> Iterator[GaugeMetricFamily]:
-        expiry = {
-            (use,): read_certificate(path).expires_at.timestamp()
-            for use, path in self.certificates.items()
-        }
+        expiry = {}
+        for use, path in self.certificates.items():
+            # Else one that cannot be read would hide that another runs out.
+            with suppress(OncoPixelError):
+                expiry[(use,)] = read_certificate(path).expires_at.timestamp()
         yield _family(names.CERTIFICATE_EXPIRY, expiry)
 
     def _models(self) -> Iterator[GaugeMetricFamily]:
@@ -142,6 +147,9 @@ class StateCollector(Collector):
         }
         yield _family(names.DRIFT_PSI, psi)
         yield _family(names.DRIFT_KS, ks)
+
+    def _alarms(self) -> Iterator[GaugeMetricFamily]:
+        yield _family(names.ALARMS, {(subject,): n for subject, n in self.alarms().items()})
 
     def _age(self, since: datetime | None) -> float:
         return 0.0 if since is None else max((self.now() - since).total_seconds(), 0.0)

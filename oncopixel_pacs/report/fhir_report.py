@@ -1,13 +1,16 @@
 """What a job found, as a FHIR R4 transaction: ImagingStudy, Observations, DiagnosticReport (beta).
 
 Every resource is created only where none has its identifier, so that the same transaction may
-arrive twice. What an earlier job of the study said is withdrawn. The patient is named by the ID of
+arrive twice. What an earlier job of the study said is withdrawn; what the job itself said before it
+was read again is replaced. The patient is named by the ID of
 the images alone, as a logical reference: we hold no Patient. Codes are those of the structured
 report; what has a code of our own is told by name.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,7 +53,11 @@ _IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic imaging study")
 
 
 def fhir_transaction(
-    job: Job, study: Study, patient_system: str, earlier: Iterable[Job] = ()
+    job: Job,
+    study: Study,
+    patient_system: str,
+    earlier: Iterable[tuple[Job, int]] = (),
+    before: int | None = None,
 ) -> Resource:
     """Write the transaction of a job that has a result.
 
@@ -63,7 +70,10 @@ def fhir_transaction(
     patient_system
         URI of who gave the patient the ID; empty when it is not known.
     earlier
-        Jobs of the study whose results no longer hold.
+        Jobs of the study whose results no longer hold, each with the number of its Observations.
+    before
+        Number of Observations that were told of this job when it said something else; ``None``
+        where that was not so.
 
     Returns
     -------
@@ -80,7 +90,11 @@ def fhir_transaction(
     subject = _subject(study, patient_system)
     imaging = _entry(_imaging_study(job, study, subject), study.study_instance_uid)
     observations = [
-        _entry({**item, "derivedFrom": [{"reference": imaging["fullUrl"]}]}, uid)
+        _entry(
+            {**item, "derivedFrom": [{"reference": imaging["fullUrl"]}]},
+            uid,
+            replaces=before is not None,
+        )
         for uid, item in _observations(job, job.result, subject)
     ]
     report = _diagnostic_report(
@@ -91,12 +105,27 @@ def fhir_transaction(
         imaging["fullUrl"],
         [item["fullUrl"] for item in observations],
     )
-    closing = _entry(report, _report_uid(job))
-    return _bundle(imaging, *observations, closing, *_withdrawn(earlier))
+    closing = _entry(report, _report_uid(job), replaces=before is not None)
+    left_over = _withdrawn_observations(job, len(observations), before or 0)
+    return _bundle(imaging, *observations, closing, *left_over, *_withdrawn(earlier))
 
 
-def fhir_withdrawal(earlier: Iterable[Job]) -> Resource:
-    """Write the transaction of a job without a result, where earlier ones had some.
+def content_of(job: Job) -> tuple[int, str]:
+    """Count the Observations of a job that has a result, and give a digest of what is said."""
+    if job.result is None:
+        raise ValueError(f"Job {job.id} has no result.")
+    statements = list(_statements(job.result))
+    said = json.dumps([statements, _conclusion(job, job.result)], sort_keys=True)
+    return len(statements), hashlib.sha256(said.encode()).hexdigest()
+
+
+def fhir_withdrawal(earlier: Iterable[tuple[Job, int]]) -> Resource:
+    """Write the transaction of a job without a result, where something was told before.
+
+    Parameters
+    ----------
+    earlier
+        Jobs whose results no longer hold, each with the number of its Observations.
 
     Returns
     -------
@@ -110,22 +139,28 @@ def _bundle(*entries: Resource) -> Resource:
     return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
 
 
-def _withdrawn(earlier: Iterable[Job]) -> Iterator[Resource]:
+def _withdrawn(earlier: Iterable[tuple[Job, int]]) -> Iterator[Resource]:
     """Mark what was told of jobs as entered in error; it names no patient any more.
 
     What is there is replaced, since it may name the wrong patient. What never arrived is made so,
     so that an attempt of before that is still to come creates nothing.
     """
-    for job in earlier:
-        statements = () if job.result is None else _statements(job.result)
-        observations = (
-            (_observation_uid(job, number), "Observation", said["code"])
-            for number, said in enumerate(statements, 1)
-        )
-        report = (_report_uid(job), "DiagnosticReport", _coded(_IMAGING_REPORT))
-        for uid, kind, code in (*observations, report):
-            withdrawn = {"resourceType": kind, "status": "entered-in-error", "code": code}
-            yield _entry(withdrawn, uid, replaces=True)
+    for job, observations in earlier:
+        yield from _withdrawn_observations(job, 0, observations)
+        yield _withdrawal(_report_uid(job), "DiagnosticReport", _coded(_IMAGING_REPORT))
+
+
+def _withdrawn_observations(job: Job, first: int, end: int) -> Iterator[Resource]:
+    """Mark those from `first` up to but not including `end`, counted from 0."""
+    known = [said["code"] for said in _statements(job.result)] if job.result else []
+    for index in range(first, end):
+        code = known[index] if index < len(known) else {"text": "Withdrawn"}
+        yield _withdrawal(_observation_uid(job, index + 1), "Observation", code)
+
+
+def _withdrawal(uid: str, kind: str, code: Resource) -> Resource:
+    withdrawn = {"resourceType": kind, "status": "entered-in-error", "code": code}
+    return _entry(withdrawn, uid, replaces=True)
 
 
 def _diagnostic_report(
@@ -162,7 +197,7 @@ def _imaging_study(job: Job, study: Study, subject: Resource) -> Resource:
         if facts.sop_instance_uid in wanted:
             key = (facts.series_instance_uid, facts.modality or "OT")
             series[key].append((facts.sop_instance_uid, facts.sop_class_uid))
-    for item in job.objects:
+    for item in job.current:
         if item.kind in _MODALITIES:
             key = (item.series_instance_uid, _MODALITIES[item.kind])
             series[key].append((item.sop_instance_uid, item.sop_class_uid))

@@ -18,3 +18,8 @@ class AuditSettings(Section):
     """Its port (RFC 5425)."""
     syslog_ca_file: Path | None = None
     """Authorities that vouch for it (PEM); those of the system when absent."""
+
+    @property
+    def receiver(self) -> str:
+        """What the repository is known by, where it stands in the database."""
+        return f"syslog {self.syslog_host}:{self.syslog_port}" if self.syslog_host else ""

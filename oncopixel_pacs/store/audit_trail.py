@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -25,6 +25,8 @@ GENESIS = "0" * 64
 #: Number of the advisory lock under which records are chained on PostgreSQL.
 _LOCK = 20_250_302
 _BATCH = 1000
+#: A repository that has not taken a record for so long is said to be away.
+_AWAY_AFTER = timedelta(hours=1)
 
 
 class AuditRow(SQLModel, table=True):
@@ -222,6 +224,18 @@ class AuditTrail:
             later = select(AuditRow).where(col(AuditRow.id) > (0 if row is None else row.last_id))
             rows = session.exec(later.order_by(col(AuditRow.id)).limit(limit)).all()
             return tuple(map(_to_record, rows))
+
+    def alarm(self, receiver: str, now: datetime) -> str:
+        """Say that a receiver does not take the records; empty while it does, or there is none."""
+        if not receiver:
+            return ""
+        oldest = next(iter(self.unsent(receiver, 1)), None)
+        if oldest is None or now - oldest.at < _AWAY_AFTER:
+            return ""
+        return (
+            f"The audit records since {oldest.at:%Y-%m-%d %H:%M} UTC are not at their repository "
+            f"({receiver}): see that it runs, its certificate, and audit.unsent in the log."
+        )
 
     def note_sent(self, receiver: str, last_id: int) -> None:
         """Remember up to which record a receiver has everything."""

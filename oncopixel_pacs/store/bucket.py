@@ -229,6 +229,9 @@ class BucketFileStore(FileStore):
             with beside.open("wb") as stream:
                 for chunk in obstore.get(self._bucket, relative).stream():
                     stream.write(memoryview(chunk))
+                stream.flush()
+                # A power loss must not leave an empty file under its name.
+                os.fsync(stream.fileno())
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, path)
         except FileNotFoundError as exc:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
@@ -26,6 +26,7 @@ from oncopixel_pacs.store.cursors import encode_cursor
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.holdings import Holding, holdings_of
 from oncopixel_pacs.store.newest import NEWEST_STUDY, study_keys
+from oncopixel_pacs.store.open_studies import OpenStudy, open_studies
 from oncopixel_pacs.store.rows import name_study, to_job, to_study
 from oncopixel_pacs.store.state_counts import state_counts
 from oncopixel_pacs.store.study_filter import EVERY_STUDY, StudyFilter
@@ -40,6 +41,15 @@ _RACES = 3
 #: Fewer than any database's limit of parameters in one statement.
 _UIDS_AT_A_TIME = 500
 _MOST_WAITING = 1000
+#: One that was settled in the meantime waits for nothing.
+_WAIT_FOR = (
+    update(StudyRow)
+    .where(
+        col(StudyRow.study_instance_uid) == bindparam("uid"),
+        col(StudyRow.state) == StudyState.RECEIVING,
+    )
+    .values(waiting_for=bindparam("words"))
+)
 
 
 class Catalogue:
@@ -155,15 +165,22 @@ class Catalogue:
             session.delete(row)
             return True
 
-    def receiving(self) -> tuple[Study, ...]:
+    def receiving(self) -> tuple[OpenStudy, ...]:
         """Every study that is not settled, oldest first."""
         with self._database.read() as session:
-            rows = session.exec(
-                select(StudyRow)
-                .where(StudyRow.state == StudyState.RECEIVING)
-                .order_by(col(StudyRow.first_received_at))
-            ).all()
-            return tuple(_with_instances(session, rows))
+            return open_studies(session)
+
+    def those(self, study_instance_uids: Sequence[str]) -> tuple[Study, ...]:
+        """Return the studies of these UIDs that are there, in any order."""
+        found: list[Study] = []
+        with self._database.read() as session:
+            for begin in range(0, len(study_instance_uids), _UIDS_AT_A_TIME):
+                uids = study_instance_uids[begin : begin + _UIDS_AT_A_TIME]
+                rows = session.exec(
+                    select(StudyRow).where(col(StudyRow.study_instance_uid).in_(uids))
+                ).all()
+                found += _with_instances(session, rows)
+        return tuple(found)
 
     def has_open_work(self) -> bool:
         """Whether any study waits for images, or any job has not ended."""
@@ -172,18 +189,12 @@ class Catalogue:
                 return True
             return any(not JobState(state).final for _, state in state_counts(session, "job"))
 
-    def unsettled_since(self, study_instance_uid: str) -> datetime | None:
-        """When the first image arrived that is in no revision yet."""
-        with self._database.read() as session:
-            row = session.get(StudyRow, study_instance_uid)
-            return row.unsettled_since if row else None
-
-    def note_waiting(self, study_instance_uid: str, waiting_for: str) -> None:
-        """Keep in words what a study waits for."""
-        with self._database.write() as session:
-            row = session.get(StudyRow, study_instance_uid)
-            if row is not None and row.waiting_for != waiting_for:
-                row.waiting_for = waiting_for
+    def note_waiting(self, waiting_for: Mapping[str, str]) -> None:
+        """Keep in words what studies wait for, by their UIDs."""
+        changes = [{"uid": uid, "words": words} for uid, words in sorted(waiting_for.items())]
+        if changes:
+            with self._database.write() as session:
+                session.connection().execute(_WAIT_FOR, changes)
 
     def rename(self, study_instance_uid: str, header: StudyHeader) -> None:
         """Keep what a study is called from now on."""

@@ -33,6 +33,8 @@ def copy_database(engine: Engine, target: Path) -> None:
     ConfigurationError
         When the copy fails, or PostgreSQL's tools are not installed.
     """
+    # Not written over: who ended an earlier copy may not have ended the tool that writes there.
+    target.unlink(missing_ok=True)
     if engine.dialect.name == "sqlite":
         _copy_sqlite(engine, target)
         return
@@ -54,10 +56,10 @@ def put_back(source: Path, url: str) -> None:
         When the database is not empty, or the copy cannot be read into it.
     """
     parsed = make_url(url)
+    require_empty(url)
     if parsed.get_backend_name() == "sqlite":
         _put_back_sqlite(source, Path(str(parsed.database)))
         return
-    _require_empty(parsed)
     command = [
         _tool("pg_restore"),
         *("--no-owner", "--no-privileges", "--clean", "--if-exists"),
@@ -66,8 +68,42 @@ def put_back(source: Path, url: str) -> None:
     _run(command, parsed)
 
 
+def is_empty(url: str) -> bool:
+    """Whether nothing is in a database yet; an embedded one is then not there.
+
+    Raises
+    ------
+    ConfigurationError
+        When it cannot be opened.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return not Path(str(parsed.database)).exists()
+    return not _has_tables(parsed)
+
+
+def require_empty(url: str) -> None:
+    """Refuse a database that holds something.
+
+    Raises
+    ------
+    ConfigurationError
+        When it does, or cannot be opened.
+    """
+    if is_empty(url):
+        return
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        raise ConfigurationError(
+            f"There is a database at {parsed.database}; move it away with its -wal and -shm files "
+            "first."
+        )
+    raise ConfigurationError(
+        "The database holds tables already; restore into an empty one, and set database_url."
+    )
+
+
 def _copy_sqlite(engine: Engine, target: Path) -> None:
-    target.unlink(missing_ok=True)
     connection = engine.raw_connection()
     try:
         source: Any = connection.driver_connection
@@ -87,10 +123,6 @@ def _copy_sqlite(engine: Engine, target: Path) -> None:
 
 
 def _put_back_sqlite(source: Path, target: Path) -> None:
-    if target.exists():
-        raise ConfigurationError(
-            f"There is a database at {target}; move it away with its -wal and -shm files first."
-        )
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_suffix(".restoring")
     shutil.copyfile(source, beside)
@@ -99,19 +131,15 @@ def _put_back_sqlite(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-def _require_empty(url: URL) -> None:
+def _has_tables(url: URL) -> bool:
     engine = sa.create_engine(url, poolclass=sa.NullPool, hide_parameters=True)
     try:
-        tables = sa.inspect(engine).get_table_names(schema="public")
+        return bool(sa.inspect(engine).get_table_names(schema="public"))
     except sa.exc.SQLAlchemyError as exc:
         raise ConfigurationError(
             f"The database cannot be opened ({type(exc).__name__}); "
             "check database_url and that its server runs."
         ) from exc
-    if tables:
-        raise ConfigurationError(
-            "The database holds tables already; restore into an empty one, and set database_url."
-        )
 
 
 def _tool(name: str) -> str:

@@ -15,8 +15,8 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ownership import give_to_owner
 
 NAME = "deletion.lock"
-#: Number of the advisory lock on PostgreSQL; any number, once chosen.
-_ADVISORY_LOCK = 20_250_302
+#: Number of the advisory lock on PostgreSQL; any that no other lock here has, once chosen.
+_ADVISORY_LOCK = 20_250_305
 
 #: Raises `OutOfResources` when the lock is not ours any more.
 StillHeld = Callable[[], None]

@@ -213,9 +213,11 @@ class FileStore:
             Files and jobs that have a row, for a store whose folder does not hold everything.
         """
         for folder in KEPT_FOLDERS:
-            for path in sorted((self.data_dir / folder).rglob("*")):
-                if path.is_file():
-                    yield str(path.relative_to(self.data_dir))
+            for parent, folders, names in os.walk(self.data_dir / folder, onerror=_unless_gone):
+                folders.sort()
+                for name in sorted(names):
+                    if not name.endswith(".part"):  # in the making
+                        yield str((Path(parent) / name).relative_to(self.data_dir))
 
     def complete(self, relative: str) -> None:
         """See to it that other hosts have a file of this folder."""
@@ -268,6 +270,12 @@ class FileStore:
             Path(folder).mkdir(exist_ok=True)
             _sync(Path(folder).parent)
             self._durable_folders.add(folder)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Let a folder be gone that was there a moment ago, as that of a shadow model's maps."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def is_of_labels(path: str) -> bool:

@@ -61,7 +61,7 @@ class FormerDestinations:
             before = {job_id: _failed(session, job_id) for job_id in jobs}
             for row in rows:
                 row.ask_at = row.unconfirmed_at = None
-                row.error = ""
+                row.asked, row.error = 0, ""
             for row in missing:
                 session.delete(row)
             circuit = session.get(CircuitRow, destination, with_for_update=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
-from oncopixel_pacs.store.backup import Watch
+from oncopixel_pacs.store.backup_folder import Watch
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.promises import promised_digests

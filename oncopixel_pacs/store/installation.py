@@ -14,6 +14,10 @@ from oncopixel_pacs.store.tables import InstanceRow, UtcDateTime
 
 #: Whoever makes backups makes one a week at least.
 _BACKUP_DUE = timedelta(days=8)
+#: No backup takes so long.
+_FIRST_DUE = timedelta(days=2)
+#: By so much the clocks of hosts may differ.
+_SKEW = timedelta(hours=1)
 
 
 class InstallationRow(SQLModel, table=True):
@@ -23,6 +27,9 @@ class InstallationRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     backed_up_at: datetime | None = Field(
+        default=None, sa_column=Column(UtcDateTime(), nullable=True)
+    )
+    backup_begun_at: datetime | None = Field(
         default=None, sa_column=Column(UtcDateTime(), nullable=True)
     )
 
@@ -44,6 +51,20 @@ class Backups:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def note_begun(self, now: datetime) -> None:
+        """Note that somebody makes backups; only the first that was begun counts.
+
+        Raises
+        ------
+        OutOfResources
+            When the database does not take it.
+        """
+        with self._database.read() as session:
+            if session.exec(select(InstallationRow.backup_begun_at)).one() is not None:
+                return
+        with self._database.write() as session:
+            session.exec(select(InstallationRow)).one().backup_begun_at = now
 
     def note_made(self, now: datetime) -> None:
         """Note that a backup is whole.
@@ -68,8 +89,20 @@ class Backups:
             return session.exec(select(InstallationRow.backed_up_at)).one()
 
     def alarm(self, now: datetime) -> str:
-        """Say that backups come no more; empty where they do, or never did."""
-        made_at = self.made_at()
+        """Say that backups come no more; empty where they do, or nobody ever began one."""
+        with self._database.read() as session:
+            row = session.exec(select(InstallationRow)).one()
+            made_at, begun_at = row.backed_up_at, row.backup_begun_at
+        if made_at is None and begun_at is not None and now - begun_at >= _FIRST_DUE:
+            return (
+                f"A backup was begun on {begun_at:%Y-%m-%d}, and none was ever finished: run "
+                "oncopixel backup, which says why."
+            )
+        if made_at is not None and made_at > now + _SKEW:
+            return (
+                f"The last backup bears a time that is to come, {made_at:%Y-%m-%d %H:%M} UTC: a "
+                "clock was wrong, so nobody would miss the next ones; run oncopixel backup."
+            )
         if made_at is None or now - made_at < _BACKUP_DUE:
             return ""
         return (

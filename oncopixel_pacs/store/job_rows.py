@@ -149,12 +149,63 @@ def add_object(session: Session, job_id: str, item: ResultObject, position: int)
             )
         )
         session.flush()
-    if session.get(JobObjectRow, (job_id, item.sop_instance_uid)) is not None:
+    known = session.get(JobObjectRow, (job_id, item.sop_instance_uid))
+    if known is not None:
+        known.position = max(known.position, -1 - known.position)  # it may hold again
         return False
     session.add(
         JobObjectRow(job_id=job_id, sop_instance_uid=item.sop_instance_uid, position=position)
     )
     return True
+
+
+def supersede(session: Session, job_id: str, current: Collection[str]) -> None:
+    """Note which objects of a job its last reading took the place of, but for rejection notes.
+
+    They are not sent any more, unless a note follows them.
+    """
+    rows = session.exec(
+        select(JobObjectRow)
+        .join(ObjectRow, col(ObjectRow.sop_instance_uid) == col(JobObjectRow.sop_instance_uid))
+        .where(
+            JobObjectRow.job_id == job_id,
+            ObjectRow.kind != ObjectKind.REJECTION,
+            col(JobObjectRow.sop_instance_uid).not_in(current),
+        )
+    ).all()
+    for row in rows:
+        row.position = min(row.position, -1 - row.position)
+    on_their_way = select(DeliveryRow).where(
+        col(DeliveryRow.sop_instance_uid).in_([row.sop_instance_uid for row in rows]),
+        col(DeliveryRow.state).in_(OPEN),
+        DeliveryRow.retracted_by == "",
+    )
+    for sent in session.exec(on_their_way).all():
+        session.delete(sent)
+    session.flush()
+
+
+def queue_again(session: Session, job_id: str, resend: Collection[str]) -> None:
+    """Queue what failed of a job, and for these destinations what they accepted and still holds."""
+    former = superseded(session, [job_id]).get(job_id, ())
+    for delivery in deliveries_of(session, [job_id]).get(job_id, []):
+        holds = not delivery.retracted_by and delivery.sop_instance_uid not in former
+        again = delivery.destination in resend and holds
+        if again or delivery.state == DeliveryState.FAILED:
+            delivery.state = DeliveryState.QUEUED
+            delivery.error = ""
+
+
+def superseded(session: Session, job_ids: Collection[str]) -> dict[str, set[str]]:
+    """SOP Instance UIDs of what the last reading of each job took the place of."""
+    found: dict[str, set[str]] = {}
+    for row in session.exec(
+        select(JobObjectRow).where(
+            col(JobObjectRow.job_id).in_(job_ids), col(JobObjectRow.position) < 0
+        )
+    ).all():
+        found.setdefault(row.job_id, set()).add(row.sop_instance_uid)
+    return found
 
 
 def queue_deliveries(
@@ -276,6 +327,7 @@ def complete_jobs(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     ).all()
     for job_id, item in found:
         objects.setdefault(job_id, []).append(item)
+    former = superseded(session, ids)
     deliveries = deliveries_of(session, ids)
     waits = any(row.state == JobState.DELIVERING for row in rows)
     rests = resting(session) if waits else {}
@@ -286,6 +338,7 @@ def complete_jobs(session: Session, rows: Sequence[JobRow]) -> list[Job]:
             objects.get(row.id, ()),
             deliveries.get(row.id, ()),
             rests,
+            former.get(row.id, ()),
         )
         for row in rows
     ]

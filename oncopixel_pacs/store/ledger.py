@@ -31,14 +31,15 @@ from oncopixel_pacs.store.job_rows import (
     add_object,
     complete_jobs,
     conclude,
-    deliveries_of,
     end_step,
     is_chosen,
     job_row,
     object_uids,
+    queue_again,
     queue_deliveries,
     retract,
     sort_out_rest,
+    supersede,
     verdict,
 )
 from oncopixel_pacs.store.newest import NEWEST_JOB, is_followed, job_keys
@@ -253,6 +254,7 @@ class Ledger:
                 if add_object(session, job_id, item, position)
             }
             retract(session, retractions)
+            supersede(session, job_id, {item.sop_instance_uid for item in objects})
             open_at = []
             for name, kinds in destinations.items():
                 note = retractions[name].note_uid if name in retractions else ""
@@ -367,11 +369,7 @@ class Ledger:
             row.takeovers = 0
             row.error = ""
             row.finished_at = None
-            for delivery in deliveries_of(session, [job_id]).get(job_id, []):
-                again = delivery.destination in resend and not delivery.retracted_by
-                if again or delivery.state == DeliveryState.FAILED:
-                    delivery.state = DeliveryState.QUEUED
-                    delivery.error = ""
+            queue_again(session, job_id, resend)
             job = complete_jobs(session, [row])[0]
             enqueue(session, job, row.run)
             return job

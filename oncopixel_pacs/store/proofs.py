@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
-from oncopixel_pacs.domain import Delivery, DeliveryState, JobState, ResultObject
-from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
+from oncopixel_pacs.domain import Delivery, DeliveryState, JobState, ObjectKind, ResultObject
+from oncopixel_pacs.domain.proofs import COMMITMENT, CommitmentReport, Proof, Verdict
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.rows import to_delivery, to_object
 from oncopixel_pacs.store.tables import (
@@ -29,6 +29,9 @@ OBJECTS_AT_A_TIME = 100
 #: A report that comes later than this after its request is not expected any more.
 TRANSACTION_DAYS = 7
 _TAKEN = (DeliveryState.ACCEPTED, DeliveryState.CONFIRMED)
+#: Failure Reasons that do not say that an object is missing: commitment of its class is not
+#: supported, the Transaction UID is in use (PS3.3 C.14.1.1).
+_NOT_COMMITTING = frozenset({0x0122, 0x0131})
 _ALARMING = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.ACCEPTED)
 
 
@@ -159,14 +162,22 @@ class Proofs:
                 code = report.failed.get(uid)
                 if code is None:
                     if uid in report.committed and row.state == DeliveryState.ACCEPTED:
-                        _confirm(row, "storage commitment", now)
-                elif not row.retracted_by and _was_sent_before(row, asked.requested_at):
+                        _confirm(row, COMMITMENT, now)
+                elif row.retracted_by or not _was_sent_before(row, asked.requested_at):
+                    continue
+                elif code in _NOT_COMMITTING:
+                    _search(row, f"{asked.destination} does not commit it (0x{code:04X}).", now)
+                else:
                     _doubt(row, now)
                     row.error = (
                         f"{asked.destination} accepted the object and did not commit it "
                         f"(reason 0x{code:04X})."
                     )
+                    if session.get_one(ObjectRow, uid).kind != ObjectKind.REJECTION:
+                        row.proof = COMMITMENT  # no search makes up for that
                     _miss(session, row, now, resends)
+            if report.committed:
+                _ask_anew(session, asked.destination, now)
             return True
 
     def record(self, destination: str, proof: Proof, now: datetime, ask_at: datetime) -> None:
@@ -191,6 +202,11 @@ class Proofs:
                 row.ask_at = ask_at
             else:
                 row.error = proof.sentence
+
+    def ask_anew(self, destination: str, now: datetime) -> None:
+        """Have a destination that takes questions asked for what it took none about before."""
+        with self._database.write() as session:
+            _ask_anew(session, destination, now)
 
     def expire(
         self,
@@ -256,6 +272,29 @@ def _confirm(row: DeliveryRow, how: str, now: datetime) -> None:
     row.confirmed_at = now
     row.ask_at = row.unconfirmed_at = None
     row.error = ""
+
+
+def _search(row: DeliveryRow, sentence: str, now: datetime) -> None:
+    """Have an object that was not found yet asked for in another way; the first time at once."""
+    if row.state == DeliveryState.ACCEPTED:
+        row.error = sentence
+        if row.asked <= 1:
+            row.ask_at = now
+
+
+def _ask_anew(session: Session, destination: str, now: datetime) -> None:
+    session.exec(
+        update(DeliveryRow)
+        .where(
+            col(DeliveryRow.destination) == destination,
+            col(DeliveryRow.state) == DeliveryState.ACCEPTED,
+            col(DeliveryRow.retracted_by) == "",
+            col(DeliveryRow.ask_at).is_(None),
+            # Nobody is to be asked for what was given up.
+            col(DeliveryRow.asked) > 0,
+        )
+        .values(ask_at=now, asked=0)
+    )
 
 
 def _was_sent_before(row: DeliveryRow, moment: datetime) -> bool:

@@ -184,6 +184,7 @@ def to_job(
     objects: Iterable[ObjectRow] = (),
     deliveries: Iterable[DeliveryRow] = (),
     resting: Mapping[str, datetime] | None = None,
+    superseded: Iterable[str] = (),
 ) -> Job:
     """Job of a row and what hangs on it; `resting` as `waiting_for` has it."""
     sent = tuple(
@@ -209,6 +210,7 @@ def to_job(
         deliveries=sent,
         written=row.written,
         repairs=tuple(row.repairs or ()),
+        superseded=frozenset(superseded),
     )
 
 

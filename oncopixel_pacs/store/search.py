@@ -288,7 +288,11 @@ def _results(criteria: Criteria) -> Select[Any]:
             col(JobObjectRow.sop_instance_uid) == col(ObjectRow.sop_instance_uid),
         )
         .join(JobRow, col(JobRow.id) == col(JobObjectRow.job_id))
-        .where(col(JobRow.id) == _latest_job(), *_of_object(criteria, JobRow, ObjectRow, modality))
+        .where(
+            col(JobRow.id) == _latest_job(),
+            col(JobObjectRow.position) >= 0,
+            *_of_object(criteria, JobRow, ObjectRow, modality),
+        )
     )
 
 

@@ -189,7 +189,11 @@ class ObjectRow(SQLModel, table=True):
 
 
 class JobObjectRow(SQLModel, table=True):
-    """Which result objects belong to a job; a later revision reuses unchanged ones."""
+    """Which result objects belong to a job; a later revision reuses unchanged ones.
+
+    `position` is that in the order of writing, less than 0 where a later reading of the job's
+    images took its place.
+    """
 
     __tablename__ = "job_object"
 

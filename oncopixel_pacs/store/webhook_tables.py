@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index
+from sqlalchemy import Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from oncopixel_pacs.store.tables import UtcDateTime
@@ -25,12 +25,17 @@ class WebhookRow(SQLModel, table=True):
 
 
 class WebhookCallRow(SQLModel, table=True):
-    """One end of a job that one receiver is to be told of."""
+    """One end of a job that one receiver is to be told of.
+
+    Of an export `content` is a digest of what it says, from before it is first sent, and
+    `statements` how many Observations of the job were told by then, at most.
+    """
 
     __tablename__ = "webhook_call"
     __table_args__ = (
         Index("ix_webhook_call_due", "webhook", "state", "next_attempt_at"),
         Index("ix_webhook_call_finished", "finished_at", "id"),
+        Index("ix_webhook_call_job", "webhook", "job_id"),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -43,3 +48,5 @@ class WebhookCallRow(SQLModel, table=True):
     ended_at: datetime | None = _moment(nullable=True)
     status: int = 0
     error: str = ""
+    content: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    statements: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})

@@ -7,14 +7,14 @@ or it is found the next time that one looks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import func, or_, tuple_
 from sqlmodel import Session, col, select
 
 from oncopixel_pacs.domain import Page
-from oncopixel_pacs.domain.webhooks import CallState, WebhookCall
+from oncopixel_pacs.domain.webhooks import CallState, Told, WebhookCall
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.store.cursors import decode_cursor, encode_cursor
 from oncopixel_pacs.store.database import Database
@@ -23,6 +23,10 @@ from oncopixel_pacs.store.ended_jobs import OVERLAP, ended_since, read_from
 from oncopixel_pacs.store.webhook_tables import WebhookCallRow, WebhookRow
 
 _AT_A_TIME = 200
+#: A receiver that has not taken a call for so long is said to be away,
+_AWAY_AFTER = timedelta(hours=1)
+#: and of calls that were given up it is said for so long.
+_ALARM_FOR = timedelta(days=7)
 
 
 class Webhooks:
@@ -101,6 +105,31 @@ class Webhooks:
             row.next_attempt_at, row.ended_at = call.next_attempt_at, call.ended_at
             row.status, row.error = call.status, call.error
 
+    def keep_content(self, call_id: str, content: str, statements: int) -> None:
+        """Keep what a call of an export says, before it is sent."""
+        with self._database.write() as session:
+            row = session.get_one(WebhookCallRow, call_id)
+            row.content, row.statements = content, statements
+
+    def told(self, webhook: str, job_ids: Sequence[str], but: str) -> dict[str, Told]:
+        """Tell what may have arrived of these jobs by other calls than one; none has no entry."""
+        query = select(WebhookCallRow).where(
+            WebhookCallRow.webhook == webhook,
+            col(WebhookCallRow.job_id).in_(job_ids),
+            WebhookCallRow.id != but,
+            or_(col(WebhookCallRow.content) != "", col(WebhookCallRow.status) != 0),
+        )
+        found: dict[str, Told] = {}
+        with self._database.read() as session:
+            for row in session.exec(query.order_by(col(WebhookCallRow.finished_at))).all():
+                before = found.get(row.job_id, Told(frozenset(), 0))
+                # What was taken is there; of what came after it, nobody knows.
+                kept = frozenset() if row.state == CallState.TAKEN else before.contents
+                found[row.job_id] = Told(
+                    kept | {row.content}, max(before.statements, row.statements)
+                )
+        return found
+
     def send_again(self, call_id: str, now: datetime) -> WebhookCall:
         """Make a call due at once, taken or not; it keeps its id and counts on.
 
@@ -150,6 +179,60 @@ class Webhooks:
         for webhook, state, number in rows:
             found.setdefault(webhook, {})[CallState(state)] = number
         return found
+
+    def alarms(self, names: Iterable[str], now: datetime) -> dict[str, str]:
+        """Say by receiver what it was not told; those that were told everything are left out.
+
+        Parameters
+        ----------
+        names
+            Receivers that are configured; nobody waits for others.
+        """
+        found: dict[str, str] = {}
+        with self._database.read() as session:
+            for name in names:
+                said = [_said_waiting(session, name, now), _said_given_up(session, name, now)]
+                if any(said):
+                    found[name] = " ".join(filter(None, said))
+        return found
+
+
+def _said_waiting(session: Session, name: str, now: datetime) -> str:
+    overdue = (
+        WebhookCallRow.webhook == name,
+        WebhookCallRow.state == CallState.WAITING,
+        col(WebhookCallRow.attempts) > 0,
+        col(WebhookCallRow.finished_at) <= now - _AWAY_AFTER,
+    )
+    oldest = session.exec(
+        select(WebhookCallRow).where(*overdue).order_by(col(WebhookCallRow.finished_at)).limit(1)
+    ).first()
+    if oldest is None:
+        return ""
+    number = session.exec(select(func.count()).select_from(WebhookCallRow).where(*overdue)).one()
+    return (
+        f"{_studies(number)} not told to {name}, the oldest finished at "
+        f"{oldest.finished_at:%Y-%m-%d %H:%M} UTC: {oldest.error or 'it was not called yet.'}"
+    )
+
+
+def _said_given_up(session: Session, name: str, now: datetime) -> str:
+    number = session.exec(
+        select(func.count())
+        .select_from(WebhookCallRow)
+        .where(
+            WebhookCallRow.webhook == name,
+            WebhookCallRow.state == CallState.FAILED,
+            col(WebhookCallRow.ended_at) > now - _ALARM_FOR,
+        )
+    ).one()
+    if not number:
+        return ""
+    return f"{_studies(number)} given up for {name}: see why on the page Webhooks, then send again."
+
+
+def _studies(number: int) -> str:
+    return "1 finished study was" if number == 1 else f"{number} finished studies were"
 
 
 def _known(session: Session, ids: Sequence[str]) -> set[str]:

@@ -119,7 +119,7 @@ class StudySteps:
         if job.state.final or self.ledger.current_run(job_id) != run:
             return
         if job.written:
-            self._queue_deliveries(job, job.objects, run)
+            self._queue_deliveries(job, job.current, run)
             return
         self._guard(job_id, StepName.WRITE, ticket, lambda: self._write(job, run, ticket))
 

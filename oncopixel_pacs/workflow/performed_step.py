@@ -110,7 +110,7 @@ def why_not(job: Job) -> Discontinued | None:
 
 def _outputs(job: Job, places: Mapping[str, DestinationSettings]) -> Iterator[Attributes]:
     """Referenced Instances and Access (PS3.3 Table 10-3b), by destination and series."""
-    objects = {item.sop_instance_uid: item for item in job.objects}
+    objects = {item.sop_instance_uid: item for item in job.current}
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for delivery in job.deliveries:
         item = objects.get(delivery.sop_instance_uid)

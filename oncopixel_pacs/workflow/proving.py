@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 from oncopixel_pacs.deliver import PLAIN, OutgoingObject
 from oncopixel_pacs.deliver.asking import REPORT_SECONDS, Asking, prove
 from oncopixel_pacs.domain import Delivery, ResultObject
-from oncopixel_pacs.domain.proofs import CommitmentReport, Proof, Verdict
+from oncopixel_pacs.domain.proofs import COMMITMENT, CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
 from oncopixel_pacs.settings import DeliverySettings, DestinationSettings, TlsSettings
 from oncopixel_pacs.store.files import FileStore
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 #: A destination that reports later is asked so many times within the limit.
 _REQUESTS_WITHIN_LIMIT = 3
+#: A destination of which one of these is known takes questions.
+_ANSWERS = frozenset({Verdict.PRESENT, Verdict.ABSENT, Verdict.PENDING})
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,17 @@ class ProofSteps:
             if proof.verdict is Verdict.ABSENT:
                 log.warning("delivery.not_found", destination=destination)
             self.proofs.record(destination, proof, self.now(), self._after_request())
+        if any(proof.verdict in _ANSWERS for proof in proofs):
+            self.proofs.ask_anew(destination, self.now())
+        promised = {p.sop_instance_uid for p in proofs if p.verdict is Verdict.PENDING}
         missed = self.proofs.expire(
             destination,
-            [item.sop_instance_uid for item in waiting],
+            # Asked for the first time long after it was sent, the archive has yet to report.
+            [
+                sent.sop_instance_uid
+                for _, sent in found
+                if sent.asked > 1 or sent.sop_instance_uid not in promised
+            ],
             self.now(),
             self.settings.confirm_seconds,
             self.settings.resends,
@@ -79,7 +89,8 @@ class ProofSteps:
             tls=self.tls,
             transaction_uid=transaction_uid,
             on_report=self._on_report,
-            again=all(sent.asked > 1 for _, sent in asked),
+            asked_before=[sent.sop_instance_uid for _, sent in asked if sent.asked > 1],
+            refused=[sent.sop_instance_uid for _, sent in asked if sent.proof == COMMITMENT],
             overdue=[
                 sent.sop_instance_uid
                 for _, sent in asked

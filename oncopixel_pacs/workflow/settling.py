@@ -6,14 +6,14 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from oncopixel_pacs.audit import AuditEvent, AuditKind, unaudited
-from oncopixel_pacs.complete import judge
+from oncopixel_pacs.complete import Arrived, Verdict, arrived, judge
 from oncopixel_pacs.domain import Job, JobState, Study
 from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.settings import CompletionSettings, Settings
@@ -21,6 +21,7 @@ from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.ledger import Ledger
+from oncopixel_pacs.store.open_studies import OpenStudy
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.waits import Waits
 from oncopixel_pacs.workflow.dispatch import Dispatcher
@@ -38,6 +39,9 @@ _BEGIN_AGAIN = {"ERROR", OUTDATED}
 _ENDED_WELL = "SUCCESS"
 #: Part of the time from the last view to its analysis; each tick is one short query.
 _TICK_SECONDS = 0.1
+#: Where many studies wait a look takes longer; the more of the time is left to receiving.
+_REST = 4
+_LONGEST_TICK_SECONDS = 1.0
 _DISPATCH_EVERY = 5  # ticks
 _RECONCILE_EVERY = 600  # ticks
 
@@ -62,6 +66,23 @@ def longest_wait(settings: Settings) -> timedelta:
     )
 
 
+#: A study and how many revisions it has: its next one is what is waited for.
+_Revision = tuple[str, int]
+
+
+def _revision(study: OpenStudy) -> _Revision:
+    return study.study_instance_uid, study.revision
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A revision that waits: since when by the clock that nobody can set, and what is there."""
+
+    since: float
+    mark: tuple[object, ...]
+    arrived: Arrived
+
+
 @dataclass(frozen=True)
 class Settler:
     """Closes studies that are complete; any number of hosts may run one.
@@ -78,36 +99,60 @@ class Settler:
     now: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
     audit: Callable[[AuditEvent], object] = unaudited
-    _watched: dict[tuple[str, int], float] = field(default_factory=dict)
+    _watched: dict[_Revision, _Watched] = field(default_factory=dict)
 
     def settle_complete(self) -> list[Job]:
         """Judge every open study once; returns the jobs that were queued."""
         studies = self.catalogue.receiving()
+        self._look_at(studies)
         if not studies:
-            self._watched.clear()
             return []
-        watched = {(item.study_instance_uid, item.revision) for item in studies}
-        for gone in self._watched.keys() - watched:
-            del self._watched[gone]
         open_until = self.leases.open_until()
-        jobs = (self._judge(study, open_until) for study in studies)
+        jobs: list[Job | None] = []
+        waiting_for: dict[str, str] = {}
+        for study in studies:
+            verdict = self._judge(study, open_until)
+            if verdict.complete:
+                jobs.append(self._settle(study))
+            elif verdict.waiting_for != study.waiting_for:
+                waiting_for[study.study_instance_uid] = verdict.waiting_for
+        self.catalogue.note_waiting(waiting_for)
         return [job for job in jobs if job is not None]
 
-    def _judge(self, study: Study, open_until: Mapping[str, datetime]) -> Job | None:
-        since = self.catalogue.unsettled_since(study.study_instance_uid)
+    def _look_at(self, studies: Sequence[OpenStudy]) -> None:
+        """Read the images of those that changed since they were read; forget who is gone."""
         moment = self.monotonic()
-        seen = self._watched.setdefault((study.study_instance_uid, study.revision), moment)
-        verdict = judge(
-            study,
-            since or study.last_received_at,
+        known = {key: found for key in map(_revision, studies) if (found := self._watched.get(key))}
+        changed = {
+            study.study_instance_uid: study
+            for study in studies
+            if (seen := known.get(_revision(study))) is None or seen.mark != study.mark
+        }
+        for read in self.catalogue.those(list(changed)):
+            study = changed[read.study_instance_uid]
+            key = _revision(study)
+            since = known[key].since if key in known else moment
+            known[key] = _Watched(since, study.mark, arrived(read, self.settings))
+        self._watched.clear()
+        self._watched.update(known)
+
+    def _judge(self, study: OpenStudy, open_until: Mapping[str, datetime]) -> Verdict:
+        seen = self._watched.get(_revision(study))
+        if seen is None:  # it was deleted in the meantime
+            return Verdict(False, study.waiting_for)
+        return judge(
+            seen.arrived,
+            study.unsettled_since or study.last_received_at,
             self.now(),
             self.settings,
             open_until=open_until,
-            watched_seconds=moment - seen,
+            watched_seconds=self.monotonic() - seen.since,
         )
-        if not verdict.complete:
-            if verdict.waiting_for != study.waiting_for:
-                self.catalogue.note_waiting(study.study_instance_uid, verdict.waiting_for)
+
+    def _settle(self, waiting: OpenStudy) -> Job | None:
+        (study,) = self.catalogue.those([waiting.study_instance_uid]) or (None,)
+        # What came since it was judged may be waited for.
+        if study is None or len(study.instances) != waiting.images:
             return None
         job = self.catalogue.settle(
             study,
@@ -244,8 +289,9 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        ticks = 0
-        while not self._stop.wait(_TICK_SECONDS):
+        ticks, pause = 0, _TICK_SECONDS
+        while not self._stop.wait(pause):
+            began = time.monotonic()
             if ticks % _RECONCILE_EVERY == 0:
                 self._try(self._reconciler.reconcile)
             self._try(self._settler.settle_complete)
@@ -253,6 +299,8 @@ class Watch:
                 self._try(self._dispatcher.dispatch)
                 self._try(self._reaper.reap)
             ticks += 1
+            took = time.monotonic() - began
+            pause = min(max(_TICK_SECONDS, _REST * took), _LONGEST_TICK_SECONDS)
 
     def _try(self, work: Callable[[], object]) -> None:
         """Keep one duty's trouble from the others."""

@@ -36,5 +36,5 @@ def tellers(
     for webhook in settings.webhooks:
         yield notifying(Notifier(calls, ledger, [webhook], now))
     for export in settings.exports:
-        write = FhirWriter(export, catalogue.study, jobs)
+        write = FhirWriter(export, catalogue.study, jobs, calls)
         yield notifying(Notifier(calls, ledger, [export], now, post_transaction, write))

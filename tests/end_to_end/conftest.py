@@ -12,7 +12,7 @@ from server_process import ServerProcess, wait_until
 TOKEN = "letmein-by-the-token"  # noqa: S105
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def upload_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run a server that wants a token, and would wait ten minutes for further images."""
     server = ServerProcess(

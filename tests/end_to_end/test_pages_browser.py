@@ -190,7 +190,7 @@ def test_who_signs_in_lands_on_the_page_and_can_retry_if_the_role_allows(
 
 def test_the_button_that_ends_the_wait_works_in_a_browser(store: Store, page: Page) -> None:
     receive(store, 2)
-    store.catalogue.note_waiting(STUDY_UID, "views R MLO, L MLO, or quiet until 12:01:00 UTC")
+    store.catalogue.note_waiting({STUDY_UID: "views R MLO, L MLO, or quiet until 12:01:00 UTC"})
     with serving(make_parts(store)) as client:
         page.goto(f"{client.base_url}/studies/{STUDY_UID}")
         page.get_by_role("button", name="Analyse now").click()

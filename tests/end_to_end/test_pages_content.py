@@ -134,7 +134,7 @@ def test_an_empty_server_says_how_to_begin(store: Store) -> None:
 
 def test_a_receiving_study_shows_what_it_waits_for_and_listens(store: Store) -> None:
     receive(store, 2)
-    store.catalogue.note_waiting(STUDY_UID, "R MLO, L MLO, until 12:01:00 UTC")
+    store.catalogue.note_waiting({STUDY_UID: "R MLO, L MLO, until 12:01:00 UTC"})
     for path in ("/studies", STUDY_PAGE):
         html = page(store, path)
         assert "Waits for R MLO, L MLO, until 12:01:00 UTC" in read(html).text

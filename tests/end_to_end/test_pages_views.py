@@ -199,7 +199,7 @@ def test_a_finding_in_the_list_is_jumped_to(held: tuple[Store, str], browser: Br
 
 def test_the_page_fills_while_the_study_is_worked_on(store: Store, browser: Browser) -> None:
     receive(store, 2)
-    store.catalogue.note_waiting(STUDY_UID, "views R MLO, L MLO")
+    store.catalogue.note_waiting({STUDY_UID: "views R MLO, L MLO"})
     with serving(make_parts(store)) as client, opened_page(browser) as page:
         page.goto(f"{client.base_url}/studies/{STUDY_UID}")
         page.get_by_text("Waits for views R MLO, L MLO").first.wait_for()

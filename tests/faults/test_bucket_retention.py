@@ -27,9 +27,10 @@ from oncopixel_pacs.errors import ConfigurationError, OutOfResources
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import Settings
 from oncopixel_pacs.store import backup
-from oncopixel_pacs.store.backup import make_backup, restore_backup
+from oncopixel_pacs.store.backup import make_backup
 from oncopixel_pacs.store.bucket_removal import LATE_READERS, BucketRemoval
 from oncopixel_pacs.store.held_files import verify
+from oncopixel_pacs.store.restore import restore_backup
 
 
 @pytest.fixture(scope="module")

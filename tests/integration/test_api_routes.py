@@ -44,7 +44,7 @@ def get(store: Store, path: str, **params: Any) -> Any:
 
 def test_a_study_that_still_receives_says_what_it_waits_for(store: Store) -> None:
     receive(store, 2)
-    store.catalogue.note_waiting(STUDY_UID, "R MLO, L MLO, until 12:01:00 UTC")
+    store.catalogue.note_waiting({STUDY_UID: "R MLO, L MLO, until 12:01:00 UTC"})
     (study,) = get(store, "/api/v1/studies")["items"]
     assert study["state"] == "receiving"
     assert study["waiting_for"] == "R MLO, L MLO, until 12:01:00 UTC"

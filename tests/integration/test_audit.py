@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
@@ -23,6 +23,7 @@ from sqlalchemy.exc import DatabaseError
 from typer.testing import CliRunner
 
 from oncopixel_pacs.api import audit_guard
+from oncopixel_pacs.api.health import alarms
 from oncopixel_pacs.audit import AuditEvent, AuditKind, message
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain.access import AccessRole
@@ -32,6 +33,7 @@ from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.settings.audit import AuditSettings
 from oncopixel_pacs.store.api_tokens import ApiTokens
 from oncopixel_pacs.store.audit_trail import AuditRecord, AuditTrail
+from oncopixel_pacs.store.deletion_lock import deletion_lock
 from oncopixel_pacs.syslog import SyslogForwarder
 
 
@@ -401,6 +403,13 @@ def _size(stream) -> int:  # type: ignore[no-untyped-def]
     return int(digits or b"0")
 
 
+@pytest.mark.usefixtures("any_store")
+def test_records_are_made_while_a_backup_is_made(any_store: Store) -> None:
+    """It may take hours, in which whatever is recorded would wait and fail."""
+    with deletion_lock(any_store.database, any_store.files.data_dir):
+        assert trail_of(any_store).append(view()).id == 1
+
+
 def test_every_record_comes_to_the_repository_in_order(store: Store, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     trail = trail_of(store)
@@ -438,3 +447,18 @@ def test_a_repository_that_nobody_vouches_for_gets_nothing(store: Store, tmp_pat
             forwarder._send_all()
     assert running.messages == []
     assert len(trail.unsent(f"syslog localhost:{running.port}")) == 1
+
+
+def test_a_repository_that_takes_no_records_is_an_alarm(store: Store) -> None:
+    trail, clock = trail_of(store), [later(60)]
+    trail.append(view())
+    parts = make_parts(store, now=lambda: clock[0])
+    away = AuditSettings(syslog_host="arr.example")
+    settings = parts.settings.model_copy(update={"audit": away})
+    assert alarms(replace(parts, settings=settings)) == ()
+    clock[0] = later(7200)
+    [said] = alarms(replace(parts, settings=settings))
+    assert "are not at their repository (syslog arr.example:6514)" in said
+    assert alarms(parts) == (), "none is configured"
+    trail.note_sent(away.receiver, 1)
+    assert alarms(replace(parts, settings=settings)) == ()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from api_builders import make_parts, serving
+from api_builders import make_parts, receive, receive_other_content, serving
+from builders import STUDY_UID
 from conftest import Store, opened
 from postgresql_server import PostgresqlServer
 from typer.testing import CliRunner
@@ -29,13 +33,20 @@ from oncopixel_pacs.bootstrap import Role, Server
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.domain import JobState
 from oncopixel_pacs.errors import AnalysisFailed, ConfigurationError
+from oncopixel_pacs.opening import utc_now
 from oncopixel_pacs.receive.intake import is_intact
 from oncopixel_pacs.settings import Settings
-from oncopixel_pacs.store.backup import MANIFEST, find_damage, make_backup, restore_backup
+from oncopixel_pacs.store import backup as backup_steps
+from oncopixel_pacs.store import backup_folder
+from oncopixel_pacs.store.backup import make_backup
+from oncopixel_pacs.store.backup_folder import MANIFEST, find_damage
+from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.database import open_database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.held_files import verify
+from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ownership import give_new_to_owner, give_to_owner
+from oncopixel_pacs.store.restore import end_restore, restore_backup
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -150,6 +161,153 @@ def test_an_interrupted_backup_is_none_and_is_begun_again(works: Works, tmp_path
     assert back_up(works, tmp_path / "backup") == 2
 
 
+def test_a_backup_that_ends_at_its_manifest_is_begun_again(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target was full by then; what the first backup left kept every later one away."""
+    (tmp_path / "backup" / "lost+found").mkdir(parents=True)
+    with monkeypatch.context() as full:
+        full.setattr(backup_folder, "asdict", run_out_of_room)
+        with pytest.raises(ConfigurationError, match="check its rights and its free space"):
+            back_up(works, tmp_path / "backup")
+    # What was copied before need not be copied again.
+    assert back_up(works, tmp_path / "backup") == 0
+    assert find_damage(tmp_path / "backup") == []
+
+
+def run_out_of_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def run_out_of_room_with_changes(folder: Path, _: object) -> None:
+    if (folder / "changed").exists():
+        run_out_of_room()
+
+
+@pytest.mark.parametrize("ends_at", ["write_manifest", "put_changed_in_place"])
+def test_the_backup_of_before_stays_whole_while_the_next_is_made(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_at: str
+) -> None:
+    """A study was read again between the two, which makes its label maps anew."""
+    backup, labels = tmp_path / "backup", works.store.files.labels_dir("a job")
+    for content in ("before", "after"):
+        (labels / "image.npz").write_text(content, encoding="utf-8")
+        if content == "after":
+            with monkeypatch.context() as full:
+                full.setattr(backup_steps, ends_at, run_out_of_room_with_changes)
+                with pytest.raises(ConfigurationError, match="No space left"):
+                    back_up(works, backup)
+        else:
+            back_up(works, backup)
+    assert find_damage(backup) == []
+    url = f"sqlite:///{tmp_path / 'second' / 'oncopixel.sqlite'}"
+    restore_backup(backup, tmp_path / "second", url)
+    held = next((tmp_path / "second" / "labels").rglob("*.npz")).read_text(encoding="utf-8")
+    assert held == ("before" if ends_at == "write_manifest" else "after")
+    back_up(works, backup)
+    assert find_damage(backup) == []
+    assert {path.name.partition("-")[0] for path in backup.iterdir()} == {
+        "database",
+        "files",
+        MANIFEST,
+    }
+
+
+def test_label_maps_that_come_and_go_do_not_stop_a_backup(works: Works, tmp_path: Path) -> None:
+    """Studies are read while it copies; a shadow model's maps are removed when it has answered."""
+    labels = works.store.files.labels_dir("a shadow")
+    for name in ("image.npz", ".image.part"):
+        (labels / name).touch()
+
+    def watch(paths: Sequence[Any]) -> Iterable[Any]:
+        shutil.rmtree(labels, ignore_errors=True)
+        return paths
+
+    store = works.store
+    manifest, _ = make_backup(store.database, store.files, tmp_path / "backup", "1.0", NOW, watch)
+    assert len(manifest.files) == 2
+    assert find_damage(tmp_path / "backup") == []
+
+
+def test_content_that_proves_to_be_the_same_meanwhile_does_not_stop_a_backup(
+    store: Store, tmp_path: Path
+) -> None:
+    """As while an archive sends again what it compressed: each is a conflict until it is read."""
+    receive(store)
+    receive_other_content(store)
+    [conflict] = Conflicts(store.database).of_study(STUDY_UID)
+    paths = [item.path for item in store.catalogue.study(STUDY_UID).instances]
+    for path in (*paths, conflict.path):
+        store.files.absolute(path).parent.mkdir(parents=True, exist_ok=True)
+        store.files.absolute(path).write_bytes(b"an image")
+
+    def watch(files: Sequence[Any]) -> Iterable[Any]:
+        assert store.catalogue.forget_conflict(conflict.sop_instance_uid, conflict.digest)
+        store.files.discard(conflict.path)
+        return files
+
+    manifest, _ = make_backup(store.database, store.files, tmp_path / "to", "1.0", NOW, watch)
+    assert sorted(manifest.files) == sorted(paths)
+
+
+@pytest.mark.usefixtures("any_store")
+def test_what_an_ended_backup_left_running_writes_into_no_later_one(
+    works: Works, tmp_path: Path
+) -> None:
+    """Who ends `oncopixel backup` by kill -9 does not end its pg_dump."""
+    (tmp_path / "backup").mkdir()
+    with (tmp_path / "backup" / "database.part").open("wb") as left_running:
+        back_up(works, tmp_path / "backup")
+        left_running.write(b"further rows")
+    assert find_damage(tmp_path / "backup") == []
+
+
+@pytest.mark.usefixtures("any_store")
+def test_a_restore_that_was_interrupted_goes_on_and_nothing_starts_on_half_of_it(
+    works: Works, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    back_up(works, tmp_path / "backup")
+    data_dir = tmp_path / "second"
+    url = f"sqlite:///{data_dir / 'oncopixel.sqlite'}"
+    if works.store.database.engine.dialect.name == "postgresql":
+        url = request.getfixturevalue("postgresql").empty_database()
+
+    def killed(files: Sequence[Any]) -> Iterable[Any]:
+        yield files[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_backup(tmp_path / "backup", data_dir, url, killed)
+    settings = Settings(data_dir=data_dir, database_url=url, dimse_port=0)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="was interrupted; run the same"):
+            Server(settings, [Role.RECEIVE]).start()
+        # The second time the database is there already, and what follows it was interrupted.
+        restore_backup(tmp_path / "backup", data_dir, url)
+    end_restore(data_dir)
+    for store in opened(url, data_dir):
+        assert verify(store.database, store.files, is_intact).instances == 2
+
+
+def test_another_backup_is_not_restored_over_half_of_one(works: Works, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        back_up(works, tmp_path / name)
+    url = f"sqlite:///{tmp_path / 'new' / 'oncopixel.sqlite'}"
+    restore_backup(tmp_path / "first", tmp_path / "new", url)
+    with pytest.raises(ConfigurationError, match="restore of another backup"):
+        restore_backup(tmp_path / "second", tmp_path / "new", url)
+
+
+def test_a_database_that_is_taken_is_said_before_anything_is_copied(
+    works: Works, tmp_path: Path
+) -> None:
+    """As on a new machine whose service was started before the restore."""
+    back_up(works, tmp_path / "backup")
+    with pytest.raises(ConfigurationError, match="There is a database"):
+        restore_backup(tmp_path / "backup", tmp_path / "second", url_of(works.store))
+    assert not (tmp_path / "second").exists()
+
+
 def test_a_file_that_is_gone_is_named_and_the_earlier_backup_stays(
     works: Works, tmp_path: Path
 ) -> None:
@@ -208,6 +366,26 @@ def test_backups_that_come_no_more_are_an_alarm(any_store: Store, tmp_path: Path
         assert told().count("The last backup is of 2026-11-21: see why there was none since") == 2
         back_up_now()
         assert "last backup" not in told()
+        # Made while the clock was ahead: silence until that day would hide that none follows.
+        clock[0] -= timedelta(days=9)
+        assert told().count("The last backup bears a time that is to come, 2026-11-30") == 2
+
+
+def test_a_first_backup_that_never_comes_to_its_end_is_an_alarm(
+    store: Store, tmp_path: Path
+) -> None:
+    """As of a timer whose target is full, or is no folder that it may use."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    backups = Backups(store.database)
+    for day in range(3):
+        assert (backups.alarm(NOW + timedelta(days=day)) == "") is (day < 2)
+        with pytest.raises(ConfigurationError, match="no part of a backup"):
+            make_backup(store.database, store.files, tmp_path / "photos", "1", NOW)
+    said = backups.alarm(NOW + timedelta(days=2))
+    assert said.startswith("A backup was begun on 2026-11-21, and none was ever finished")
+    make_backup(store.database, store.files, tmp_path / "backup", "1", NOW + timedelta(days=2))
+    assert backups.alarm(NOW + timedelta(days=3)) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that others cannot write")
@@ -299,6 +477,10 @@ def test_the_commands_back_up_check_and_restore(store: Store, tmp_path: Path) ->
     assert said("restore", backup, "--check") == "1 files and the database have their digests.\n"
     text = said("restore", backup, "--config", str(second))
     assert text.endswith("1 images and 0 results have their digests.\n")
+    restored = open_database(f"sqlite:///{second.parent / 'data' / 'oncopixel.sqlite'}")
+    # Else nobody would miss the backups of the new machine.
+    assert "The last backup is of" in Backups(restored).alarm(utc_now() + timedelta(days=9))
+    restored.close()
     (path,) = (second.parent / "data" / "instances").rglob("*.dcm")
     path.unlink()
     next((tmp_path / "backup" / "files").rglob("*.dcm")).unlink()

@@ -101,6 +101,24 @@ def test_a_lost_cache_is_fetched_again(bucket: Bucket, tmp_path: Path) -> None:
     assert files.absolute(relative).read_bytes() == b"result" * 1000
 
 
+def test_what_is_fetched_is_durable_before_it_has_its_name(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power loss leaves an empty file there, which would be read and backed up as it is."""
+    files = BucketFileStore(tmp_path / "host", bucket.settings)
+    relative, _ = files.write(b"result" * 1000, "results", "1.2.3")
+    target = tmp_path / "host" / relative
+    target.unlink()
+    sync, synced = os.fsync, set[int]()
+
+    def note(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert files.absolute(relative).stat().st_ino in synced
+
+
 @dataclass
 class Times:
     """A clock that is ahead by as much as a test likes."""

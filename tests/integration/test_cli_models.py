@@ -66,3 +66,17 @@ def test_check_names_each_model_that_does_not_fit(tmp_path: Path, config: Path) 
     said = json.loads(done.stdout)
     assert said["good"] == ""
     assert "the names of its weights do not fit" in said["bad"]
+
+
+def test_the_operating_point_is_the_one_that_the_bundle_was_measured_with(
+    tmp_path: Path, config: Path
+) -> None:
+    measured = {**tiny_metadata(), "operating_points": {"default": 0.6988}}
+    write_bundle(tmp_path / "measured", metadata=measured)
+    write_bundle(tmp_path / "plain")
+    models("add", tmp_path / "measured", "--name", "measured", "--config", config)
+    asked = ("--name", "asked", "--threshold", "0.9", "--config", config)
+    models("add", tmp_path / "measured", *asked)
+    said = models("add", tmp_path / "plain", "--name", "plain", "--config", config).stderr
+    assert [item.threshold for item in load_settings(config).models] == [0.6988, 0.9, 0.5]
+    assert "plain states no operating point" in said

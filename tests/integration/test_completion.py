@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from api_builders import HEADER, make_parts, queue, receive, serving
-from builders import STUDY_UID, later, make_instance
+from builders import STUDY_UID, judged, later, make_instance
 from conftest import Store
 from typer.testing import CliRunner
 from workflow_builder import PretendedModel, Works, running
 
 from oncopixel_pacs.cli import app
-from oncopixel_pacs.complete import judge
 from oncopixel_pacs.domain import StudyState
 from oncopixel_pacs.errors import NotFound
 from oncopixel_pacs.settings import CompletionSettings
@@ -24,7 +23,7 @@ FROM_A_PROGRAM = {"X-Requested-With": "test"}
 
 def is_complete(store: Store) -> bool:
     study = store.catalogue.study(STUDY_UID)
-    return judge(study, study.first_received_at, later(2), PATIENT).complete
+    return judged(study, study.first_received_at, later(2), PATIENT).complete
 
 
 def test_a_study_that_is_declared_complete_waits_no_more(any_store: Store) -> None:

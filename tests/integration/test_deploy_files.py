@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from certificates import Authority
 from pydantic import SecretStr
+from server_process import free_port, wait_until
 
 from oncopixel_pacs.settings import load_settings
 
@@ -191,6 +195,42 @@ def test_the_front_pleases_nginx(tmp_path: Path) -> None:
     )
     assert "test is successful" in said
     assert "warn" not in said
+
+
+def test_the_front_shows_a_renewed_certificate_without_a_restart(tmp_path: Path) -> None:
+    """Server and front share the files: the server's alarm ends when they are renewed."""
+    for program in ("nginx", "envsubst"):
+        need(program)
+    authority, port = Authority(tmp_path, "ca"), free_port()
+    shown, renewed = authority.issue("shown"), authority.issue("renewed")
+    environment = {
+        **os.environ,
+        "PATH": SEARCHED,
+        "FRONT_TMP": str(tmp_path),
+        "FRONT_HOST": "127.0.0.1",
+        "FRONT_PORT": str(port),
+        "VIEWER_PORT": str(free_port()),
+        "FRONT_API": "https://127.0.0.1:1",
+        "FRONT_ORTHANC": "127.0.0.1:2",
+        "FRONT_CERTIFICATE": str(shown.certificate),
+        "FRONT_KEY": str(shown.key),
+        "FRONT_RENEWAL_SECONDS": "0.1",
+    }
+    with subprocess.Popen([SCRIPTS[0]], env=environment) as front:
+        try:
+            wait_until(lambda: shows(port, shown.certificate), 20, "the front answers")
+            shutil.copy(renewed.certificate, shown.certificate)
+            shutil.copy(renewed.key, shown.key)
+            wait_until(lambda: shows(port, renewed.certificate), 20, "the renewed one is shown")
+        finally:
+            front.terminate()
+
+
+def shows(port: int, certificate: Path) -> bool:
+    with suppress(OSError):
+        found = ssl.get_server_certificate(("127.0.0.1", port))
+        return found.strip() == certificate.read_text("ascii").strip()
+    return False
 
 
 # --- systemd ------------------------------------------------------------------------------------

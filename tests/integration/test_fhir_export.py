@@ -76,8 +76,18 @@ def notify(store: Store, export: ExportSettings, clock: Clock, seconds: float = 
         export,
         store.catalogue.study,
         lambda uid: store.ledger.jobs(study_instance_uid=uid).items,
+        Webhooks(store.database),
     )
     return Notifier(Webhooks(store.database), store.ledger, [export], clock, post, write).notify()
+
+
+def told_once(store: Store, fhir: FhirServer) -> ExportSettings:
+    """Tell a FHIR server of a finished job; returns the export that did."""
+    begin(store)
+    finish(store)
+    export = export_to(fhir.url)
+    notify(store, export, Clock())
+    return export
 
 
 def begin(store: Store) -> None:
@@ -140,10 +150,7 @@ def test_what_a_later_job_says_otherwise_is_withdrawn(
     store: Store, fhir: FhirServer, state: JobState
 ) -> None:
     # As when a sender corrected the patient: the report of before stands under another one.
-    begin(store)
-    finish(store)
-    export = export_to(fhir.url)
-    notify(store, export, Clock())
+    export = told_once(store, fhir)
     store.catalogue.add_instance(make_instance(5, received_at=later(120)), HEADER)
     queue(store, "later", at=200)
     if state is JobState.DONE:
@@ -171,6 +178,58 @@ def test_what_a_later_job_says_otherwise_is_withdrawn(
     assert [item["status"] for item in reports] == (
         ["preliminary", "entered-in-error"] if state is JobState.DONE else ["entered-in-error"]
     )
+
+
+@pytest.mark.parametrize("state", [JobState.DELIVERING, JobState.FAILED])
+def test_what_was_told_is_withdrawn_whatever_became_of_its_job(
+    store: Store, fhir: FhirServer, state: JobState
+) -> None:
+    """An archive lost a result afterwards, and is away or refuses what is sent again."""
+    export = told_once(store, fhir)
+    store.ledger.restart(JOB, lambda *_: None, resend=["pacs"])
+    store.ledger.set_state(JOB, state)
+    store.catalogue.add_instance(make_instance(5, received_at=later(120)), HEADER)
+    queue(store, "later", at=200)
+    analyse(store, "later")
+    store.ledger.finish("later", JobState.DONE, later(210))
+    notify(store, export, Clock(later(300)))
+    reports = resources(fhir.requests[1][1], "DiagnosticReport")
+    assert [item["status"] for item in reports] == ["preliminary", "entered-in-error"]
+
+
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.NOT_ANALYSED])
+def test_a_study_that_is_read_again_says_no_more_what_it_said_before(
+    store: Store, fhir: FhirServer, state: JobState
+) -> None:
+    """As with another model; its job stays the same one."""
+    export = told_once(store, fhir)
+    store.ledger.restart(JOB, lambda *_: None, anew=True)
+    if state is JobState.DONE:
+        analyse(store, skip_last=True)
+    store.ledger.finish(JOB, state, later(210))
+    assert notify(store, export, Clock(later(300))) == 1
+
+    (_, first), (_, second) = fhir.requests
+    Bundle.model_validate(second)
+    told = {item["identifier"][0]["value"]: item for item in content(first)}
+    now = {item["identifier"][0]["value"]: item for item in content(second)}
+    assert told.keys() == now.keys()
+    assert {entry["request"]["method"] for entry in second["entry"][1:]} == {"PUT"}
+    (report,) = resources(second, "DiagnosticReport")
+    if state is JobState.NOT_ANALYSED:
+        assert {item["status"] for item in now.values()} == {"entered-in-error"}
+        return
+    assert report["conclusion"] != resources(first, "DiagnosticReport")[0]["conclusion"]
+    valid = [item for item in resources(second, "Observation") if item["status"] == "preliminary"]
+    assert len(valid) == len(report["result"]) < len(resources(first, "Observation"))
+    # Sent once more without having been read again, it leaves what is there alone.
+    store.ledger.finish(JOB, JobState.DONE, later(400))
+    notify(store, export, Clock(later(500)))
+    assert {entry["request"]["method"] for entry in fhir.requests[2][1]["entry"]} == {"POST"}
+
+
+def content(bundle: dict[str, Any]) -> list[dict[str, Any]]:
+    return resources(bundle, "DiagnosticReport") + resources(bundle, "Observation")
 
 
 def test_what_arrives_too_late_is_not_told(store: Store, fhir: FhirServer) -> None:

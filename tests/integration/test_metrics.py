@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dimse_builder import association
 from prometheus_client.parser import text_string_to_metric_families
 from server_process import free_port, wait_until
 
+from oncopixel_pacs.api.alarms import alarms_by_subject
 from oncopixel_pacs.api_server import shared_state
 from oncopixel_pacs.bootstrap import Role, Server
 from oncopixel_pacs.domain import Reason
@@ -53,7 +55,8 @@ def told(store: Store, **changes: Any) -> Iterator[httpx.Client]:
     """Serve a store that tells what it counts and how the whole stands."""
     parts = make_parts(store, exposition=store.meters.exposition, **changes)
     now = parts.now
-    collector = replace(shared_state(store, parts.settings, parts.algorithms), now=now)
+    state = shared_state(store, parts.settings, parts.algorithms, partial(alarms_by_subject, parts))
+    collector = replace(state, now=now)
     store.meters.registry.register(collector)
     with serving(parts) as client:
         yield client
@@ -143,10 +146,12 @@ def test_the_queue_is_as_old_as_the_study_that_waits_longest(counting: Store) ->
 
 def test_certificates_tell_when_they_expire(counting: Store, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
-    leaf = authority.issue("server")
+    leaf, of_http = authority.issue("server"), authority.issue("pages")
+    unreadable = of_http.certificate
     settings = Settings.model_validate(
         {
             "data_dir": tmp_path,
+            "api": {"certificate": of_http.certificate, "key": of_http.key},
             "tls": {
                 "certificate": leaf.certificate,
                 "key": leaf.key,
@@ -157,6 +162,20 @@ def test_certificates_tell_when_they_expire(counting: Store, tmp_path: Path) -> 
     counting.meters.registry.register(shared_state(counting, settings, ()))
     found = samples_of(counting.meters.exposition().decode())
     assert value(found, "certificate_expiry_timestamp_seconds", use="dicom") > 1.7e9
+    assert value(found, "certificate_expiry_timestamp_seconds", use="http") > 1.7e9
+    unreadable.write_text("no certificate", encoding="utf-8")
+    found = samples_of(counting.meters.exposition().decode())
+    assert value(found, "certificate_expiry_timestamp_seconds", use="dicom") > 1.7e9
+    name = "oncopixel_certificate_expiry_timestamp_seconds"
+    assert (name, frozenset({("use", "http")})) not in found
+
+
+def test_alarms_of_the_pages_are_told(counting: Store) -> None:
+    receive(counting)
+    with told(counting) as client:
+        assert value(read(client), "alarms", subject="jobs") == 0
+        fail(counting)
+        assert value(read(client), "alarms", subject="jobs") == 1
 
 
 def test_without_the_database_the_rest_is_told(counting: Store) -> None:
@@ -328,6 +347,7 @@ ALERTING = {
         90000,
         9999999,
     ),
+    "OncoPixelAlarm": ("oncopixel_alarms{subject='ris'}", 1, 0),
 }
 
 

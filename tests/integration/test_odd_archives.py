@@ -20,9 +20,10 @@ from pynetdicom.ae import ApplicationEntity
 
 from oncopixel_pacs.deliver import commitment
 from oncopixel_pacs.deliver.asking import FIND
-from oncopixel_pacs.domain import Delivery, DeliveryState
+from oncopixel_pacs.domain import Delivery, DeliveryState, ObjectKind
 from oncopixel_pacs.domain.proofs import CommitmentReport
 from oncopixel_pacs.settings import CStoreDestination, DeliverySettings, OrthancDestination
+from oncopixel_pacs.store.tables import ObjectRow
 
 HOUR = 3600
 Answers = Iterable[tuple[int, Dataset | None]]
@@ -41,7 +42,7 @@ orthanc.RegisterReceivedInstanceCallback(coerce)
 def archive(
     find: Callable[[Dataset], Answers] | None = None,
     requests: list[Dataset] | None = None,
-    status: int = 0x0000,
+    status: int | list[int] = 0x0000,
 ) -> Iterator[CStoreDestination]:
     """Run one that stores, answers C-FIND, and N-ACTION where requests are to be collected."""
     entity = ApplicationEntity("ARCHIVE")
@@ -54,6 +55,8 @@ def archive(
 
         def note(event: evt.Event) -> tuple[int, None]:
             requests.append(event.action_information)
+            if isinstance(status, list):
+                return status.pop() if status else 0x0000, None
             return status, None
 
         entity.add_supported_context(commitment.STORAGE_COMMITMENT)
@@ -200,3 +203,112 @@ def test_an_archive_that_is_not_to_be_asked_any_more_raises_no_alarm(
     assert desk.proofs.alarm() == ""
     assert desk.proofs.destinations_due(desk.time + timedelta(days=1)) == ()
     assert {item.state for item in sent(desk)} == {DeliveryState.ACCEPTED}
+
+
+def test_what_could_not_be_asked_for_is_asked_for_once_the_archive_answers_questions(
+    store: Store,
+) -> None:
+    """Its query service was down for an hour, or our AE title was not allowed to query."""
+    with archive() as mute:
+        desk = accepted(Desk(store, [mute]))
+        desk.wait(2)
+        assert desk.proofs.destinations_due(desk.time + timedelta(days=1)) == ()
+    with archive(
+        lambda wanted: [(0xFF00, wanted)] if ".81." in wanted.SOPInstanceUID else []
+    ) as pacs:
+        desk.destinations = [pacs]
+        desk.add_job(2)
+        desk.work()
+        desk.wait(2)
+        desk.wait(2)
+    assert {(item.state, item.proof) for item in sent(desk)} == {
+        (DeliveryState.CONFIRMED, "C-FIND")
+    }
+
+
+@pytest.mark.parametrize("reason", [0x0122, 0x0131])
+def test_an_archive_that_does_not_commit_such_objects_is_searched_for_them(
+    store: Store, reason: int
+) -> None:
+    """Some take commitment for images alone; that does not say that results are missing."""
+    requests: list[Dataset] = []
+    with archive(lambda wanted: [(0xFF00, wanted)], requests) as pacs:
+        desk = accepted(Desk(store, [pacs], report_seconds=0.0))
+        desk.wait(2)
+        report(desk, requests[0], failed=reason)
+        assert desk.proofs.alarm() == ""
+        # Other results are there to be asked for at the same moment.
+        desk.add_job(2)
+        desk.work()
+        desk.wait(2)
+        assert {(item.state, item.proof, item.resends) for item in sent(desk)} == {
+            (DeliveryState.CONFIRMED, "C-FIND", 0)
+        }
+        # Said once more of what a search found it changes nothing.
+        report(desk, requests[0], failed=reason)
+    assert {item.state for item in sent(desk)} == {DeliveryState.CONFIRMED}
+    assert len(requests[1].ReferencedSOPSequence) == 2
+
+
+def test_an_archive_that_is_first_asked_long_after_has_its_time_to_report(store: Store) -> None:
+    """It was down, and so was not asked."""
+    requests: list[Dataset] = []
+    with archive(requests=requests) as pacs:
+        desk = accepted(Desk(store, [pacs], report_seconds=0.0))
+        desk.wait(2 * HOUR)
+        assert desk.proofs.alarm() == ""
+        assert len(requests) == 1
+        desk.wait(HOUR / 3)
+        assert "pacs (2)" in desk.proofs.alarm()
+
+
+def test_what_an_archive_says_it_did_not_commit_is_not_confirmed_by_a_search(store: Store) -> None:
+    """It shows what it holds for the day, and its long-term store refuses it night after night."""
+    requests: list[Dataset] = []
+    status: list[int] = []
+    with archive(lambda wanted: [(0xFF00, wanted)], requests, status=status) as pacs:
+        desk = accepted(Desk(store, [pacs], report_seconds=0.0))
+        for _ in range(1 + desk.settings.resends):
+            desk.wait(2)
+            report(desk, requests[-1], failed=0x0110)
+            desk.wait(1)
+        for _ in range(3):
+            desk.wait(HOUR)
+        status.append(0x0213)  # out of resources now
+        desk.wait(HOUR)
+        assert {item.state for item in sent(desk)} == {DeliveryState.ACCEPTED}
+        assert "pacs (2)" in desk.proofs.alarm()
+        report(desk, requests[-1])
+    assert {(item.state, item.proof) for item in sent(desk)} == {
+        (DeliveryState.CONFIRMED, "storage commitment")
+    }
+    assert desk.proofs.alarm() == ""
+
+
+def test_a_report_without_a_reason_for_one_object_tells_of_the_others() -> None:
+    told = Dataset()
+    told.TransactionUID = "1.2"
+    told.ReferencedSOPSequence, told.FailedSOPSequence = [Dataset()], [Dataset(), Dataset()]
+    told.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = "1.3"
+    for number, item in enumerate(told.FailedSOPSequence, 4):
+        item.ReferencedSOPInstanceUID = f"1.{number}"
+    told.FailedSOPSequence[1].FailureReason = None
+    assert commitment.read_report(told) == CommitmentReport(
+        "1.2", ("1.3",), {"1.4": 0x0110, "1.5": 0x0110}
+    )
+
+
+def test_a_rejection_note_that_an_archive_does_not_commit_may_be_searched_for(store: Store) -> None:
+    """Archives that know IOCM do what it says and need not keep it."""
+    requests: list[Dataset] = []
+    with archive(lambda wanted: [(0xFF00, wanted)], requests) as pacs:
+        desk = accepted(Desk(store, [pacs], report_seconds=0.0))
+        with store.database.write() as session:
+            for item in sent(desk):
+                session.get_one(ObjectRow, item.sop_instance_uid).kind = ObjectKind.REJECTION
+        for _ in range(1 + desk.settings.resends):
+            desk.wait(2)
+            report(desk, requests[-1], failed=0x0112)
+            desk.wait(1)
+        desk.wait(HOUR)
+    assert {item.state for item in sent(desk)} == {DeliveryState.CONFIRMED}

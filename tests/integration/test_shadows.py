@@ -256,7 +256,7 @@ def test_a_real_shadow_model_reads_in_its_own_process(store: Store, tmp_path: Pa
     intake = Intake(store.files, store.catalogue, make_clock(later(0)))
     for view in SCREENING:
         intake.accept_file(write_mammogram(tmp_path, view), "MODALITY")
-    (study,) = store.catalogue.receiving()
+    study = store.catalogue.studies().items[0]
     store.catalogue.settle(study, "d" * 64, JOB, later(60), lambda *_: None)
     analyse(store)
     write(store)

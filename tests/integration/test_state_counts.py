@@ -215,6 +215,9 @@ def forget(store: Store) -> None:
         for table in ("state_count", "reading"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
         # And what came after it.
+        connection.execute(sa.text("DROP INDEX ix_webhook_call_job"))
+        for column in ("content", "statements"):
+            connection.execute(sa.text(f"ALTER TABLE webhook_call DROP COLUMN {column}"))
         connection.execute(sa.text("ALTER TABLE web_session DROP COLUMN began_with"))
         connection.execute(sa.text("DROP TABLE installation"))
         connection.execute(sa.text("ALTER TABLE host DROP COLUMN trouble"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,10 @@ def store(any_store: Store) -> Store:
 
 def add(store: Store, *instances: Instance) -> list[IntakeOutcome]:
     return [store.catalogue.add_instance(item, HEADER) for item in instances]
+
+
+def unsettled_since(store: Store) -> datetime | None:
+    return next((item.unsettled_since for item in store.catalogue.receiving()), None)
 
 
 def settle(store: Store, study: Study | None = None, job_id: str = "job") -> Job | None:
@@ -90,7 +94,7 @@ def test_what_was_received_can_be_read_back(store: Store) -> None:
     assert study.instances == (instance,)
     assert (study.state, study.revision, study.header) == (StudyState.RECEIVING, 0, HEADER)
     assert (study.first_received_at, study.last_received_at) == (NOON, NOON)
-    assert store.catalogue.unsettled_since(STUDY_UID) == NOON
+    assert unsettled_since(store) == NOON
 
 
 def test_times_are_utc_whatever_zone_they_came_in(store: Store) -> None:
@@ -196,7 +200,7 @@ def test_a_settled_study_has_a_job_for_its_images(store: Store) -> None:
     assert (job.revision, job.created_at) == (1, later(60))
     study = store.catalogue.study(STUDY_UID)
     assert (study.state, study.revision, study.waiting_for) == (StudyState.SETTLED, 1, "")
-    assert store.catalogue.unsettled_since(STUDY_UID) is None
+    assert unsettled_since(store) is None
     assert store.catalogue.receiving() == ()
     assert store.ledger.job("job") == job
 
@@ -214,9 +218,9 @@ def test_a_late_image_reopens_a_study_for_its_next_revision(store: Store) -> Non
     add(store, make_instance(2, received_at=later(300)))
     study = store.catalogue.study(STUDY_UID)
     assert (study.state, study.revision) == (StudyState.RECEIVING, 1)
-    assert store.catalogue.unsettled_since(STUDY_UID) == later(300)
+    assert unsettled_since(store) == later(300)
     add(store, make_instance(3, received_at=later(400)))
-    assert store.catalogue.unsettled_since(STUDY_UID) == later(300)
+    assert unsettled_since(store) == later(300)
     job = settle(store, job_id="second")
     assert job is not None
     assert (job.revision, len(job.sop_instance_uids)) == (2, 3)
@@ -259,7 +263,7 @@ def test_settling_and_handing_over_are_one(store: Store) -> None:
     with pytest.raises(ZeroDivisionError):
         store.catalogue.settle(study, "digest", "job", later(60), refuse)
     assert store.catalogue.study(STUDY_UID) == study
-    assert store.catalogue.unsettled_since(STUDY_UID) == NOON
+    assert unsettled_since(store) == NOON
     with pytest.raises(NotFound):
         store.ledger.job("job")
     assert settle(store) is not None
@@ -284,7 +288,7 @@ def test_images_that_come_while_hosts_settle_are_in_the_last_revision(store: Sto
 
     def settle_often() -> None:
         for _ in range(12):
-            for study in store.catalogue.receiving():
+            for study in store.catalogue.those([STUDY_UID]):
                 job_id = f"job-{study.revision + 1}"
                 settle(store, study, job_id)
 
@@ -301,7 +305,7 @@ def test_images_that_come_while_hosts_settle_are_in_the_last_revision(store: Sto
 
 def test_a_study_says_what_it_waits_for_until_it_settles(store: Store) -> None:
     add(store, make_instance())
-    store.catalogue.note_waiting(STUDY_UID, "views L MLO")
+    store.catalogue.note_waiting({STUDY_UID: "views L MLO"})
     assert store.catalogue.study(STUDY_UID).waiting_for == "views L MLO"
     settle(store)
     assert store.catalogue.study(STUDY_UID).waiting_for == ""
@@ -310,8 +314,8 @@ def test_a_study_says_what_it_waits_for_until_it_settles(store: Store) -> None:
 def test_what_is_not_there_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound, match=r"No image of study 1\.2\.3 was received"):
         store.catalogue.study("1.2.3")
-    assert store.catalogue.unsettled_since("1.2.3") is None
-    store.catalogue.note_waiting("1.2.3", "nothing")
+    assert store.catalogue.those(["1.2.3"]) == ()
+    store.catalogue.note_waiting({"1.2.3": "nothing"})
 
 
 def test_studies_are_counted_by_state(store: Store) -> None:
@@ -328,6 +332,25 @@ def test_open_studies_come_oldest_first(store: Store) -> None:
         "1.2.1",
         "1.2.0",
     ]
+
+
+def test_an_open_study_bears_another_mark_whatever_came(store: Store) -> None:
+    """Also for an image that is recorded after one that was received later."""
+    marks = []
+    for number, seconds in ((1, 10), (2, 20), (3, 15)):
+        add(store, make_instance(number, received_at=later(seconds)))
+        marks.append(store.catalogue.receiving()[0].mark)
+    store.catalogue.mark_complete(STUDY_UID, later(30))
+    marks.append(store.catalogue.receiving()[0].mark)
+    assert len(set(marks)) == 4
+
+
+def test_only_what_still_waits_is_told_what_it_waits_for(store: Store) -> None:
+    add(store, make_instance(), *(make_instance(study=f"1.2.{n}") for n in range(3)))
+    settle(store)
+    store.catalogue.note_waiting({STUDY_UID: "nothing", "1.2.0": "L CC", "1.2.2": "R CC"})
+    found = {item.study_instance_uid: item.waiting_for for item in store.catalogue.studies().items}
+    assert found == {STUDY_UID: "", "1.2.0": "L CC", "1.2.1": "", "1.2.2": "R CC"}
 
 
 @pytest.mark.parametrize(

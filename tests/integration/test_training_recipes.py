@@ -130,6 +130,7 @@ def test_a_scored_task_has_floors_plots_and_a_golden_answer(
         metadata = json.loads((bundle.folder / "configs" / "metadata.json").read_text("utf-8"))
         assert metadata["operating_points"]["default"] == pytest.approx(bundle.threshold)
         assert len(metadata["preprocessing"]["sha256"]) == 64 and metadata["measured"]
+        assert metadata["oncopixel"]["manufacturer"] == metadata["authors"] == "not stated"
         assert metadata["data_licence"] in (bundle.folder / "docs" / "license.txt").read_text()
 
 

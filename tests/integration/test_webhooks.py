@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -32,6 +32,7 @@ from conftest import Store
 from pydantic import ValidationError
 from server_process import wait_until
 
+from oncopixel_pacs.api.alarms import all_alarms
 from oncopixel_pacs.deliver import webhook as courier
 from oncopixel_pacs.domain.access import AccessRole
 from oncopixel_pacs.domain.webhooks import CallState, WebhookCall
@@ -205,6 +206,37 @@ def test_it_ends_when_it_is_asked_to_or_after_days(
         assert notifier(store, receiver, clock).notify() == 0
     call = calls(store)[0]
     assert (call.state, call.status) == (CallState.FAILED, status)
+
+
+def test_a_receiver_that_is_away_is_an_alarm_until_it_was_told(store: Store) -> None:
+    """A day without the receiver, then four: what is not told is seen while it can be mended."""
+    begin(store)
+    finish(store)
+    clock = Clock()
+    with receiving(*[503] * 3) as receiver:
+        ours = notifier(store, receiver, clock)
+        parts = make_parts(store, now=clock)
+        settings = parts.settings.model_copy(update={"webhooks": tuple(ours.settings)})
+
+        def stands() -> tuple[tuple[str, str, str], ...]:
+            found = all_alarms(replace(parts, settings=settings))
+            return tuple((item.subject, item.said, item.page) for item in found)
+
+        ours.notify()
+        assert stands() == ()
+        clock.advance(3600)
+        ours.notify()
+        [(subject, said, page)] = stands()
+        assert (subject, page) == ("ris", "/webhooks")
+        assert "1 finished study was not told to ris, the oldest finished at" in said
+        assert "ris answered 503" in said
+        assert all_alarms(parts) == (), "nobody waits for one that is no longer configured"
+        clock.advance(4 * 86_400)
+        ours.notify()
+        assert "1 finished study was given up for ris" in stands()[0][1]
+        ours.webhooks.send_again(calls(store)[0].id, clock())
+        ours.notify()
+        assert stands() == ()
 
 
 def test_one_that_gives_no_answer_keeps_no_other_from_hearing(store: Store) -> None:

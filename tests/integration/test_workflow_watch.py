@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from conftest import Store
 from mammogram_builder import SCREENING
 from workflow_builder import PretendedModel, Works, folder_destination, running, until, utc_now
@@ -17,6 +18,7 @@ from workflow_builder import PretendedModel, Works, folder_destination, running,
 from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.settings import CompletionSettings
+from oncopixel_pacs.store.associations import AssociationLeases
 from oncopixel_pacs.workflow import settling
 from oncopixel_pacs.workflow.settling import Watch, job_id_for
 
@@ -114,6 +116,44 @@ def test_a_later_revision_is_watched_from_its_own_beginning(works: Works, tmp_pa
     assert len(settler.settle_complete()) == 1
     works.receive(tmp_path / "in", SCREENING[1])
     assert settler.settle_complete() == []
+
+
+def test_studies_that_wait_are_not_read_at_each_look(works: Works, tmp_path: Path) -> None:
+    """A bulk transfer leaves a thousand waiting, and there are ten looks a second."""
+    works.completion = CompletionSettings(quiet_seconds=3600)
+    works.receive_studies(tmp_path / "in", 5)
+    settler = works.settler
+    settler.settle_complete()
+    statements: list[str] = []
+    sa.event.listen(
+        works.store.database.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: statements.append(statement),
+    )
+    settler.settle_complete()
+    asked = len(statements)
+    works.receive_studies(tmp_path / "more", 8)
+    settler.settle_complete()
+    statements.clear()
+    settler.settle_complete()
+    assert asked == len(statements) <= 3
+
+
+def test_an_image_that_comes_while_its_study_is_judged_is_waited_for(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settler = replace(works.settler, settings=CompletionSettings(quiet_seconds=0))
+    open_until = type(settler.leases).open_until
+
+    def receive_meanwhile(leases: AssociationLeases) -> dict[str, datetime]:
+        works.receive(tmp_path / "late", SCREENING[1])
+        return open_until(leases)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AssociationLeases, "open_until", receive_meanwhile)
+        assert settler.settle_complete() == []
+    (job,) = settler.settle_complete()
+    assert len(job.sop_instance_uids) == 2
 
 
 @pytest.mark.parametrize("problem", [OutOfResources("Away."), ZeroDivisionError("A defect.")])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from builders import NOON, later, make_instance, make_study
+from builders import NOON, judged, later, make_instance, make_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oncopixel_pacs.complete import judge
 from oncopixel_pacs.domain import Study
 from oncopixel_pacs.settings import CompletionSettings
 
@@ -35,25 +34,25 @@ def study_of(*numbers: int, last: float = 0) -> Study:
 
 def test_a_study_with_every_view_settles_soon() -> None:
     study = study_of(1, 2, 3, 4)
-    assert not judge(study, NOON, later(4.9), SETTINGS).complete
-    assert judge(study, NOON, later(5), SETTINGS).complete
+    assert not judged(study, NOON, later(4.9), SETTINGS).complete
+    assert judged(study, NOON, later(5), SETTINGS).complete
 
 
 def test_a_study_that_lacks_a_view_waits_for_quiet() -> None:
     study = study_of(1, 2, 3)
-    assert not judge(study, NOON, later(59.9), SETTINGS).complete
-    assert judge(study, NOON, later(60), SETTINGS).complete
+    assert not judged(study, NOON, later(59.9), SETTINGS).complete
+    assert judged(study, NOON, later(60), SETTINGS).complete
 
 
 def test_a_trickling_sender_cannot_hold_a_study_up_for_ever() -> None:
     study = study_of(1, 2, last=595)
-    assert not judge(study, NOON, later(599.9), SETTINGS).complete
-    assert judge(study, NOON, later(600), SETTINGS).complete
+    assert not judged(study, NOON, later(599.9), SETTINGS).complete
+    assert judged(study, NOON, later(600), SETTINGS).complete
 
 
 def test_without_expected_views_only_quiet_counts() -> None:
     settings = SETTINGS.model_copy(update={"expected_views": ()})
-    verdict = judge(study_of(1), NOON, later(59), settings)
+    verdict = judged(study_of(1), NOON, later(59), settings)
     assert (verdict.complete, verdict.waiting_for) == (False, "quiet until 12:01:00 UTC")
 
 
@@ -78,14 +77,14 @@ def test_without_expected_views_only_quiet_counts() -> None:
 def test_a_waiting_study_says_for_what(
     study: Study, settings: CompletionSettings, sentence: str
 ) -> None:
-    assert judge(study, NOON, NOON, settings).waiting_for == sentence
+    assert judged(study, NOON, NOON, settings).waiting_for == sentence
 
 
 @given(studies, rules, SECONDS)
 def test_every_verdict_says_what_it_waits_for_or_that_it_waits_no_more(
     study: Study, settings: CompletionSettings, after: float
 ) -> None:
-    verdict = judge(study, study.first_received_at, later(after), settings)
+    verdict = judged(study, study.first_received_at, later(after), settings)
     assert verdict.complete == (not verdict.waiting_for)
 
 
@@ -97,7 +96,7 @@ def test_a_study_is_never_complete_while_images_still_come(
     quiet = (now - study.last_received_at).total_seconds()
     waited = (now - study.first_received_at).total_seconds()
     if quiet < min(settings.quiet_seconds, settings.settle_seconds) - 1e-5:
-        settled = judge(study, study.first_received_at, now, settings).complete
+        settled = judged(study, study.first_received_at, now, settings).complete
         assert settled <= (waited >= settings.max_wait_seconds - 1e-5)
 
 
@@ -107,15 +106,15 @@ def test_a_study_is_always_complete_at_the_longest_wait(
 ) -> None:
     longest = timedelta(seconds=settings.max_wait_seconds + beyond + 1e-5)
     since = study.first_received_at
-    assert judge(study, since, since + longest, settings).complete
+    assert judged(study, since, since + longest, settings).complete
 
 
 @given(studies, rules, SECONDS, SECONDS)
 def test_a_complete_study_stays_complete(
     study: Study, settings: CompletionSettings, after: float, more: float
 ) -> None:
-    earlier = judge(study, study.first_received_at, later(after), settings)
-    afterwards = judge(study, study.first_received_at, later(after + more), settings)
+    earlier = judged(study, study.first_received_at, later(after), settings)
+    afterwards = judged(study, study.first_received_at, later(after + more), settings)
     assert earlier.complete <= afterwards.complete
 
 
@@ -129,4 +128,6 @@ def test_a_view_that_arrives_never_makes_a_study_wait_longer(
         *study.instances, *(make_instance(number, received_at=last) for number in (1, 2, 3, 4))
     )
     now = later(after)
-    assert judge(study, NOON, now, settings).complete <= judge(fuller, NOON, now, settings).complete
+    assert (
+        judged(study, NOON, now, settings).complete <= judged(fuller, NOON, now, settings).complete
+    )

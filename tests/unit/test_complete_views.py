@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import NOON, later, make_facts, make_instance, make_study
+from builders import NOON, judged, later, make_facts, make_instance, make_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oncopixel_pacs.complete import expected, judge
+from oncopixel_pacs.complete import expected
 from oncopixel_pacs.domain import ImageFacts, Laterality, Ordered, View
 from oncopixel_pacs.settings import CompletionSettings
 
@@ -252,7 +252,7 @@ def test_an_order_of_a_side_that_is_not_usual_leaves_it_to_quiet() -> None:
 def test_a_study_waits_in_words_for_what_it_lacks() -> None:
     facts = [*each("R CC", "R MLO", implant=True), image("? CC", 4)]
     held = [replace(make_instance(n), facts=item) for n, item in enumerate(facts)]
-    assert judge(make_study(*held), NOON, NOON, SETTINGS).waiting_for == (
+    assert judged(make_study(*held), NOON, NOON, SETTINGS).waiting_for == (
         "views L CC, L MLO, R CC implant displaced, R MLO implant displaced "
         "(1 image names no breast or view), or quiet until 12:01:00 UTC"
     )
@@ -266,8 +266,8 @@ ALL_FOUR = make_study(*(make_instance(number) for number in (1, 2, 3, 4)))
 
 def test_an_open_association_of_a_sender_extends_quiet() -> None:
     on_the_line = {"MODALITY": later(95)}
-    assert judge(THREE, NOON, later(60), SETTINGS).complete
-    verdict = judge(THREE, NOON, later(90), SETTINGS, open_until=on_the_line)
+    assert judged(THREE, NOON, later(60), SETTINGS).complete
+    verdict = judged(THREE, NOON, later(90), SETTINGS, open_until=on_the_line)
     assert verdict.waiting_for == (
         "views L MLO, or the end of the association of MODALITY and then quiet, "
         "at the latest 12:10:00 UTC"
@@ -276,34 +276,34 @@ def test_an_open_association_of_a_sender_extends_quiet() -> None:
 
 def test_quiet_begins_when_the_association_ends() -> None:
     closed = {"MODALITY": later(90)}
-    assert not judge(THREE, NOON, later(149), SETTINGS, open_until=closed).complete
-    assert judge(THREE, NOON, later(150), SETTINGS, open_until=closed).complete
+    assert not judged(THREE, NOON, later(149), SETTINGS, open_until=closed).complete
+    assert judged(THREE, NOON, later(150), SETTINGS, open_until=closed).complete
 
 
 def test_an_association_of_someone_else_means_nothing() -> None:
-    assert judge(THREE, NOON, later(60), SETTINGS, open_until={"OTHER": later(900)}).complete
+    assert judged(THREE, NOON, later(60), SETTINGS, open_until={"OTHER": later(900)}).complete
 
 
 def test_an_association_that_never_ends_holds_up_to_the_longest_wait() -> None:
     for_ever = {"MODALITY": later(10**6)}
-    assert not judge(THREE, NOON, later(599), SETTINGS, open_until=for_ever).complete
-    assert judge(THREE, NOON, later(600), SETTINGS, open_until=for_ever).complete
+    assert not judged(THREE, NOON, later(599), SETTINGS, open_until=for_ever).complete
+    assert judged(THREE, NOON, later(600), SETTINGS, open_until=for_ever).complete
 
 
 def test_with_every_view_it_holds_no_longer_than_quiet() -> None:
     for_ever = {"MODALITY": later(10**6)}
-    assert not judge(ALL_FOUR, NOON, later(59), SETTINGS, open_until=for_ever).complete
-    assert judge(ALL_FOUR, NOON, later(60), SETTINGS, open_until=for_ever).complete
+    assert not judged(ALL_FOUR, NOON, later(59), SETTINGS, open_until=for_ever).complete
+    assert judged(ALL_FOUR, NOON, later(60), SETTINGS, open_until=for_ever).complete
     closed = {"MODALITY": later(20)}
-    assert not judge(ALL_FOUR, NOON, later(24), SETTINGS, open_until=closed).complete
-    assert judge(ALL_FOUR, NOON, later(25), SETTINGS, open_until=closed).complete
+    assert not judged(ALL_FOUR, NOON, later(24), SETTINGS, open_until=closed).complete
+    assert judged(ALL_FOUR, NOON, later(25), SETTINGS, open_until=closed).complete
 
 
 def test_either_of_two_units_holds_their_study() -> None:
     other = replace(make_instance(2), calling_ae_title="UNIT2")
     study = make_study(make_instance(1), other)
     for name in ("MODALITY", "UNIT2"):
-        assert not judge(study, NOON, later(70), SETTINGS, open_until={name: later(80)}).complete
+        assert not judged(study, NOON, later(70), SETTINGS, open_until={name: later(80)}).complete
 
 
 # --- clocks -------------------------------------------------------------------------------------
@@ -312,5 +312,5 @@ def test_either_of_two_units_holds_their_study() -> None:
 @given(st.floats(0, 10**8))
 def test_a_clock_that_goes_back_only_waits_longer_and_never_for_ever(back: float) -> None:
     now = later(-back)
-    assert not judge(THREE, NOON, now, SETTINGS, watched_seconds=599).complete
-    assert judge(THREE, NOON, now, SETTINGS, watched_seconds=600).complete
+    assert not judged(THREE, NOON, now, SETTINGS, watched_seconds=599).complete
+    assert judged(THREE, NOON, now, SETTINGS, watched_seconds=600).complete

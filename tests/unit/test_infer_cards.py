@@ -180,6 +180,35 @@ def test_a_classifier_has_no_outline_threshold(tmp_path: Path) -> None:
         read_card(write_bundle(tmp_path / "b", ModelTask.CLASSIFY, metadata=metadata))
 
 
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [
+        (["benign", "malignant"], True),
+        (["not malignant", "Malignancy"], True),
+        (["normal", "breast cancer"], True),
+        (["malignant", "benign"], False),
+        (["malignancy", "not malignant"], False),
+        (["fatty", "dense"], False),
+    ],
+)
+@pytest.mark.parametrize("stated_in", ["classes", "channel_def"])
+def test_a_classifier_says_malignancy_of_the_class_that_is_reported_so(
+    tmp_path: Path, names: list[str], fits: bool, stated_in: str
+) -> None:
+    metadata = tiny_metadata(ModelTask.CLASSIFY, channels=2)
+    if stated_in == "classes":
+        metadata["classes"] = names
+    else:
+        output = metadata["network_data_format"]["outputs"]["pred"]
+        output["channel_def"] = {str(number): names[number] for number in (1, 0)}
+    model = write_bundle(tmp_path / "b", ModelTask.CLASSIFY, metadata=metadata)
+    if fits:
+        assert read_card(model).task is ModelTask.CLASSIFY
+        return
+    with pytest.raises(ModelRefused, match=f"its last class is '{names[-1]}'"):
+        read_card(model)
+
+
 def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
     model = write_bundle(tmp_path / "b")
     for content in ("{", "a" * 1_000_001):

@@ -181,3 +181,9 @@ def write(path: Path, stored: np.ndarray, said: Description, lossy: bool) -> Pat
     uid = image_uid(SCREENING[0].sop_uid, said)
     write_secondary_capture(path, picture, FileKind.PNG, 1000, said, uid, "2.25.7")
     return path
+
+
+def test_a_side_that_no_dicom_image_can_have_is_too_large(tmp_path: Path) -> None:
+    content = encoded(Image.new("L", (0x10000, 2)), "PNG")
+    with pytest.raises(UploadRefused, match="at most 65535 on a side"):
+        read(tmp_path, content)

@@ -20,6 +20,7 @@ from oncopixel_pacs.errors import OncoPixelError
 from oncopixel_pacs.opening import Store, open_existing, utc_now
 from oncopixel_pacs.settings import Settings, load_settings
 from oncopixel_pacs.store.activity import Activity, Span
+from oncopixel_pacs.store.audit_trail import AuditTrail
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.conflicts import Conflicts
 from oncopixel_pacs.store.free_space import FreeSpace
@@ -29,6 +30,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.store.workitems import Workitems
 
 #: So many jobs are shown; the queue may be longer.
@@ -94,6 +96,8 @@ class Here:
     outbox: Outbox
     quarantine: Quarantine
     backups: Backups
+    audit: AuditTrail
+    webhooks: Webhooks
     workitems: Workitems
     proofs: Proofs
     conflicts: Conflicts
@@ -113,6 +117,8 @@ def standing_here(settings: Settings, store: Store) -> Here:
         outbox=Outbox(store.database),
         quarantine=Quarantine(store.database),
         backups=Backups(store.database),
+        audit=store.audit,
+        webhooks=Webhooks(store.database),
         workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         conflicts=Conflicts(store.database),

@@ -23,6 +23,8 @@ from oncopixel_pacs.receive.upload.formats import FileKind
 _GREY_MEAN = 2.0
 _GREY_MOST = 48
 _WHITE_IS_ZERO = 0
+#: Rows and Columns are of VR US (PS3.3 C.7.6.3.1).
+_LONGEST_SIDE = 0xFFFF
 
 _DAMAGED: tuple[type[Exception], ...] = (
     AttributeError,
@@ -88,6 +90,12 @@ def _require_size(image: Image.Image, max_pixels: int) -> None:
             RefusalKind.TOO_LARGE,
             f"The picture has {image.width} x {image.height} pixels; "
             f"at most {max_pixels} are taken.",
+        )
+    if max(image.size) > _LONGEST_SIDE:
+        raise UploadRefused(
+            RefusalKind.TOO_LARGE,
+            f"The picture has {image.width} x {image.height} pixels; "
+            f"an image of DICOM has at most {_LONGEST_SIDE} on a side.",
         )
 
 

@@ -184,6 +184,17 @@ class Viewer:
             raise AssertionError(f"pane {pane} at {pixel} stays {seen[-1]}") from exc
         return seen[-1]
 
+    @contextmanager
+    def on_a_slow_computer(self, times: int) -> Iterator[None]:
+        """Take so many times as long for everything that the page computes."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": times})
+        try:
+            yield
+        finally:
+            session.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+            session.detach()
+
     def show(self, thumbnail: str) -> None:
         """Double-click the thumbnail that has this text; it opens in the active pane."""
         found = self.page.locator('[data-cy^="study-browser-thumbnail"]', has_text=thumbnail).first

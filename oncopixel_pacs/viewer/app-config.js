@@ -75,7 +75,7 @@
   const REDRAWS = 4;
   const TICK_MS = 500;
   const MOST_TICKS = 240;
-  let timer;
+  let timers = [];
 
   function attachSegmentations({ services }) {
     const { displaySetService, viewportGridService, segmentationService } = services;
@@ -152,6 +152,35 @@
     };
   }
 
+  // OHIF 3.13 adds the graphics of a report after its image was drawn, on a slow computer for
+  // good: they would appear only once the mouse is moved over the image.
+  const REPORT_REDRAWS = 20;
+
+  function redrawReports({ services }) {
+    const { displaySetService, viewportGridService } = services;
+    let before = '';
+    let redraws = 0;
+
+    return function tick() {
+      const isReport = uid => displaySetService.getDisplaySetByUID(uid)?.Modality === 'SR';
+      const showing = [...viewportGridService.getState().viewports.values()].filter(viewport =>
+        viewport.displaySetInstanceUIDs.some(isReport)
+      );
+      if (!showing.length) {
+        before = '';
+        return;
+      }
+      const { annotation, utilities } = window.cornerstoneTools;
+      const shown = showing.map(item => [item.viewportId, ...item.displaySetInstanceUIDs]);
+      const now = JSON.stringify([shown, annotation.state.getAllAnnotations().length]);
+      redraws = now === before ? redraws - 1 : REPORT_REDRAWS;
+      before = now;
+      if (redraws > 0) {
+        utilities.triggerAnnotationRenderForViewportIds(showing.map(item => item.viewportId));
+      }
+    };
+  }
+
   const extension = {
     id: 'oncopixel.mammography',
     preRegistration: ({ servicesManager }) =>
@@ -162,14 +191,15 @@
       ),
     getHangingProtocolModule: () => [{ name: protocol.id, protocol }],
     onModeEnter: ({ servicesManager }) => {
-      clearInterval(timer);
+      timers.forEach(clearInterval);
+      timers = [setInterval(redrawReports(servicesManager), TICK_MS)];
       if (new URLSearchParams(window.location.search).get('overlay') === 'off') {
         return;
       }
       const tick = attachSegmentations(servicesManager);
       let busy = false;
       let ticks = 0;
-      timer = setInterval(() => {
+      const timer = setInterval(() => {
         if (busy) {
           return;
         }
@@ -184,8 +214,9 @@
           clearInterval(timer);
         }
       }, TICK_MS);
+      timers.push(timer);
     },
-    onModeExit: () => clearInterval(timer),
+    onModeExit: () => timers.forEach(clearInterval),
   };
 
   window.config = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 @contextmanager
-def http_server(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
-    """Answer each path with a status and a body."""
+def http_server(answers: Mapping[str, tuple[int, bytes]], **headers: str) -> Iterator[str]:
+    """Answer each path with a status and a body, and all of them with these headers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,6 +27,8 @@ def http_server(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
             status, body = answers[self.path]
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)
 

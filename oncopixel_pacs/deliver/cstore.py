@@ -263,6 +263,9 @@ def _store(assoc: Association, item: _Parcel, peer: Peer, timeout_seconds: float
         assoc.dimse_timeout = timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
         answer = assoc.send_c_store(item.path)
     except (OSError, ValueError, AttributeError, RuntimeError) as exc:
+        if not assoc.is_established:
+            said = f"{peer.name} ended the association before this object; it is sent again."
+            return _missed(item, said)
         return _missed(item, f"The object could not be sent to {peer.name} ({exc}).")
     if "Status" not in answer:
         assoc.abort()

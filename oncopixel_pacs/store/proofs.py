@@ -246,7 +246,8 @@ class Proofs:
         places = ", ".join(f"{name} ({number})" for name, number in found.items())
         return (
             f"Results were accepted and are not found afterwards: {places}. "
-            "Look at that archive; they are kept here and sent again."
+            "Look at that archive; they are kept here, and sent again as often as delivery.resends "
+            "says."
         )
 
     def overdue(self) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,6 +11,7 @@ from pydicom.uid import generate_uid
 
 from oncopixel_pacs.deliver import PLAIN, OutgoingObject
 from oncopixel_pacs.deliver.asking import REPORT_SECONDS, Asking, prove
+from oncopixel_pacs.deliver.dimse_status import COERCED
 from oncopixel_pacs.domain import Delivery, ResultObject
 from oncopixel_pacs.domain.proofs import COMMITMENT, CommitmentReport, Proof, Verdict
 from oncopixel_pacs.errors import DeliveryFailed, OutOfResources
@@ -24,6 +25,10 @@ log = structlog.get_logger()
 _REQUESTS_WITHIN_LIMIT = 3
 #: A destination of which one of these is known takes questions.
 _ANSWERS = frozenset({Verdict.PRESENT, Verdict.ABSENT, Verdict.PENDING})
+_COERCED = f"0x{COERCED:04X}"
+_MAY_BE_ELSEWHERE = (
+    f"It answered {_COERCED}, so it changed attributes: look there whether it changes UIDs."
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,13 @@ class ProofSteps:
             proofs = [Proof(item.sop_instance_uid, Verdict.UNPROVABLE, "") for item in waiting]
         else:
             proofs = self._ask(place, found)
+        answers = {sent.sop_instance_uid: sent.status for _, sent in found}
         for proof in proofs:
             if proof.verdict is Verdict.ABSENT:
                 log.warning("delivery.not_found", destination=destination)
+                if answers[proof.sop_instance_uid] == _COERCED:
+                    # The answer itself gives way to what the search says.
+                    proof = replace(proof, sentence=f"{proof.sentence} {_MAY_BE_ELSEWHERE}")
             self.proofs.record(destination, proof, self.now(), self._after_request())
         if any(proof.verdict in _ANSWERS for proof in proofs):
             self.proofs.ask_anew(destination, self.now())

@@ -114,6 +114,27 @@ def test_what_a_proxy_says_is_told_in_words(browser: Any) -> None:
         assert "cannot answer now (HTTP 502)" in browser.send("a.dcm", b"x").content.decode()
 
 
+class Turns(dict[str, tuple[int, bytes]]):
+    """Answers the first of these, then the next, whatever the path."""
+
+    def __init__(self, *answers: tuple[int, bytes]) -> None:
+        self.left = list(answers)
+
+    def __getitem__(self, path: str) -> tuple[int, bytes]:
+        return self.left.pop(0)
+
+
+def test_an_upload_comes_again_while_the_server_takes_others(browser: Any) -> None:
+    from django.test import override_settings
+
+    busy = (503, b'{"detail": "Enough uploads are under way; send it again."}')
+    turns = Turns(busy, busy, (202, b'{"id": "0123"}'))
+    with http_server(turns, Retry_After="0") as url, override_settings(ONCOPIXEL_URL=url):
+        sent = browser.send("a.dcm", b"x")
+    assert sent.status_code == 302, sent.content
+    assert not turns.left
+
+
 def part10(image: Dataset) -> bytes:
     buffer = io.BytesIO()
     image.save_as(buffer, enforce_file_format=True)

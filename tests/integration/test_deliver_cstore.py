@@ -175,6 +175,27 @@ def test_a_pacs_that_hangs_up_on_one_object_gets_the_others(tmp_path: Path) -> N
     assert third.accepted
 
 
+def test_a_pacs_that_hangs_up_between_objects_is_said_to_have_done_so(tmp_path: Path) -> None:
+    with archive(tmp_path / "archive") as pacs:
+        outcomes = send(
+            objects(tmp_path, 3),
+            destination(pacs.port),
+            calling_ae_title="ONCOPIXEL",
+            timeout_seconds=20.0,
+        )
+        first = next(iter(outcomes))
+        (ours,) = [item for item in threading.enumerate() if getattr(item, "is_requestor", False)]
+        for assoc in pacs._entity.active_associations:
+            if assoc.is_acceptor:
+                assoc.abort()
+        until(lambda: not getattr(ours, "is_established", True))
+        second, third = outcomes
+    assert first.accepted
+    assert (second.accepted, second.permanent) == (False, False)
+    assert second.error == "pacs ended the association before this object; it is sent again."
+    assert third.accepted
+
+
 def test_a_pacs_that_goes_away_leaves_the_rest_for_later(tmp_path: Path) -> None:
     with archive(tmp_path / "archive") as pacs:
         leaving = threading.Thread(target=pacs.stop)

@@ -43,11 +43,12 @@ def archive(
     find: Callable[[Dataset], Answers] | None = None,
     requests: list[Dataset] | None = None,
     status: int | list[int] = 0x0000,
+    stores: int = 0x0000,
 ) -> Iterator[CStoreDestination]:
     """Run one that stores, answers C-FIND, and N-ACTION where requests are to be collected."""
     entity = ApplicationEntity("ARCHIVE")
     entity.add_supported_context(SecondaryCaptureImageStorage)
-    handlers: list[Any] = [(evt.EVT_C_STORE, lambda _event: 0x0000)]
+    handlers: list[Any] = [(evt.EVT_C_STORE, lambda _event: stores)]
     if find is not None:
         entity.add_supported_context(FIND)
         handlers.append((evt.EVT_C_FIND, lambda event: find(event.identifier)))
@@ -143,6 +144,23 @@ def test_what_an_orthanc_filed_in_another_study_is_not_taken_for_delivered(
     assert study["MainDicomTags"]["StudyInstanceUID"] == "2.25.91"
     assert {item.state for item in sent(desk)} == {DeliveryState.ACCEPTED}
     assert all(re.search("does not find it there", item.error) for item in sent(desk))
+
+
+def test_an_archive_that_changed_attributes_and_does_not_find_the_object_is_told_of_both(
+    store: Store,
+) -> None:
+    with archive(lambda _wanted: iter(()), stores=0xB000) as pacs:
+        desk = Desk(store, [pacs])
+        desk.add_job(1)
+        desk.work()
+        assert {item.error for item in sent(desk)} == {
+            "pacs answered 0xB000: it was stored with attributes changed."
+        }
+        desk.wait(2)
+    assert {item.state for item in sent(desk)} == {DeliveryState.ACCEPTED}
+    for item in sent(desk):
+        assert "C-FIND does not find it there" in item.error
+        assert "0xB000" in item.error
 
 
 def test_what_an_archive_found_and_then_did_not_commit_is_sent_again(store: Store) -> None:

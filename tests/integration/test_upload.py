@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,17 @@ def test_an_idempotency_key_stands_for_one_upload(store: Store) -> None:
     assert first.headers["Location"] == again.headers["Location"]
     assert other.status_code == 422
     assert "Idempotency-Key" in other.json()["detail"]
+
+
+def test_of_several_uploads_under_one_key_at_a_time_one_is_taken(store: Store) -> None:
+    key = {"Idempotency-Key": "4f0d"}
+    with serving(make_parts(store)) as client, ThreadPoolExecutor(3) as senders:
+        answers = list(
+            senders.map(
+                lambda view: post(client, ("a.png", png(view)), headers=key), (R_CC, L_MLO, L_CC)
+            )
+        )
+    assert sorted(answer.status_code for answer in answers) == [202, 422, 422]
 
 
 @pytest.mark.parametrize(

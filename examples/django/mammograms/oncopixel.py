@@ -1,9 +1,13 @@
 """Speaks to OncoPixel PACS by HTTP."""
 
+import time
 from urllib.parse import quote
 
 import httpx
 from django.conf import settings
+
+#: For how long an upload comes again while the server takes others.
+PATIENCE_SECONDS = 60
 
 
 class Refused(Exception):
@@ -18,7 +22,7 @@ def send(name, stream, said):
     """Upload one image; returns the id of the upload."""
     try:
         with _client() as client:
-            answer = client.post("/api/v1/images", files={"file": (name, stream)}, data=said)
+            answer = _send_until_taken(client, name, stream, said)
     except httpx.TransportError as exc:
         raise Refused("The server cannot be reached; try again later.") from exc
     if answer.status_code != 202:
@@ -35,6 +39,20 @@ def picture(job_id, sop_instance_uid):
     """Return the PNG of one image with its findings outlined; None when there is none."""
     path = f"/api/v1/jobs/{quote(job_id)}/images/{quote(sop_instance_uid)}/overlay.png"
     return _found(path, lambda answer: answer.content)
+
+
+def _send_until_taken(client, name, stream, said):
+    """Come again when the server says so: the same upload sent twice is one."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        stream.seek(0)
+        answer = client.post("/api/v1/images", files={"file": (name, stream)}, data=said)
+        wait = answer.headers.get("Retry-After", "")
+        if answer.status_code != 503 or not wait.isdigit():
+            return answer
+        if time.monotonic() + int(wait) > until:
+            return answer
+        time.sleep(int(wait))
 
 
 def _found(path, read):

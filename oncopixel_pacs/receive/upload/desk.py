@@ -83,7 +83,7 @@ class UploadDesk:
         self._uploads = uploads
         self._limits = limits
         self._now = now
-        # Two uploads of one picture at a time would both find that it is new.
+        # Two uploads of one picture, or under one key, at a time would both find that it is new.
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -113,20 +113,19 @@ class UploadDesk:
         if not files:
             raise UploadRefused(RefusalKind.MALFORMED, "No file was sent; add at least one.")
         content = _digest_of(files)
-        known = self._uploads.known(key, self._now()) if key else None
-        if known is not None:
-            if known[1] != content:
-                raise UploadRefused(
-                    RefusalKind.UNACCEPTABLE,
-                    "The Idempotency-Key was used for another request; take a new one.",
-                )
-            return self._uploads.upload(known[0])
         with self._one_at_a_time:
+            if known := self._uploads.known(key, self._now()) if key else None:
+                if known[1] != content:
+                    raise UploadRefused(
+                        RefusalKind.UNACCEPTABLE,
+                        "The Idempotency-Key was used for another request; take a new one.",
+                    )
+                return self._uploads.upload(known[0])
             images = self._take(files)
-        if complete:
-            self._end_the_wait(images)
-        now = self._now()
-        upload = self._uploads.keep(Upload(content[:24], now, images), key, content, now)
+            if complete:
+                self._end_the_wait(images)
+            now = self._now()
+            upload = self._uploads.keep(Upload(content[:24], now, images), key, content, now)
         log.info("upload.taken", upload_id=upload.id, files=len(files), images=len(images))
         return upload
 

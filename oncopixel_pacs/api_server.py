@@ -54,6 +54,7 @@ from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
@@ -247,6 +248,7 @@ def _api_parts(
         algorithms=algorithms,
         candidates=read_candidates(settings.active_models),
         quarantine=Quarantine(store.database),
+        retention_clock=RetentionClock(store.database, settings.executor),
         workitems=Workitems(store.database),
         proofs=Proofs(store.database),
         models_ready=lambda: None if device is None else device.ready,

@@ -28,6 +28,22 @@ def belong_to(parent_pid: int) -> None:
             os._exit(1)
 
 
+def fill_closed_streams() -> None:
+    """Put ``/dev/null`` in the place of standard streams that whoever started this has closed.
+
+    Their numbers would go to the next files and connections that are opened, and what is written
+    to standard output or error would go there; Python has no stream at all for them.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free: those below it are open by now.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 #: Threads of OpenMP sleep while they wait for one another. As it comes, GNU's library lets them
 #: spin; where anything else wants a core, networks then take several times as long.
 SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}

@@ -25,6 +25,7 @@ from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.store.retention import Retention
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.retractions import Retractions
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.traces import Traces
@@ -186,7 +187,9 @@ class WorkServer:
         self._start_telling()
         if self.settings.retention.days is not None:
             retention = Retention(store.database, store.files)
-            self._keep_doing(purger(Purge(retention, queue, self.settings.retention, utc_now)))
+            clock = RetentionClock(store.database, self.settings.executor)
+            purge = Purge(retention, queue, self.settings.retention, utc_now, clock)
+            self._keep_doing(purger(purge))
 
     def _keep_doing(self, duty: Repeated) -> None:
         duty.start()

@@ -69,6 +69,7 @@ from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
@@ -140,6 +141,7 @@ def make_parts(
         settings=settings,
         quarantine=Quarantine(store.database),
         backups=Backups(store.database),
+        retention_clock=RetentionClock(store.database, "local"),
         workitems=Workitems(store.database),
         algorithms=(make_algorithm(), make_algorithm(ModelTask.SEGMENT)),
         models_ready=lambda: True,

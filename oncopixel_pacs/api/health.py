@@ -161,6 +161,7 @@ def alarms(parts: Standing) -> tuple[str, ...]:
         parts.conflicts.alarm(),
         parts.workitems.alarm(parts.now()),
         parts.backups.alarm(parts.now()),
+        "" if parts.settings.retention.days is None else parts.retention_clock.alarm(),
         parts.models_alarm(),
         *untold(parts).values(),
         parts.audit.alarm(parts.settings.audit.receiver, parts.now()),

@@ -38,6 +38,7 @@ from oncopixel_pacs.store.peers import AllowedPeers
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.pulls import Pulls
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.search import Search
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.store.uploads import Uploads
@@ -55,6 +56,8 @@ class ApiParts:
         Lists of studies and jobs.
     free_space
         Room for new images; below its watermark an alarm stands on every page.
+    retention_clock
+        Whether retention believes the clock; an alarm stands on every page while it does not.
     backups
         When the last one was made; an alarm stands when no further ones come.
     quarantine
@@ -127,6 +130,7 @@ class ApiParts:
     settings: Settings
     quarantine: Quarantine
     backups: Backups
+    retention_clock: RetentionClock
     workitems: Workitems
     proofs: Proofs
     conflicts: Conflicts

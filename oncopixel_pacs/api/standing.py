@@ -17,6 +17,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.store.workitems import Workitems
 
@@ -47,6 +48,10 @@ class Standing(Protocol):
     @property
     def backups(self) -> Backups:
         """When the last one was made."""
+
+    @property
+    def retention_clock(self) -> RetentionClock:
+        """Whether retention believes the clock."""
 
     @property
     def quarantine(self) -> Quarantine:

@@ -19,9 +19,11 @@ def main() -> None:
 
     if complete():
         return
+    from oncopixel_pacs.child_process import fill_closed_streams, share_cores
+
+    fill_closed_streams()
     import typer
 
-    from oncopixel_pacs.child_process import share_cores
     from oncopixel_pacs.cli.commands import app as commands
     from oncopixel_pacs.errors import OncoPixelError
 

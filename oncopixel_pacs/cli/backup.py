@@ -22,6 +22,7 @@ from oncopixel_pacs.store.held_files import verify
 from oncopixel_pacs.store.installation import Backups
 from oncopixel_pacs.store.ownership import give_all_to_owner
 from oncopixel_pacs.store.restore import end_restore, restore_backup
+from oncopixel_pacs.store.retention_clock import RetentionClock
 
 _MOST_NAMED = 20
 
@@ -88,6 +89,8 @@ def restore(
         _hand_out(store)
         # The copy of the database was made before it could know of this backup.
         Backups(store.database).note_made(datetime.fromisoformat(manifest.made_at))
+        # The backup may be old; that is no leap of the clock.
+        RetentionClock(store.database, settings.executor).confirm(utc_now())
         end_restore(settings.data_dir)
         _verify(store, as_json)
     finally:

@@ -16,6 +16,7 @@ from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.opening import open_existing, utc_now
 from oncopixel_pacs.settings import load_settings
 from oncopixel_pacs.store.retention import Deletion, Expired, Retention
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.workflow.engine import WorkQueue
 from oncopixel_pacs.workflow.purging import Purge
 
@@ -28,6 +29,9 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     with _opened(config) as purge:
         found = purge.retention.expired(purge.before, limit=1_000_000)
         kept = purge.retention.held_back(purge.before)
+        leap = purge.clock.leap(purge.now())
+    if leap:
+        typer.echo(leap, err=True)
     if as_json:
         print_json(tuple[Expired, ...], found)
         return
@@ -38,9 +42,18 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @retention.command("apply")
-def apply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def apply(
+    config: ConfigOption = None,
+    clock_is_right: Annotated[
+        bool,
+        typer.Option("--clock-is-right", help="Believe the clock although it is days ahead."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Delete now what the policy allows; the server does the same by itself."""
     with _opened(config) as purge:
+        if clock_is_right:
+            purge.clock.confirm(purge.now())
         found = tuple(purge.run())
     if as_json:
         print_json(tuple[Expired, ...], found)
@@ -80,10 +93,9 @@ def _opened(config: Path | None) -> Iterator[Purge]:
     store = open_existing(settings)
     try:
         with contextlib.closing(WorkQueue(store.database.engine)) as queue:
-            purge = Purge(
-                Retention(store.database, store.files), queue, settings.retention, utc_now
-            )
-            yield purge
+            retention = Retention(store.database, store.files)
+            clock = RetentionClock(store.database, settings.executor)
+            yield Purge(retention, queue, settings.retention, utc_now, clock)
     finally:
         store.database.close()
 

@@ -32,6 +32,11 @@ class InstallationRow(SQLModel, table=True):
     backup_begun_at: datetime | None = Field(
         default=None, sa_column=Column(UtcDateTime(), nullable=True)
     )
+    retention_at: datetime | None = Field(
+        default=None, sa_column=Column(UtcDateTime(), nullable=True)
+    )
+    retention_leap: str | None = None
+    retention_leap_on: str | None = None
 
 
 def installation_of(database: Database) -> str:

@@ -11,6 +11,7 @@ import structlog
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import RetentionSettings
 from oncopixel_pacs.store.retention import Expired, Retention
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.workflow.engine import WorkQueue
 from oncopixel_pacs.workflow.repeated import Repeated
 
@@ -27,6 +28,7 @@ class Purge:
     queue: WorkQueue
     settings: RetentionSettings
     now: Callable[[], datetime]
+    clock: RetentionClock
 
     @property
     def before(self) -> datetime:
@@ -61,13 +63,15 @@ class Purge:
         Raises
         ------
         ConfigurationError
-            When no policy is configured.
+            When no policy is configured, or the clock leapt ahead.
         OutOfResources
             When the database cannot take it.
         OSError
             When disk or bucket do not.
         """
         before = self.before
+        # Asked after, so that no clock that leaps in between is believed.
+        self.clock.require(self.now())
         while found := self.retention.expired(before):
             deleted = 0
             for study in found:

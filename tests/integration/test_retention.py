@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import RetentionSettings
 from oncopixel_pacs.store.removal import FolderRemoval
 from oncopixel_pacs.store.retention import Retention
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.shadows import Shadows
 from oncopixel_pacs.workflow.purging import Purge, purger
 
@@ -65,7 +67,8 @@ def confirm(works: Works) -> None:
 def purge(works: Works, days: float | None = 0.0) -> Purge:
     retention = Retention(works.store.database, works.store.files)
     settings = RetentionSettings(days=days)
-    return Purge(retention, works.queue, settings, lambda: utc_now() + timedelta(seconds=1))
+    clock = RetentionClock(works.store.database, "local")
+    return Purge(retention, works.queue, settings, lambda: utc_now() + timedelta(seconds=1), clock)
 
 
 def done(works: Works) -> Job:
@@ -284,6 +287,43 @@ def test_the_server_deletes_by_itself(works: Works) -> None:
     deleting.stop()
 
 
+@pytest.mark.usefixtures("any_store")
+def test_a_clock_that_leapt_ahead_deletes_nothing_until_it_is_right_or_confirmed(
+    works: Works,
+) -> None:
+    done(works)
+    confirm(works)
+    clock, ahead = RetentionClock(works.store.database, "local"), timedelta(days=400)
+    believing = purge(works, days=90)
+    assert list(believing.run()) == []
+    leapt = replace(believing, now=lambda: utc_now() + ahead)
+    with pytest.raises(ConfigurationError, match=r"host local says .* (399|400) days after"):
+        list(leapt.run())
+    assert "retention apply --clock-is-right" in clock.alarm()
+    # Another host whose clock is right does not end the alarm of this one.
+    elsewhere = RetentionClock(works.store.database, "other")
+    list(replace(believing, clock=elsewhere).run())
+    assert clock.alarm() != ""
+    with pytest.raises(ConfigurationError):
+        list(leapt.run())
+    list(believing.run())
+    assert clock.alarm() == ""
+    with pytest.raises(ConfigurationError):
+        list(leapt.run())
+    assert files(works)
+    clock.confirm(leapt.now())
+    assert clock.alarm() == ""
+    assert len(list(leapt.run())) == 1
+
+
+def test_a_clock_that_was_set_back_has_not_leapt_when_it_is_right_again(works: Works) -> None:
+    clock = RetentionClock(works.store.database, "local")
+    clock.require(utc_now())
+    clock.require(utc_now() - timedelta(days=20_000))
+    clock.require(utc_now() + timedelta(days=2))
+    assert clock.alarm() == ""
+
+
 def test_a_refused_result_keeps_its_study(works: Works, pacs: PretendedPacs) -> None:
     pacs.answer = refuse
     assert done(works).state is JobState.FAILED
@@ -313,3 +353,10 @@ def test_the_commands_plan_delete_and_tell(store: Store, tmp_path: Path, pacs: o
     assert "every delivery confirmed" in said("records")
     assert job.objects[0].sha256 in said("records", "--json")
     assert "0 studies would be deleted" in said("plan")
+    with works.store.database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE installation SET retention_at = '2020-01-01 00:00:00'"))
+    assert "the clock of host local says" in said("plan")
+    refused = CliRunner().invoke(app, ["retention", "apply", "--config", str(config)])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "0 studies were deleted" in said("apply", "--clock-is-right")
+    assert "the clock of host" not in said("plan")

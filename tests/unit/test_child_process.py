@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,28 @@ def test_what_was_freed_is_used_again_and_not_cleared_anew() -> None:
     ).stdout
     first, second = map(int, said.split())
     assert second < first / 10
+
+
+# The program is started as a daemon's script may do it: oncopixel serve <&- >&- 2>&-
+_WITHOUT_STREAMS = """
+import os, sys
+from oncopixel_pacs.cli import main
+sys.argv[1:] = ["--version", said := sys.argv[1]]
+try:
+    main()
+except SystemExit:
+    pass
+print("to nobody")
+print("to nobody", file=sys.stderr, flush=True)
+opened = os.open(said, os.O_CREAT | os.O_WRONLY)
+os.write(opened, f"{sys.stdin.read()!r} {opened > 2} {sys.stderr.isatty()}".encode())
+"""
+
+
+def test_standard_streams_that_are_closed_take_what_is_written_and_give_nothing(
+    tmp_path: Path,
+) -> None:
+    program = ["sh", "-c", 'exec "$0" -c "$1" "$2" <&- >&- 2>&-', sys.executable]
+    said = tmp_path / "said"
+    subprocess.run([*program, _WITHOUT_STREAMS, str(said)], check=True)
+    assert said.read_text(encoding="utf-8") == "'' True False"

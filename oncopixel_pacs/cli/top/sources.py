@@ -30,6 +30,7 @@ from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.outbox import Outbox
 from oncopixel_pacs.store.proofs import Proofs
 from oncopixel_pacs.store.quarantine import Quarantine
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.store.webhooks import Webhooks
 from oncopixel_pacs.store.workitems import Workitems
 
@@ -96,6 +97,7 @@ class Here:
     outbox: Outbox
     quarantine: Quarantine
     backups: Backups
+    retention_clock: RetentionClock
     audit: AuditTrail
     webhooks: Webhooks
     workitems: Workitems
@@ -117,6 +119,7 @@ def standing_here(settings: Settings, store: Store) -> Here:
         outbox=Outbox(store.database),
         quarantine=Quarantine(store.database),
         backups=Backups(store.database),
+        retention_clock=RetentionClock(store.database, settings.executor),
         audit=store.audit,
         webhooks=Webhooks(store.database),
         workitems=Workitems(store.database),

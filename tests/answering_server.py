@@ -9,7 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 @contextmanager
-def http_server(answers: Mapping[str, tuple[int, bytes]], **headers: str) -> Iterator[str]:
+def http_server(
+    answers: Mapping[str, tuple[int, bytes]],
+    at: tuple[str, int] = ("127.0.0.1", 0),
+    **headers: str,
+) -> Iterator[str]:
     """Answer each path with a status and a body, and all of them with these headers."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -32,11 +36,11 @@ def http_server(answers: Mapping[str, tuple[int, bytes]], **headers: str) -> Ite
             self.end_headers()
             self.wfile.write(body)
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = HTTPServer(at, Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{at[0]}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

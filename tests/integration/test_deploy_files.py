@@ -12,9 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
-from certificates import Authority
+from answering_server import http_server
+from certificates import Authority, Identity
 from pydantic import SecretStr
 from server_process import free_port, wait_until
 
@@ -203,19 +205,7 @@ def test_the_front_shows_a_renewed_certificate_without_a_restart(tmp_path: Path)
         need(program)
     authority, port = Authority(tmp_path, "ca"), free_port()
     shown, renewed = authority.issue("shown"), authority.issue("renewed")
-    environment = {
-        **os.environ,
-        "PATH": SEARCHED,
-        "FRONT_TMP": str(tmp_path),
-        "FRONT_HOST": "127.0.0.1",
-        "FRONT_PORT": str(port),
-        "VIEWER_PORT": str(free_port()),
-        "FRONT_API": "https://127.0.0.1:1",
-        "FRONT_ORTHANC": "127.0.0.1:2",
-        "FRONT_CERTIFICATE": str(shown.certificate),
-        "FRONT_KEY": str(shown.key),
-        "FRONT_RENEWAL_SECONDS": "0.1",
-    }
+    environment = behind_the_front(tmp_path, port, shown, "https://127.0.0.1:1")
     with subprocess.Popen([SCRIPTS[0]], env=environment) as front:
         try:
             wait_until(lambda: shows(port, shown.certificate), 20, "the front answers")
@@ -224,6 +214,58 @@ def test_the_front_shows_a_renewed_certificate_without_a_restart(tmp_path: Path)
             wait_until(lambda: shows(port, renewed.certificate), 20, "the renewed one is shown")
         finally:
             front.terminate()
+
+
+def test_the_front_finds_a_server_that_was_made_anew_under_another_address(tmp_path: Path) -> None:
+    """As after ``docker compose up -d`` with a new image: nginx asked the address of before."""
+    for program in ("nginx", "envsubst", "unshare"):
+        need(program)
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("a hosts file of its own takes the rights of root")
+    port, server_port = free_port(), free_port()
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 oncopixel-api\n", encoding="ascii")
+    authority = Authority(tmp_path, "ca")
+    certificate, trusted = authority.issue("front"), ssl.create_default_context()
+    trusted.load_verify_locations(authority.ca_file)
+    environment = behind_the_front(
+        tmp_path, port, certificate, f"http://oncopixel-api:{server_port}"
+    )
+    with_names = f"mount --bind {hosts} /etc/hosts && exec {SCRIPTS[0]}"
+
+    def answered_by(server: str) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"https://127.0.0.1:{port}/", verify=trusted).text == server
+        return False
+
+    with (
+        http_server({"/": (200, b"before")}, ("127.0.0.1", server_port)),
+        http_server({"/": (200, b"after")}, ("127.0.0.2", server_port)),
+        subprocess.Popen(["unshare", "--mount", "sh", "-c", with_names], env=environment) as front,
+    ):
+        try:
+            wait_until(lambda: answered_by("before"), 20, "the front answers")
+            hosts.write_text("127.0.0.2 oncopixel-api\n", encoding="ascii")
+            wait_until(lambda: answered_by("after"), 20, "the front asks the new address")
+        finally:
+            front.terminate()
+
+
+def behind_the_front(folder: Path, port: int, certificate: Identity, api: str) -> dict[str, str]:
+    """Tell `deploy/nginx/start` so much of its surroundings."""
+    return {
+        **os.environ,
+        "PATH": SEARCHED,
+        "FRONT_TMP": str(folder),
+        "FRONT_HOST": "127.0.0.1",
+        "FRONT_PORT": str(port),
+        "VIEWER_PORT": str(free_port()),
+        "FRONT_API": api,
+        "FRONT_ORTHANC": "127.0.0.1:2",
+        "FRONT_CERTIFICATE": str(certificate.certificate),
+        "FRONT_KEY": str(certificate.key),
+        "FRONT_RENEWAL_SECONDS": "0.1",
+    }
 
 
 def shows(port: int, certificate: Path) -> bool:

@@ -19,6 +19,7 @@ from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
 from oncopixel_pacs.settings import TlsSettings
+from oncopixel_pacs.store.free_space import disk_advice
 from oncopixel_pacs.tls import certificate_alarm, read_certificate
 
 router = APIRouter(tags=["server"])
@@ -138,8 +139,7 @@ def _check_disk(parts: ApiParts) -> str:
             probe.flush()
     except OSError as exc:
         raise OutOfResources(
-            f"The data directory does not take a file ({exc.strerror or exc}); "
-            "free space, or make it writable."
+            f"The data directory does not take a file ({exc.strerror or exc}); {disk_advice(exc)}."
         ) from exc
     return f"takes files, {parts.free_space.require() / _GIB:.1f} GiB free"
 

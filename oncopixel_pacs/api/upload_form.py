@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from oncopixel_pacs.domain.least_rate import LeastRate
 from oncopixel_pacs.settings.uploads import UploadSettings
+from oncopixel_pacs.store.free_space import disk_advice
 
 _FIELD_BYTES = 1024
 _MOST_FIELDS = 1000
@@ -172,7 +173,7 @@ async def received_form(
             raise HTTPException(400, "The form cannot be parsed; send it again.") from exc
         except OSError as exc:
             raise HTTPException(
-                507, f"The disk does not take the upload ({exc.strerror}); free space, send again."
+                507, f"The disk does not take the upload ({exc.strerror}); {disk_advice(exc)}."
             ) from exc
         if not writer.ended:
             raise HTTPException(400, "The form ends before its last boundary; send it again.")

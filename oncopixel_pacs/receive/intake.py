@@ -38,6 +38,7 @@ from oncopixel_pacs.receive.shared_processor import run_anywhere
 from oncopixel_pacs.receive.spool import Received
 from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore, StorageAway, relative_path
+from oncopixel_pacs.store.free_space import disk_advice
 from oncopixel_pacs.store.group_commit import GroupCommit
 
 log = structlog.get_logger()
@@ -395,5 +396,5 @@ def _disk_errors() -> Iterator[None]:
         raise OutOfResources(f"{exc} Send the object again later.") from exc
     except OSError as exc:
         raise OutOfResources(
-            f"The disk does not take the object ({exc.strerror or exc}); free space, send again."
+            f"The disk does not take the object ({exc.strerror or exc}); {disk_advice(exc)}."
         ) from exc

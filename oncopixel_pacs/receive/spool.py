@@ -13,7 +13,7 @@ from oncopixel_pacs.digests import DatasetDigest
 from oncopixel_pacs.errors import IntakeRefused, OutOfResources
 from oncopixel_pacs.receive.shared_processor import run_anywhere
 from oncopixel_pacs.store.direct_file import CHUNK_BYTES, ChunkPool, DirectFile
-from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.free_space import FreeSpace, disk_advice
 
 #: What is kept of the beginning, so that most headers are read without the disk.
 BEGINNING_BYTES = 64 << 10
@@ -192,7 +192,7 @@ class Spool:
 
     def _fail(self, exc: OSError) -> None:
         self.error = OutOfResources(
-            f"The disk does not take the object ({exc.strerror}); free space, then send again."
+            f"The disk does not take the object ({exc.strerror}); {disk_advice(exc)}."
         )
 
 

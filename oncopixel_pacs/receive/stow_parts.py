@@ -18,7 +18,7 @@ from oncopixel_pacs.imaging.codecs import SUPPORTED_TRANSFER_SYNTAXES
 from oncopixel_pacs.receive.header import Header, read_header
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.receive.status import UNEXPECTED, status_code
-from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.free_space import FreeSpace, disk_advice
 
 log = structlog.get_logger()
 
@@ -272,5 +272,5 @@ def _uid(dataset: Dataset, keyword: str) -> str:
 
 def _disk(exc: OSError) -> OutOfResources:
     return OutOfResources(
-        f"The disk does not take the object ({exc.strerror or exc}); free space, send again."
+        f"The disk does not take the object ({exc.strerror or exc}); {disk_advice(exc)}."
     )

@@ -120,8 +120,8 @@ class HostWatch:
         alive = [name for name in sorted(heard) if self._is_alive(name, heard[name])]
         if not alive:
             return (
-                "No process with the role work is running; studies are received and wait. "
-                "Start one, and see its log if it does not stay."
+                "No process with the role work is heard of, so studies wait: none runs, or it "
+                "cannot write to the database. Start one, or see its log."
             )
         return " ".join(
             f"Host {name}: {heard[name].trouble}" for name in alive if heard[name].trouble

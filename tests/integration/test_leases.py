@@ -175,7 +175,7 @@ def test_who_lost_its_name_to_a_process_that_lives_ends_and_takes_nothing_back(
 def test_that_no_host_works_is_an_alarm(hosts: Hosts) -> None:
     clock = Clock()
     alarm = HostWatch(hosts, 15.0, clock).alarm
-    assert "No process with the role work is running" in alarm()
+    assert "No process with the role work is heard of" in alarm()
     epoch = hosts.register("host")
     hosts.register("killed")
     assert alarm() == ""
@@ -185,11 +185,11 @@ def test_that_no_host_works_is_an_alarm(hosts: Hosts) -> None:
     clock.seconds += 14.0
     assert alarm() == ""
     clock.seconds += 2.0
-    assert "No process with the role work is running" in alarm()
+    assert "No process with the role work is heard of" in alarm()
     hosts.beat("host", epoch)
     assert alarm() == ""
     hosts.take_from("host", hosts.heard()["host"])
-    assert "No process with the role work is running" in alarm()
+    assert "No process with the role work is heard of" in alarm()
 
 
 @pytest.fixture

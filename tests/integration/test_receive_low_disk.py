@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from conftest import Store as Shelf
 from dimse_builder import Reception, association, mammogram, reception, store
 
 from oncopixel_pacs.settings import ReceiveSettings
-from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.free_space import FreeSpace, disk_advice
 
 GIB = 1024**3
 
@@ -97,5 +98,15 @@ def test_readiness_and_every_page_show_the_alarm_until_there_is_room(
 
 def test_the_real_volume_is_asked(tmp_path: Path) -> None:
     assert FreeSpace(tmp_path, 1).require() > 1
+    assert FreeSpace(tmp_path, 1, ask_files=lambda _: None).require() > 1
+    no_inodes = FreeSpace(tmp_path, 1, ask_files=lambda _: 999)
+    assert no_inodes.alarm().startswith("Inodes low: 999 files can still be made, 1000 are needed")
+    assert replace(no_inodes, least_bytes=0).alarm() == ""
     assert FreeSpace(tmp_path, 1 << 62).alarm().startswith("Disk low")
     assert "mount its volume" in FreeSpace(tmp_path / "gone", 1).alarm()
+
+
+def test_what_to_do_is_told_by_what_the_disk_said() -> None:
+    assert disk_advice(OSError(errno.ENOSPC, "")) == "free space or inodes"
+    assert "mount it so that it can be written" in disk_advice(OSError(errno.EROFS, ""))
+    assert disk_advice(OSError("no number")) == "see the disk of data_dir"

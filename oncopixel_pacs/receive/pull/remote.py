@@ -13,7 +13,7 @@ from pathlib import Path
 from oncopixel_pacs.errors import IntakeRefused, ObjectNotGiven, OutOfResources, PullFailed
 from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings.dimse import TlsSettings
-from oncopixel_pacs.store.free_space import FreeSpace
+from oncopixel_pacs.store.free_space import FreeSpace, disk_advice
 
 #: Objects are asked for without a content coding: Orthanc spends seconds on each to gzip it.
 UNCODED = {"Accept-Encoding": "identity"}
@@ -139,6 +139,6 @@ def _write(path: Path, content: Iterable[bytes], item: Remote) -> None:
     except OSError as exc:
         # Errors of the network have types of their own by now: this is the disk.
         raise PullFailed(
-            f"The disk does not take the object ({exc.strerror or exc}); free space.",
+            f"The disk does not take the object ({exc.strerror or exc}); {disk_advice(exc)}.",
             permanent=False,
         ) from exc

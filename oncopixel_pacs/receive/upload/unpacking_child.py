@@ -17,6 +17,7 @@ from oncopixel_pacs.receive.upload.formats import FileKind
 from oncopixel_pacs.receive.upload.pictures import read_picture
 from oncopixel_pacs.receive.upload.secondary_capture import write_secondary_capture
 from oncopixel_pacs.settings.uploads import UploadSettings
+from oncopixel_pacs.store.free_space import disk_advice
 
 MEMORY_BYTES = 4 << 30
 
@@ -92,7 +93,7 @@ def carry_out(orders: Orders) -> Report:
     except OSError as exc:
         return Report(
             refusal=RefusalKind.NO_ROOM,
-            message=f"The disk does not take the upload ({exc.strerror}); free space, send again.",
+            message=f"The disk does not take the upload ({exc.strerror}); {disk_advice(exc)}.",
         )
     return Report(entries=tuple(entries))
 

@@ -114,14 +114,55 @@ def certificate_alarm(settings: TlsSettings, now: datetime, table: str = "tls") 
         When the certificate cannot be read.
     """
     if settings.certificate is None:
-        return ""
+        return _authorities_alarm(settings, now)
     own = read_certificate(settings.certificate)
     if unfit := _unfit(settings, _versions(settings)):
         return (
             f"{unfit} The files of [{table}] are not in use: the server shows the certificate of "
             "before until they are right, and would not start again."
         )
-    return own.alarm(now, table)
+    return (
+        own.alarm(now, table)
+        or _chain_alarm(settings.certificate, now, table)
+        or _authorities_alarm(settings, now)
+    )
+
+
+def _chain_alarm(path: Path, now: datetime, table: str) -> str:
+    """Say which certificate between ours and its authority ends before ours."""
+    name, refusing = _USES[table]
+    for item in _ending(_certificates(path, "certificate")[1:], now):
+        return (
+            f"{_named(item, now)} in the chain of the {name} certificate: {refusing} refuse "
+            f"all of it then. Put the renewed one into the file of [{table}] certificate."
+        )
+    return ""
+
+
+def _authorities_alarm(settings: TlsSettings, now: datetime) -> str:
+    """Say which authority that we trust ends, after which its peers are not let in."""
+    if settings.ca_file is None:
+        return ""
+    for item in _ending(_certificates(settings.ca_file, "ca_file"), now):
+        return (
+            f"{_named(item, now)} in [tls] ca_file: connections with peers that it vouches for "
+            "fail then. Add the renewed one to the file, or remove it where nobody needs it."
+        )
+    return ""
+
+
+def _ending(held: list[x509.Certificate], now: datetime) -> list[x509.Certificate]:
+    """Those that end soon, the first to end first; none that stands there renewed, too."""
+    late = now + ALARM_BEFORE
+    lasting = {item.subject for item in held if item.not_valid_after_utc > late}
+    ending = [item for item in held if item.subject not in lasting]
+    return sorted(ending, key=lambda item: item.not_valid_after_utc)
+
+
+def _named(item: x509.Certificate, now: datetime) -> str:
+    ends = item.not_valid_after_utc
+    verb = "expired" if now >= ends else "expires"
+    return f"The certificate {item.subject.rfc4514_string()} {verb} on {ends:%Y-%m-%d}"
 
 
 @lru_cache(maxsize=8)

@@ -37,6 +37,7 @@ class Authority:
 
     folder: Path
     name: str = "authority"
+    valid: timedelta = timedelta(days=3650)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ class Authority:
         object.__setattr__(self, "_key", key)
         subject = _name(self.name)
         certificate = (
-            _begun(subject, subject, key, timedelta(days=3650))
+            _begun(subject, subject, key, self.valid)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )

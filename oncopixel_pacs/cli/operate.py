@@ -33,7 +33,7 @@ from oncopixel_pacs.settings.sources import CMoveSource
 from oncopixel_pacs.store.former_destinations import FormerDestinations, GivenUp
 from oncopixel_pacs.store.free_space import FreeSpace
 from oncopixel_pacs.store.peers import AllowedPeers
-from oncopixel_pacs.tls import acceptor_context, read_certificate
+from oncopixel_pacs.tls import acceptor_context, certificate_alarm, read_certificate
 
 destinations = typer.Typer(
     help="List and echo the destinations; forget one that is gone.", no_args_is_help=True
@@ -230,7 +230,7 @@ def _check_certificate(settings: TlsSettings, path: Path, table: str) -> str:
     acceptor_context(settings)
     now = datetime.now(UTC)
     certificate = read_certificate(path)
-    if alarm := certificate.alarm(now, table):
+    if alarm := certificate_alarm(settings, now, table):
         raise ConfigurationError(alarm)
     return certificate.validity(now)
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from oncopixel_pacs.cli import app
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.settings import Settings, TlsSettings
-from oncopixel_pacs.tls import OwnCertificate, RenewingContext
+from oncopixel_pacs.tls import OwnCertificate, RenewingContext, certificate_alarm
 
 EXPIRES = datetime(2026, 6, 30, 12, tzinfo=UTC)
 OURS = OwnCertificate("CN=ours", EXPIRES, "ab" * 32)
@@ -66,6 +66,34 @@ def test_readiness_and_pages_say_how_long_it_lasts(
         ours.certificate.unlink()
         assert client.get("/health/ready").status_code == 503
         assert "cannot be read" in client.get("/").text
+
+
+@pytest.mark.parametrize(("days", "verb"), [(31, ""), (10, "expires"), (-1, "expired")])
+def test_a_chain_or_an_authority_that_ends_first_is_an_alarm_until_it_is_renewed(
+    tmp_path: Path, days: int, verb: str
+) -> None:
+    now = datetime.now(UTC) + timedelta(seconds=5)
+    ours = Authority(tmp_path / "root").issue("ours")
+    between = Authority(tmp_path / "old", "between", valid=timedelta(days=days, hours=1))
+    renewed = Authority(tmp_path / "new", "between")
+    chain, old, new = (
+        item.read_bytes() for item in (ours.certificate, between.ca_file, renewed.ca_file)
+    )
+    shown = TlsSettings(certificate=ours.certificate, key=ours.key, require_peer_certificate=False)
+    trusting = TlsSettings(ca_file=between.ca_file)
+    ours.certificate.write_bytes(chain + old)
+    said = {
+        "in the chain of the TLS certificate": certificate_alarm(shown, now),
+        "in the chain of the HTTPS certificate": certificate_alarm(shown, now, "api"),
+        "in [tls] ca_file": certificate_alarm(trusting, now),
+    }
+    for place, words in said.items():
+        assert bool(words) is bool(verb)
+        assert not verb or words.startswith(f"The certificate CN=between {verb} on ")
+        assert not verb or place in words
+    ours.certificate.write_bytes(chain + new)
+    between.ca_file.write_bytes(old + new)
+    assert certificate_alarm(shown, now) == certificate_alarm(trusting, now) == ""
 
 
 def test_without_tls_there_is_no_such_check(store: Shelf) -> None:

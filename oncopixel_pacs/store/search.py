@@ -130,14 +130,19 @@ class Search:
         rows = self._rows(query.order_by(*_newest_first()).limit(limit).offset(offset))
         return tuple(uid for (uid,) in rows)
 
-    def series(self, criteria: Criteria, limit: int, offset: int = 0) -> tuple[str, ...]:
-        """Series Instance UIDs of the series that match."""
+    def series(
+        self, criteria: Criteria, limit: int, offset: int = 0
+    ) -> tuple[tuple[str, str], ...]:
+        """Study and Series Instance UIDs of the series that match.
+
+        Copied studies have the same series under each of their UIDs.
+        """
         return self._newest(criteria, limit + offset, self._series, limit, offset)
 
-    def _series(self, criteria: Criteria, limit: int, offset: int) -> tuple[str, ...]:
+    def _series(self, criteria: Criteria, limit: int, offset: int) -> tuple[tuple[str, str], ...]:
         held = _held(criteria)
         query = (
-            select(held.c.series_instance_uid)
+            select(col(StudyRow.study_instance_uid), held.c.series_instance_uid)
             .join(StudyRow, col(StudyRow.study_instance_uid) == held.c.study_instance_uid)
             .where(*_of_study(criteria))
             .group_by(
@@ -151,7 +156,8 @@ class Search:
                 held.c.series_instance_uid,
             )
         )
-        return tuple(uid for (uid,) in self._rows(query.limit(limit).offset(offset)))
+        rows = self._rows(query.limit(limit).offset(offset))
+        return tuple((study, series) for study, series in rows)
 
     def objects(
         self, criteria: Criteria, limit: int | None = None, offset: int = 0

@@ -6,11 +6,21 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from api_builders import HEADER, analyse, finish, queue, receive, write
+from api_builders import (
+    HEADER,
+    analyse,
+    finish,
+    make_parts,
+    queue,
+    receive,
+    serving,
+    write,
+)
 from builders import STUDY_UID, make_instance
 from conftest import Store
 from report_builders import FOUR_VIEWS, case
@@ -84,13 +94,29 @@ def test_images_come_before_results_and_pages_do_not_overlap(search: Search) -> 
     assert [item.is_result for item in objects] == [False] * 4 + [True] * 2
     series = search.series(Criteria(study_instance_uids=(STUDY_UID,)), 10)
     assert len(series) == len(set(series)) == len({item.series_instance_uid for item in objects})
-    assert series[0] == objects[0].series_instance_uid
+    assert series[0] == (STUDY_UID, objects[0].series_instance_uid)
     pages = [search.objects(Criteria(), 3, offset) for offset in (0, 3, 6, 9)]
     assert [len(page) for page in pages] == [3, 3, 2, 0]
     assert tuple(item for page in pages for item in page) == search.objects(Criteria())
     studies = [search.studies(Criteria(), 1, offset)[0] for offset in range(3)]
     assert tuple(studies) == search.studies(Criteria(), 9)
     assert studies[0] == STUDY_UID  # the last one that received an image
+
+
+def test_a_series_under_one_uid_in_two_studies_is_a_row_of_each(store: Store) -> None:
+    for number, study in enumerate((STUDY_UID, MAX), 1):
+        one = make_instance(number, study=study, series_instance_uid="2.25.500")
+        store.catalogue.add_instance(one, HEADER)
+    with serving(make_parts(store)) as client:
+
+        def studies(**asked: Any) -> list[str]:
+            found = client.get("/dicom-web/series", params=asked).json()
+            return [item["0020000D"]["Value"][0] for item in found]
+
+        pages = [studies(limit=1, offset=offset) for offset in (0, 1)]
+        assert sorted(pages) == sorted([[STUDY_UID], [MAX]])
+        assert sorted(studies()) == sorted([STUDY_UID, MAX])
+        assert studies(StudyInstanceUID=MAX) == [MAX]
 
 
 def test_a_result_that_an_archive_sends_back_is_found_once(

@@ -114,11 +114,16 @@ def search_studies(request: Request, parts: Parts) -> Response:
 def search_all_series(request: Request, parts: Parts) -> Response:
     """Series of every study, with the attributes of their studies."""
     search = _Search.of(request, parts, {})
-    uids = parts.search.series(search.query.criteria, search.query.limit + 1, search.query.offset)
-    shown = uids[: search.query.limit]
-    held = parts.search.objects(Criteria(series_instance_uids=shown)) if shown else ()
-    groups = _grouped(held, lambda item: item.series_instance_uid)
-    return search.answer(groups, _study_and_series, len(uids))
+    found = parts.search.series(search.query.criteria, search.query.limit + 1, search.query.offset)
+    shown = found[: search.query.limit]
+    uids = tuple(dict.fromkeys(series for _, series in shown))
+    held = parts.search.objects(Criteria(series_instance_uids=uids)) if uids else ()
+    groups = [
+        group
+        for group in _grouped(held, lambda item: item.series_instance_uid)
+        if (group[0].study_instance_uid, group[0].series_instance_uid) in shown
+    ]
+    return search.answer(groups, _study_and_series, len(found))
 
 
 @router.get("/instances", summary="Search for instances of every study", **_ROUTE)

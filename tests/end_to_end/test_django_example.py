@@ -135,6 +135,20 @@ def test_an_upload_comes_again_while_the_server_takes_others(browser: Any) -> No
     assert not turns.left
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_not_taken_is_the_site_s_to_mend(
+    browser: Any, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    from django.test import override_settings
+
+    page = (status, b'{"detail": "Sign in: send Authorization: Bearer with a token."}')
+    with http_server({"/api/v1/images": page}) as url, override_settings(ONCOPIXEL_URL=url):
+        sent = browser.send("a.dcm", b"x").content.decode()
+    assert "does not let this site in" in sent
+    assert "Bearer" not in sent
+    assert "ONCOPIXEL_TOKEN" in caplog.text
+
+
 def part10(image: Dataset) -> bytes:
     buffer = io.BytesIO()
     image.save_as(buffer, enforce_file_format=True)

@@ -1,10 +1,13 @@
 """Speaks to OncoPixel PACS by HTTP."""
 
+import logging
 import time
 from urllib.parse import quote
 
 import httpx
 from django.conf import settings
+
+logger = logging.getLogger(__name__)
 
 #: For how long an upload comes again while the server takes others.
 PATIENCE_SECONDS = 60
@@ -70,6 +73,10 @@ def _found(path, read):
 
 def _sentence(answer):
     """Return what the server says of an error; a proxy before it says it in no JSON."""
+    if answer.status_code in (401, 403):
+        # It speaks to whoever holds the token, who is not the one that reads this.
+        logger.error("OncoPixel PACS does not take ONCOPIXEL_TOKEN (HTTP %d)", answer.status_code)
+        return "The server does not let this site in; tell those who run the site."
     try:
         return answer.json()["detail"]
     except (ValueError, LookupError, TypeError):

@@ -42,6 +42,7 @@ from training.pixel_scores import (
 )
 from training.protocol import Parts, split_by_patient
 from training.recipe import Recipe
+from training.run_record import require_unseen
 
 DRAWS = 1000
 _FLOOR_IMAGES, _FLOOR_BAGS, _THRESHOLD_IMAGES = 60, 2000, 200
@@ -84,7 +85,7 @@ def assess(recipe: Recipe, out: Path, options: Options, draws: int = DRAWS) -> A
     Raises
     ------
     ConfigurationError
-        When a fold is not trained.
+        When a fold is not trained, or has learned from patients that would score it.
     """
     examples = read_examples(recipe.data.sets, options.data, recipe.data.phantoms)
     preparer = Preparer(recipe.data, options.cache)
@@ -94,6 +95,7 @@ def assess(recipe: Recipe, out: Path, options: Options, draws: int = DRAWS) -> A
         folder = out / f"fold-{fold}"
         network = fitted_network(recipe, folder)
         parts = split_by_patient(readable, recipe.data, fold=fold, seed=recipe.seed)
+        require_unseen(folder, parts)
         scorer = _Fold(recipe, fold, network, parts, preparer)
         chosen, seen, mapped = scorer.score()
         settings.append(chosen)

@@ -124,7 +124,7 @@ def describe(
     }  # fmt: skip
 
 
-def origin(name: str, version: str, description: str, authors: str = "OncoPixel") -> dict[str, Any]:
+def origin(name: str, version: str, description: str, authors: str) -> dict[str, Any]:
     """State what is alike in every bundle: who made it, and with which software."""
     return {
         "schema": SCHEMA,

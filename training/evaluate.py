@@ -118,11 +118,12 @@ def evaluate(
     DataSetFault
         When a set cannot be read.
     ConfigurationError
-        When there is no checkpoint.
+        When there is no checkpoint, or patients that it has learned from would choose.
     """
     network = load_fitted(task, checkpoint)
     folder = cache or out / "cache"
     if choice_of is None:
+        _require_set_apart(task, checkpoint.parent)
         chooser = Split.TUNE if task.data.tuning else Split.VAL
         known = gather(task.data, data, folder, tuple({Split.VAL, chooser}), workers=workers)
         val = [s for s in known if s.split is (Split.VAL if s.source == PHANTOMS else chooser)]
@@ -137,6 +138,20 @@ def evaluate(
         report = _evaluate_classifier(task, network, choice, test, draws)
     write_report(report, out)
     return report
+
+
+def _require_set_apart(task: Task, out: Path) -> None:
+    """Refuse to let patients choose that the run has learned from."""
+    path = out / "run.json"
+    if task.data.tuning is None or not path.is_file():
+        return
+    fitted = json.loads(path.read_text(encoding="utf-8"))["task"]["data"]["tuning"]
+    if fitted != task.data.tuning.model_dump(mode="json"):
+        raise ConfigurationError(
+            f"{out} was not trained with these patients set apart, so it has learned from those "
+            "who would choose its operating point; evaluate as it was fitted, with the same "
+            "--set-apart."
+        )
 
 
 def _choose(task: Task, network: Network, samples: Sequence[Sample]) -> Choice:

@@ -101,7 +101,7 @@ def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, An
     ours = Preprocessing()
     outline = report.choice.outline_threshold
     return {
-        **origin(task.name, task.version, task.description),
+        **origin(task.name, task.version, task.description, task.manufacturer),
         "data_source": DATA_SOURCE,
         "data_licence": DATA_LICENCE,
         "network_data_format": {
@@ -124,7 +124,7 @@ def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, An
             "activation": "sigmoid",
             "preprocessing_sha256": ours.digest(),
             "pixel_size_mm": ours.pixel_size_mm,
-            "manufacturer": "OncoPixel",
+            "manufacturer": task.manufacturer,
             **({} if outline is None else {"outline_threshold": outline}),
         },
     }

@@ -36,7 +36,7 @@ from training.network_names import describe_network
 from training.protocol import Parts, split_by_patient
 from training.recipe import Recipe, Stage
 from training.run_log import join_log, set_log_aside
-from training.run_record import write_run
+from training.run_record import require_same_parts, write_run
 from training.vit_weights import load_vit
 
 _PREFIX = "network."
@@ -114,7 +114,7 @@ def fit_recipe(recipe: Recipe, out: Path, options: Options) -> list[Path]:
     DataSetFault
         When a set cannot be read.
     ConfigurationError
-        When `out` holds a run of another recipe, or the recipe cannot be built.
+        When `out` holds a run of another recipe or of other images, or the recipe cannot be built.
     """
     _claim(out, recipe)
     network = describe_network(recipe)
@@ -125,9 +125,10 @@ def fit_recipe(recipe: Recipe, out: Path, options: Options) -> list[Path]:
     for fold in range(recipe.data.folds):
         folder = out / f"fold-{fold}"
         folders.append(folder)
+        parts = split_by_patient(readable, recipe.data, fold=fold, seed=recipe.seed)
+        require_same_parts(folder, parts, recipe.data)
         if (folder / "final.ckpt").is_file():
             continue
-        parts = split_by_patient(readable, recipe.data, fold=fold, seed=recipe.seed)
         if _leads():
             write_run(folder, recipe, readable, parts, left_out)
         with quiet():

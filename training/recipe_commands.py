@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.table import Table
 
 from oncopixel_pacs.errors import ConfigurationError
 from training.recipe import Recipe, load_recipe, recipe_names
+from training.served import why_not_served
 
 if TYPE_CHECKING:
     from training.learning import Options
@@ -41,6 +43,7 @@ def fit_named(
     from training.learning import Options, fit_recipe
 
     recipe, folder = _ready(task, data, out, smoke)
+    _warn(recipe)
     options = Options(
         folder, cache or out / "cache", start_from, 0 if smoke else workers, loggers, not smoke
     )
@@ -80,8 +83,10 @@ def export_run(
     from training.bundle_export import export_recipe
     from training.learning import read_run
 
+    recipe = read_run(out)
+    _warn(recipe)
     bundles = export_recipe(
-        read_run(out),
+        recipe,
         out,
         _options(data, out, cache, 0),
         bundle,
@@ -117,6 +122,12 @@ def compare_recipes(
     )
     result = contest(recipe, other.smoked() if smoke else other, out, options, draws)
     return comparison_table(result)
+
+
+def _warn(recipe: Recipe) -> None:
+    # Not into standard output, which export's tables leave for oncopixel.toml.
+    if said := why_not_served(recipe):
+        typer.echo(said, err=True)
 
 
 def _ready(task: str, data: Path | None, out: Path, smoke: bool) -> tuple[Recipe, Path | None]:

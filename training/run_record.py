@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from oncopixel_pacs import imaging, infer
+from oncopixel_pacs.errors import ConfigurationError
 from training.datasets.example import Example
-from training.protocol import Parts, confounders
-from training.recipe import Recipe
+from training.duplicates import patient_of
+from training.protocol import Parts, confounders, label_of
+from training.recipe import DataPart, Recipe
 
 _PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy", "scikit-learn", "oncopixel-pacs")
 
@@ -72,13 +74,14 @@ def write_run(
         "commit": git_commit(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "images": {
-            name: dict(Counter(example.source for example in part))
-            for name, part in (("train", parts.train), ("val", parts.val), ("test", parts.test))
+            name: dict(Counter(example.source for example in part)) for name, part in _named(parts)
         },
         "patients": {
             name: len({(example.source, example.patient) for example in part})
-            for name, part in (("train", parts.train), ("val", parts.val), ("test", parts.test))
+            for name, part in _named(parts)
         },
+        "parts": {name: list(who) for name, who in _patients(parts).items()},
+        "parts_sha256": _digest_parts(parts, recipe.data),
         "left_out_as_copies_of_test_images": list(parts.dropped),
         "left_out_without_a_breast": left_out,
         "confounders": [asdict(one) for one in confounders(every, recipe.data)],
@@ -86,6 +89,71 @@ def write_run(
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def require_same_parts(folder: Path, parts: Parts, data: DataPart) -> None:
+    """Refuse to take up a fold with other images, labels or parts than it was begun with.
+
+    Raises
+    ------
+    ConfigurationError
+        When they differ from those that `write_run` left in `folder`.
+    """
+    before = _recorded(folder).get("parts_sha256")
+    if before not in (None, _digest_parts(parts, data)):
+        raise ConfigurationError(
+            f"{folder} was trained on other images, labels or parts than the sets hold now; "
+            "choose another --out."
+        )
+
+
+def require_unseen(folder: Path, parts: Parts) -> None:
+    """Refuse to score a fold on patients that it learned from.
+
+    Without official parts, patients that are added to a set share all of them out anew.
+
+    Raises
+    ------
+    ConfigurationError
+        When a patient of training or validation would be tested on, or one of training decide.
+    """
+    before = _recorded(folder).get("parts")
+    if before is None:
+        return
+    now = _patients(parts)
+    learned, decided = set(before["train"]), set(before["val"])
+    seen = (learned | decided) & set(now["test"]) | learned & set(now["val"])
+    if seen:
+        raise ConfigurationError(
+            f"The sets changed since {folder} was trained: it has learned from {len(seen)} of the "
+            "patients that would score it now, and the figures would flatter it. Give the sets as "
+            "they were, or fit anew with another --out."
+        )
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _named(parts: Parts) -> tuple[tuple[str, tuple[Example, ...]], ...]:
+    return ("train", parts.train), ("val", parts.val), ("test", parts.test)
+
+
+def _patients(parts: Parts) -> dict[str, list[str]]:
+    return {name: sorted({patient_of(one) for one in part}) for name, part in _named(parts)}
+
+
+def _digest_parts(parts: Parts, data: DataPart) -> str:
+    lines = sorted(
+        json.dumps([name, one.source, one.key, one.patient, label_of(one, data)])
+        for name, part in _named(parts)
+        for one in part
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _version(package: str) -> str | None:

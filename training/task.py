@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.infer.bundle_config import OWN_NETWORKS
+from oncopixel_pacs.infer.card import Words
 
 TASKS = Path(__file__).parent / "tasks"
 
@@ -111,6 +112,8 @@ class Task(_Part):
     """What the model answers."""
     description: str
     """One sentence for the model card."""
+    manufacturer: Words = "not stated"
+    """Who answers for the model; stands in every result that it has a part in."""
     seed: int
     """Of weights, sampling and augmentation."""
     network: NetworkConfig

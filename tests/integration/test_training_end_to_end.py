@@ -73,6 +73,7 @@ learning_rate = 1e-3
 COMMON = """
 version = "0.0.1"
 description = "A test."
+manufacturer = "Department of tests"
 seed = 5
 precision = "32-true"
 """
@@ -206,6 +207,8 @@ def test_a_choice_made_on_patients_set_apart_is_taken_over_by_another_training(
     with pytest.raises(ConfigurationError, match="with patients set apart; train one with fit"):
         evaluate(task, out / "final.ckpt", None, tmp_path, choice_of=out, **options)
     apart = task.with_set_apart(5)
+    with pytest.raises(ConfigurationError, match="has learned from those who would choose"):
+        evaluate(apart, out / "final.ckpt", None, tmp_path, **options)
     by_them = replace(
         read_report(out), choice=Choice(0.321, Calibrator("platt", 2.0, -1.0), "tune")
     )
@@ -217,6 +220,14 @@ def test_a_choice_made_on_patients_set_apart_is_taken_over_by_another_training(
 
     assert report.choice == replace(by_them.choice, made_on="out-of-fold")
     assert read_report(tmp_path) == report
+
+
+def test_results_name_who_answers_for_the_model(
+    trained: tuple[Task, Path, ModelSettings],
+) -> None:
+    (algorithm,) = read_algorithms([trained[2]])
+
+    assert algorithm.manufacturer == "Department of tests"
 
 
 def test_a_segmenter_says_in_its_bundle_how_far_its_findings_reach(

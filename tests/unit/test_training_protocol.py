@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from monai.metrics.meandice import DiceMetric
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 
+from oncopixel_pacs.errors import ConfigurationError
 from training.calibration import (
     brier_score,
     calibrate,
@@ -35,6 +37,7 @@ from training.learner import segmentation_loss
 from training.pixel_scores import best_threshold, score_pixels
 from training.protocol import confounders, cramers_v, split_by_patient
 from training.recipe import DataPart, load_recipe
+from training.run_record import require_same_parts, require_unseen, write_run
 
 DATA = os.environ.get("ONCOPIXEL_DATA", "")
 PART = DataPart(sets=("made",), reading="grey", size=(32, 32), classes=("benign", "malignant"))
@@ -276,3 +279,37 @@ def test_twins_name_each_other_or_a_common_rival(name: str) -> None:
 
     assert twin is not None and load_recipe(twin).twin is not None
     assert load_recipe(twin).data.classes == load_recipe(name).data.classes
+
+
+def test_patients_that_a_run_has_learned_from_do_not_score_it(tmp_path: Path) -> None:
+    """Patients that are added share all of them out anew, where a set has no official parts."""
+    recipe = load_recipe("mammo-classifier")
+    few = [example(n, n // 2, malignant=n % 4 < 2) for n in range(40)]
+    before = split_by_patient(few, PART, seed=1)
+    write_run(tmp_path, recipe.model_copy(update={"data": PART}), [], before, [])
+    require_same_parts(tmp_path, before, PART)
+    require_unseen(tmp_path, before)
+
+    more = [*few, *(example(n, n // 2, malignant=n % 4 < 2) for n in range(40, 80))]
+    after = split_by_patient(more, PART, seed=1)
+    learned = {one.patient for one in (*before.train, *before.val)}
+    assert learned & {one.patient for one in after.test}
+    with pytest.raises(ConfigurationError, match="learned from"):
+        require_unseen(tmp_path, after)
+    with pytest.raises(ConfigurationError, match="another --out"):
+        require_same_parts(tmp_path, after, PART)
+
+
+def test_a_corrected_label_is_no_run_to_go_on_with(tmp_path: Path) -> None:
+    images = [example(n, n // 2, malignant=n % 4 < 2) for n in range(40)]
+    parts = split_by_patient(images, PART, seed=1)
+    recipe = load_recipe("mammo-classifier").model_copy(update={"data": PART})
+    write_run(tmp_path, recipe, [], parts, [])
+
+    first, *rest = parts.train
+    other = "benign" if first.label == "malignant" else "malignant"
+    corrected = replace(parts, train=(replace(first, label=other), *rest))
+
+    require_unseen(tmp_path, corrected)
+    with pytest.raises(ConfigurationError, match="labels"):
+        require_same_parts(tmp_path, corrected, PART)

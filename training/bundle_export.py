@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from oncopixel_pacs.errors import ConfigurationError
 from training.assessment import FoldSettings, read_rows, table
 from training.bundle_files import (
     Bundle,
-    begin_bundle,
+    new_bundle,
     prove_golden,
     write_golden,
     write_json,
@@ -57,7 +58,8 @@ def export_recipe(
     Parameters
     ----------
     folder
-        Bundle folder, replaced; of a multitask recipe it gets ``segmenter`` and ``classifier``.
+        Bundle folder, replaced once the bundle is proved; of a multitask recipe it gets
+        ``segmenter`` and ``classifier``.
     licence
         Text of the licence of the weights; the terms of the data are written in any case.
     torchscript
@@ -80,11 +82,12 @@ def export_recipe(
         jobs = [("segment", folder / "segmenter"), ("classify", folder / "classifier")]
     bundles = []
     for answers, place in jobs:
-        bundle = _write(recipe, answers, network, image, chosen, rows, place, licence)
-        if torchscript:
-            _trace(_only(network, answers), image, place / "models" / "model.ts")
-        prove_golden(bundle)
-        bundles.append(bundle)
+        with new_bundle(place) as made:
+            bundle = _write(recipe, answers, network, image, chosen, rows, made, licence)
+            if torchscript:
+                _trace(_only(network, answers), image, made / "models" / "model.ts")
+            prove_golden(bundle)
+        bundles.append(replace(bundle, folder=place))
     return bundles
 
 
@@ -121,7 +124,6 @@ def _write(
         raise ConfigurationError(
             f"{built.target} answers {tuple(logits.shape)}; check its classes."
         )
-    begin_bundle(folder)
     sha256 = write_weights(network.state_dict(), folder)
     golden = write_golden(image, logits, folder)
     metadata = describe(recipe, answers, settings, rows, golden)

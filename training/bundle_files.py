@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,45 @@ class Bundle:
         )
 
 
-def begin_bundle(folder: Path) -> None:
-    """Make the folders of a bundle; what lies there is replaced."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    for part in ("configs", "models", "docs", "golden"):
-        (folder / part).mkdir(parents=True)
+@contextmanager
+def new_bundle(folder: Path) -> Iterator[Path]:
+    """Write a bundle beside the place where it is to be; it gets there once it is proved.
+
+    A server may be reading the bundle that lies there, and must find one or the other whole.
+
+    Parameters
+    ----------
+    folder
+        Where it is to be; a bundle that lies there is replaced.
+
+    Yields
+    ------
+    Path
+        Where to write it, with the folders that every bundle has.
+
+    Raises
+    ------
+    ConfigurationError
+        When something else than a bundle lies there.
+    """
+    if folder.exists() and not _is_bundle(folder):
+        raise ConfigurationError(f"{folder} holds something else than a bundle; name another one.")
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+        made = Path(name) / "new"
+        for part in ("configs", "models", "docs", "golden"):
+            (made / part).mkdir(parents=True)
+        yield made
+        if folder.exists():
+            folder.rename(Path(name) / "old")
+        made.rename(folder)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return folder.is_dir() and (
+        (folder / "configs" / "metadata.json").is_file() or not any(folder.iterdir())
+    )
 
 
 def write_weights(weights: Mapping[str, Tensor], folder: Path) -> str:

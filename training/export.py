@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.imaging.preprocess import Preprocessing
 from training.bundle_files import (
     Bundle,
-    begin_bundle,
+    new_bundle,
     prove_golden,
     write_golden,
     write_json,
@@ -63,22 +64,34 @@ def export(task: Task, checkpoint: Path, report: Report, folder: Path) -> Bundle
     report
         Its evaluation: operating point, calibration and the figures of the model card.
     folder
-        Bundle folder; what lies there is replaced.
+        Bundle folder; a bundle that lies there is replaced once this one is proved.
 
     Raises
     ------
     ConfigurationError
-        When there is no checkpoint, or the bundle does not answer as it should.
+        When there is no checkpoint, the bundle does not answer as it should, or something else
+        than a bundle lies there.
     """
     network = load_fitted(task, checkpoint)
-    image, shown = _golden_image(task)
+    with new_bundle(folder) as made:
+        bundle = _write(task, network, report, made, _golden_image(task))
+        prove_golden(bundle)
+    return replace(bundle, folder=folder)
+
+
+def _write(
+    task: Task,
+    network: torch.nn.Module,
+    report: Report,
+    folder: Path,
+    shown: tuple[Tensor, dict[str, Any]],
+) -> Bundle:
+    image, phantom = shown
     with torch.inference_mode():
         logits: Tensor = network(image)
-    begin_bundle(folder)
     weights = network.state_dict()
     sha256 = write_weights(weights, folder)
-    golden = {**write_golden(image, logits, folder), "phantom": shown}
-    content = metadata(task, report, golden)
+    content = metadata(task, report, {**write_golden(image, logits, folder), "phantom": phantom})
     check_metadata(content)
     write_json(folder / "configs" / "metadata.json", content)
     write_json(
@@ -90,9 +103,7 @@ def export(task: Task, checkpoint: Path, report: Report, folder: Path) -> Bundle
         model_card(task, report, sha256, parameters), encoding="utf-8"
     )
     shutil.copy(LICENCE, folder / "docs" / "license.txt")
-    bundle = Bundle(task.name, task.task, folder, sha256, report.choice.threshold)
-    prove_golden(bundle)
-    return bundle
+    return Bundle(task.name, task.task, folder, sha256, report.choice.threshold)
 
 
 def metadata(task: Task, report: Report, golden: dict[str, Any]) -> dict[str, Any]:

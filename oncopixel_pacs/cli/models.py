@@ -20,7 +20,8 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ModelTask
 from oncopixel_pacs.errors import ConfigurationError, ModelRefused, OncoPixelError
-from oncopixel_pacs.infer.cards import read_algorithms, read_card, stated_operating_point
+from oncopixel_pacs.infer.cards import read_algorithms, read_card
+from oncopixel_pacs.infer.operating_point import stated_operating_point
 from oncopixel_pacs.infer.trusted.stranger_card import Wishes, propose
 from oncopixel_pacs.infer.trusted.table import model_table
 from oncopixel_pacs.settings import ModelSettings, RuleSettings, Settings, load_settings

@@ -72,6 +72,7 @@ from oncopixel_pacs.settings.section import Uid
 #: Files of a bundle that say how its weights are run, as far as they are there.
 CONFIGURATIONS = ("metadata.json", "inference.json", "inference.yaml", "inference.yml")
 _MAX_METADATA_BYTES = 1_000_000
+_MOST_CLASSES = 2
 _PixelSize = Annotated[float, Field(gt=0, le=10)]
 _Side = Annotated[int, Field(ge=16, le=8192)]
 
@@ -135,7 +136,11 @@ class _Metadata(BaseModel):
     def views_together(self) -> int:
         """How many images of a breast the model reads at once, as our training states it."""
         stated = self.preprocessing.get("views") if isinstance(self.preprocessing, dict) else None
-        return stated if isinstance(stated, int) else 1
+        if stated is None:
+            return 1
+        if type(stated) is not int:
+            raise ValueError(f"preprocessing.views is a whole number, not {stated!r}")
+        return stated
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -145,8 +150,12 @@ class _Metadata(BaseModel):
             raise ValueError("a segmenter has no calibration")
         if self.oncopixel.outline_threshold and self.oncopixel.task is ModelTask.CLASSIFY:
             raise ValueError("a classifier outlines nothing: it has no outline_threshold")
+        if self.views_together < 1:
+            raise ValueError("preprocessing.views is 1 or more")
         (output,) = self.network_data_format.outputs.values()
         for names in (self.classes, [name for _, name in sorted(output.channel_def.items())]):
+            if len(names) > _MOST_CLASSES:
+                raise ValueError(f"a model of mammograms has two classes at most, not {len(names)}")
             require_meant(self.oncopixel.task, names)
         return self
 
@@ -199,29 +208,6 @@ def read_card(model: ModelSettings) -> Card:
         calibrator=metadata.calibration.as_calibrator(),
         views_together=metadata.views_together,
     )
-
-
-class _OperatingPoints(BaseModel):
-    default: Annotated[float, Field(ge=0, le=1)]
-
-
-class _Stated(BaseModel):
-    operating_points: _OperatingPoints
-
-
-def stated_operating_point(bundle: Path) -> float | None:
-    """Give the operating point that a bundle was measured with, as far as it states one.
-
-    Returns
-    -------
-    float or None
-        Compared with the network's own score, before calibration.
-    """
-    try:
-        content = (bundle / "configs" / "metadata.json").read_bytes()
-        return _Stated.model_validate_json(content).operating_points.default
-    except (OSError, ValidationError):
-        return None
 
 
 def read_algorithms(models: Sequence[ModelSettings]) -> tuple[Algorithm, ...]:

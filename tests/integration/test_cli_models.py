@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
+from oncopixel_pacs.errors import ModelRefused
 from oncopixel_pacs.settings import load_settings
 
 
@@ -80,3 +81,19 @@ def test_the_operating_point_is_the_one_that_the_bundle_was_measured_with(
     said = models("add", tmp_path / "plain", "--name", "plain", "--config", config).stderr
     assert [item.threshold for item in load_settings(config).models] == [0.6988, 0.9, 0.5]
     assert "plain states no operating point" in said
+
+
+@pytest.mark.parametrize("stated", [48.8, "high", [0.5]])
+def test_an_operating_point_that_is_none_is_not_taken_for_unstated(
+    tmp_path: Path, config: Path, stated: object
+) -> None:
+    """0.5 stood in its place, whatever the bundle was measured with."""
+    before = config.read_text(encoding="utf-8")
+    bundle = tmp_path / "percent"
+    write_bundle(bundle, metadata={**tiny_metadata(), "operating_points": {"default": stated}})
+    added = models("add", bundle, "--name", "percent", "--config", config)
+    assert isinstance(added.exception, ModelRefused)
+    assert "lies between 0 and 1" in str(added.exception)
+    assert config.read_text(encoding="utf-8") == before
+    models("add", bundle, "--name", "percent", "--threshold", "0.488", "--config", config)
+    assert [item.threshold for item in load_settings(config).models] == [0.488]

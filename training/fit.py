@@ -32,6 +32,7 @@ from training.modules import build_network, module_for
 from training.plots import line_plot, smooth
 from training.prepared import Sample
 from training.published_weights import load_published, start_with
+from training.run_record import write_whole
 from training.task import Phase, Task
 
 PREFIX = "network."
@@ -184,7 +185,7 @@ def _forget_another_run(out: Path, this: str) -> None:
     for phase in out.glob("phase-*.ckpt"):
         phase.unlink()
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(this, encoding="utf-8")
+    write_whole(path, this)
 
 
 def _keep(trainer: pl.Trainer, path: Path) -> None:
@@ -248,7 +249,7 @@ def _write_run(task: Task, samples: Sequence[Sample], seconds: float, out: Path)
             "pytorch_lightning": version("pytorch-lightning"),
         },
     }
-    (out / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    write_whole(out / "run.json", json.dumps(run, indent=2) + "\n")
 
 
 @contextmanager

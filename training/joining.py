@@ -12,6 +12,7 @@ from torch import Tensor
 from oncopixel_pacs.errors import ConfigurationError
 from training.fit import PREFIX, load_weights
 from training.modules import build_network
+from training.run_record import write_whole
 from training.task import Task
 
 _MEMBERS = "members.json"
@@ -51,7 +52,7 @@ def join(task: Task, runs: Sequence[Path], out: Path) -> Path:
     partial = checkpoint.with_suffix(".part")
     torch.save({"state_dict": {PREFIX + key: value for key, value in weights.items()}}, partial)
     partial.replace(checkpoint)
-    (out / _MEMBERS).write_text(json.dumps([str(run) for run in runs]) + "\n", encoding="utf-8")
+    write_whole(out / _MEMBERS, json.dumps([str(run) for run in runs]) + "\n")
     return checkpoint
 
 

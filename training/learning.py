@@ -36,7 +36,7 @@ from training.network_names import describe_network
 from training.protocol import Parts, split_by_patient
 from training.recipe import Recipe, Stage
 from training.run_log import join_log, set_log_aside
-from training.run_record import require_same_parts, write_run
+from training.run_record import require_same_parts, write_run, write_whole
 from training.vit_weights import load_vit
 
 _PREFIX = "network."
@@ -204,7 +204,7 @@ def _claim(out: Path, recipe: Recipe) -> None:
     if not _leads():
         return
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+    write_whole(path, content)
 
 
 def _leads() -> bool:
@@ -246,7 +246,7 @@ def _run_stages(
             best, seconds = _run_stage(recipe, stage, network, batches, place, options)
             if _leads():
                 content = {"best": best.name, "seconds": seconds}
-                done.write_text(json.dumps(content) + "\n", encoding="utf-8")
+                write_whole(done, json.dumps(content) + "\n")
         load_checkpoint(network, best)
     if not _leads():
         return

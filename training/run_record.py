@@ -47,6 +47,16 @@ def digest_code() -> str:
     return digest.hexdigest()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all.
+
+    Processes of other devices look for it while it is written, and a kill leaves no half of it.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def git_commit() -> str | None:
     """Commit of the working copy that the code runs from; ``None`` outside one."""
     try:
@@ -88,7 +98,7 @@ def write_run(
         "inputs_sha256": digest_files(path for example in every for path in example.files),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(out / "run.json", json.dumps(content, indent=2) + "\n")
 
 
 def require_same_parts(folder: Path, parts: Parts, data: DataPart) -> None:

@@ -32,6 +32,20 @@ pytestmark = [
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 FIRST, SECOND = "four words that rhyme", "other words that do not"
 
+REFRESH = """() => {
+  const live = document.querySelector("[hx-get^='/?span=']");
+  return Promise.race([
+    htmx.ajax("get", live.getAttribute("hx-get"), { source: live, target: "#overview" }),
+    new Promise((end) => setTimeout(end, 2000)),
+  ]).then(() => null);
+}"""
+# The server has signed out, and the page is still there for as long as the test likes.
+HOLD_SIGNING_OUT = """() => addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await fetch("/logout", { method: "POST", redirect: "manual" });
+  window.signedOut = true;
+})"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -118,6 +132,22 @@ def test_a_reader_changes_the_own_password_and_sees_nothing_of_others(
         page.get_by_role("button", name="Sign out").click()
         page.wait_for_url("**/login")
         sign_in(page, server, "jane", SECOND, "/studies")
+
+
+def test_who_signs_out_is_not_refused_what_the_page_still_asks(
+    server: httpx.Client, browser: Browser
+) -> None:
+    """`opened_page` fails for a 401, which the page would tell of and the audit trail keep."""
+    with opened_page(browser) as page:
+        sign_in(page, server, "jane", FIRST, "/")
+        page.evaluate(REFRESH)
+        page.evaluate(HOLD_SIGNING_OUT)
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_function("window.signedOut")
+        page.evaluate(REFRESH)
+        assert page.locator("#unfollowed").count() == 0
+        page.reload()
+        page.wait_for_url("**/login*")
 
 
 def test_what_does_not_fit_is_said_and_another_site_changes_nothing(

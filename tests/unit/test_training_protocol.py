@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from training.learner import segmentation_loss
 from training.pixel_scores import best_threshold, score_pixels
 from training.protocol import confounders, cramers_v, split_by_patient
 from training.recipe import DataPart, load_recipe
+from training.learning import Options, fit_recipe, read_run
 from training.run_record import require_same_parts, require_unseen, write_run
 
 DATA = os.environ.get("ONCOPIXEL_DATA", "")
@@ -298,6 +300,51 @@ def test_patients_that_a_run_has_learned_from_do_not_score_it(tmp_path: Path) ->
         require_unseen(tmp_path, after)
     with pytest.raises(ConfigurationError, match="another --out"):
         require_same_parts(tmp_path, after, PART)
+
+
+def read_halfway(monkeypatch: pytest.MonkeyPatch, read: Callable[[], object]) -> None:
+    """Have another process read whenever half of a file is written."""
+    write = Path.write_text
+
+    def write_text(path: Path, text: str, **how: str) -> int:
+        write(path, text[: len(text) // 2], **how)
+        read()
+        return write(path, text, **how)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+
+
+def test_processes_of_several_devices_never_read_half_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [example(n, n // 2, malignant=n % 4 < 2) for n in range(40)]
+    parts = split_by_patient(images, PART, seed=1)
+    recipe = load_recipe("mammo-classifier").model_copy(update={"data": PART})
+    seen: list[None] = []
+    read_halfway(
+        monkeypatch, lambda: seen.append(require_same_parts(tmp_path / "fold-0", parts, PART))
+    )
+    write_run(tmp_path / "fold-0", recipe, [], parts, [])
+    assert seen == [None]
+    require_same_parts(tmp_path / "fold-0", parts, PART)
+
+
+def test_a_run_is_claimed_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a recipe would be that of another run to the process of the second device."""
+    recipe, out = load_recipe("pcam-vgg"), tmp_path / "run"
+    claimed: list[bool] = []
+
+    def read() -> None:
+        claimed.append((out / "recipe.json").exists())
+        if claimed[-1]:
+            read_run(out)
+
+    read_halfway(monkeypatch, read)
+    with pytest.raises(DataSetFault):
+        fit_recipe(recipe, out, Options(tmp_path / "nowhere", tmp_path, progress=False))
+    assert claimed == [False] and read_run(out) == recipe
 
 
 def test_a_corrected_label_is_no_run_to_go_on_with(tmp_path: Path) -> None:

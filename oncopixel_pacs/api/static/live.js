@@ -81,6 +81,15 @@
   let leaving = false;
   addEventListener("pagehide", () => (leaving = true));
   addEventListener("pageshow", () => (leaving = false));
+  // Who signs out is not told so by a page that still asks, nor are its questions refused.
+  addEventListener("submit", ({ target }) => {
+    if (target.getAttribute("action") !== "/logout") return;
+    leaving = true;
+    for (const asking of document.querySelectorAll(".htmx-request")) {
+      htmx.trigger(asking, "htmx:abort");
+    }
+  });
+  addEventListener("htmx:beforeRequest", (event) => leaving && event.preventDefault());
   for (const silence of ["htmx:sseError", "htmx:sendError", "htmx:timeout"]) {
     addEventListener(silence, () => leaving || warn("The server gives no answer."));
   }

@@ -35,10 +35,10 @@ from training.datasets.record import Split
 from training.datasets.tables import DataSetFault
 from training.duplicates import groups_of_copies, perceptual_hash
 from training.learner import segmentation_loss
+from training.learning import Options, fit_recipe, read_run
 from training.pixel_scores import best_threshold, score_pixels
 from training.protocol import confounders, cramers_v, split_by_patient
 from training.recipe import DataPart, load_recipe
-from training.learning import Options, fit_recipe, read_run
 from training.run_record import require_same_parts, require_unseen, write_run
 
 DATA = os.environ.get("ONCOPIXEL_DATA", "")

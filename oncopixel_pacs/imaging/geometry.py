@@ -14,6 +14,9 @@ from scipy import ndimage
 
 Points = NDArray[np.float64]
 
+#: Values that are added up at a time; as float64 they fit into the cache of one core.
+_BLOCK_VALUES = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -173,11 +176,23 @@ def _area_axis(pixels: NDArray[np.float32], length: int) -> NDArray[np.float32]:
 
 
 def _sums_above(pixels: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sum all rows above each of some ascending rows; NumPy's cumsum takes four times as long."""
-    sums = np.empty((len(rows), pixels.shape[1]), dtype=np.float64)
-    running, begin = np.zeros(pixels.shape[1], dtype=np.float64), 0
+    """Sum all rows above each of some ascending rows, one row after the other.
+
+    Some rows at a time: with a call for each, threads that do this side by side would spend more
+    time on handing the interpreter to one another. NumPy's cumsum takes four times as long.
+    """
+    width = pixels.shape[1]
+    most = max(_BLOCK_VALUES // max(width, 1), 1)
+    sums = np.empty((len(rows), width), dtype=np.float64)
+    block = np.empty((most + 1, width), dtype=np.float64)
+    running, begin = np.zeros(width, dtype=np.float64), 0
     for above, end in zip(sums, rows.tolist(), strict=True):
-        for row in pixels[begin:end]:
-            running += row
-        above[:], begin = running, end
+        while begin < end:
+            count = min(end - begin, most)
+            # What came before is the first to be added: the order is that of the rows.
+            block[0] = running
+            block[1 : count + 1] = pixels[begin : begin + count]
+            np.add.reduce(block[: count + 1], axis=0, out=running)
+            begin += count
+        above[:] = running
     return sums

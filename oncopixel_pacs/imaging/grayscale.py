@@ -7,6 +7,7 @@ out, and where no usable one of the VOI remains, the range of the values is show
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,12 @@ from oncopixel_pacs.imaging.codecs import is_right_justified
 
 _Values = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
+
+#: Values that are transformed at a time: they stay in the cache of one core from one step to the
+#: next, where an image of 27 MB would go to memory and back for each.
+_PART_VALUES = 1 << 16
+#: Less than that between the darkest and the brightest value shows nothing.
+_LEAST_DIFFERENCE = 0.01
 
 
 def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
@@ -37,9 +44,8 @@ def present(stored: NDArray[Any], dataset: Dataset) -> _Values:
         and so is padding.
     """
     stored = right_justified(stored, dataset)
-    values = _modality(stored, dataset)
     padding = _padding(stored, dataset)
-    shown = _voi(values, dataset, padding)
+    shown = _voi(stored, dataset, padding)
     if _inverted(shown, dataset):
         np.subtract(1, shown, out=shown)
     if padding is not None:
@@ -90,38 +96,60 @@ class Lut:
         return mapped
 
 
-def _modality(stored: NDArray[Any], dataset: Dataset) -> _Values:
+def _modality(dataset: Dataset) -> Callable[[NDArray[Any]], _Values]:
+    """Give what turns some stored values into a new array of those that they stand for."""
     lut = read_lut(dataset, "ModalityLUTSequence")
     if lut is not None:
-        return lut(stored)
-    values = stored.astype(np.float32)
+        return lut
     slope, intercept = _first(dataset, "RescaleSlope"), _first(dataset, "RescaleIntercept")
-    if slope not in (None, 0.0, 1.0):
-        values *= np.float32(slope)
-    if intercept:
-        values += np.float32(intercept)
+
+    def rescaled(stored: NDArray[Any]) -> _Values:
+        values = stored.astype(np.float32)
+        if slope not in (None, 0.0, 1.0):
+            values *= np.float32(slope)
+        if intercept:
+            values += np.float32(intercept)
+        return values
+
+    return rescaled
+
+
+def _by_parts(stored: NDArray[Any], transformed: Callable[[NDArray[Any]], _Values]) -> _Values:
+    """Transform an image, some rows at a time."""
+    values = np.empty(stored.shape, dtype=np.float32)
+    rows = max(_PART_VALUES // max(stored.shape[1], 1), 1)
+    for begin in range(0, len(stored), rows):
+        values[begin : begin + rows] = transformed(stored[begin : begin + rows])
     return values
 
 
-def _voi(values: _Values, dataset: Dataset, padding: _Mask | None) -> _Values:
+def _voi(stored: NDArray[Any], dataset: Dataset, padding: _Mask | None) -> _Values:
     """Apply the first VOI LUT, else the first window, else the range of the values.
 
     Units that write both a LUT and windows mean the LUT: it holds their own tone curve, which
     a window only approximates. What shows hardly any difference is not what was meant.
     """
+    modality = _modality(dataset)
     lut = read_lut(dataset, "VOILUTSequence")
     if lut is not None:
-        shown: _Values = np.clip(lut(values) / np.float32(2**lut.bits - 1), 0, 1)
-        if np.ptp(shown) > 0.01:
+        brightest = np.float32(2**lut.bits - 1)
+        shown = _by_parts(stored, lambda part: np.clip(lut(modality(part)) / brightest, 0, 1))
+        if _differs(shown):
             return shown
     window = read_window(dataset)
     if window is not None:
-        shown = _windowed(values, *window)
-        if np.ptp(shown) > 0.01:
+        shown = _by_parts(stored, lambda part: _windowed(modality(part), *window))
+        if _differs(shown):
             return shown
+    values = _by_parts(stored, modality)
     known = values if padding is None or padding.all() else values[~padding]
     low, high = float(known.min()), float(known.max())
     return _windowed(values, (low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
+
+
+def _differs(shown: _Values) -> bool:
+    # A few rows tell it of nearly every image.
+    return bool(np.ptp(shown[::64]) > _LEAST_DIFFERENCE or np.ptp(shown) > _LEAST_DIFFERENCE)
 
 
 def read_window(dataset: Dataset) -> tuple[float, float, str] | None:
@@ -136,19 +164,18 @@ def read_window(dataset: Dataset) -> tuple[float, float, str] | None:
 
 
 def _windowed(values: _Values, centre: float, width: float, function: str) -> _Values:
-    """Map values to ``[0, 1]`` as PS3.3 C.11.2.1.2.1 and C.11.2.1.3 say."""
+    """Map values to ``[0, 1]`` in place, as PS3.3 C.11.2.1.2.1 and C.11.2.1.3 say."""
     if function == "SIGMOID":
         return np.asarray(
             1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60))), dtype=np.float32
         )
-    if function == "LINEAR" and width > 1:
-        shown = (values - np.float32(centre - 0.5)) / np.float32(width - 1)
-    elif function == "LINEAR":
-        shown = np.where(values > centre - 0.5, np.float32(0.5), np.float32(-0.5))
-    else:
-        shown = (values - np.float32(centre)) / np.float32(width)
-    shown += np.float32(0.5)
-    return np.clip(shown, 0, 1, out=shown)
+    if function == "LINEAR" and width == 1:
+        return np.where(values > centre - 0.5, np.float32(1), np.float32(0))
+    exact = function != "LINEAR"
+    values -= np.float32(centre if exact else centre - 0.5)
+    values /= np.float32(width if exact else width - 1)
+    values += np.float32(0.5)
+    return np.clip(values, 0, 1, out=values)
 
 
 def _inverted(shown: _Values, dataset: Dataset) -> bool:

@@ -70,6 +70,19 @@ def test_resampling_by_area_keeps_the_mean_and_the_range(rows, columns, height, 
     assert out.max() <= pixels.max() + 1e-5
 
 
+@given(st.integers(1, 3000), st.integers(1, 200), st.integers(1, 60))
+def test_sums_are_added_up_row_by_row_whatever_the_blocks(width, rows, length) -> None:
+    pixels = np.random.default_rng(rows * width).random((rows, width)).astype(np.float32)
+    edges = np.linspace(0, rows, length + 1)
+    whole = np.minimum(edges.astype(np.int64), rows - 1)
+    above = np.zeros((rows, width))
+    for row in range(1, rows):
+        above[row] = above[row - 1] + pixels[row - 1]
+    sums = above[whole] + (edges - whole)[:, None] * pixels[whole]
+    expected = np.asarray(np.diff(sums, axis=0) * (length / rows), dtype=np.float32)
+    np.testing.assert_array_equal(area_resample(pixels, (length, width)), expected)
+
+
 @st.composite
 def sparse_labels(draw: st.DrawFn) -> tuple[Geometry, np.ndarray]:
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))

@@ -23,6 +23,7 @@ from pydicom.uid import (
 from oncopixel_pacs.domain import Reason
 from oncopixel_pacs.errors import UnreadableImage
 from oncopixel_pacs.imaging.codestream import codestream_size
+from oncopixel_pacs.imaging.grayscale import present
 from oncopixel_pacs.imaging.mammogram import read_mammogram
 from oncopixel_pacs.imaging.overlay import render_overlay
 from sample_dicom.study import make_study
@@ -183,6 +184,18 @@ def test_the_modality_lut_comes_first(dataset, tmp_path) -> None:
     dataset.RescaleSlope, dataset.RescaleIntercept = "2", "-100"
     dataset.WindowCenter, dataset.WindowWidth = str(2 * 2048 - 100), str(2 * 4096)
     assert np.abs(read(dataset, tmp_path) - usual).max() < 1e-3
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("slope", [None, "2"])
+def test_a_tall_image_is_presented_as_each_of_its_rows(dataset, function, slope) -> None:
+    dataset.VOILUTFunction, dataset.RescaleSlope, dataset.RescaleIntercept = function, slope, "-7"
+    # Several times what is transformed at a time, and a rest.
+    tall = np.random.default_rng(5).integers(0, 4096, (701, 300)).astype(np.uint16)
+    shown = present(tall, dataset)
+    rows = np.concatenate([present(tall[row : row + 1], dataset) for row in range(len(tall))])
+    np.testing.assert_array_equal(shown, rows)
+    assert np.ptp(shown) > 0.7
 
 
 def test_padding_is_dark(dataset, tmp_path) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Any
+from typing import Any, cast
 
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import uid_to_service_class
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from oncopixel_pacs.deliver.commitment import STORAGE_COMMITMENT
 from oncopixel_pacs.errors import DeliveryFailed
 
 MAX_PDU_BYTES = 128 << 10
@@ -109,9 +113,10 @@ def takes_nothing(assoc: Association) -> bool:
 
 
 class Requestor(ApplicationEntity):
-    """Application entity whose connections are closed when they are over.
+    """Application entity whose connections are closed when they are over, and not before.
 
-    pynetdicom leaves a connection that failed to the garbage collector.
+    pynetdicom leaves a connection that failed to the garbage collector, and releases one while a
+    request that came on it (N-EVENT-REPORT) is still to be answered.
     """
 
     def _create_socket(
@@ -120,9 +125,49 @@ class Requestor(ApplicationEntity):
         address: AddressInformation,
         tls_args: tuple[SSLContext, str] | None,
     ) -> AssociationSocket:
+        _Answering(assoc)
         sock = _ClosingSocket(assoc, address=address)
         sock.tls_args = tls_args
         return sock
+
+
+class _Answering:
+    """Answers the reports (N-EVENT-REPORT) of a peer, and releases the association after that.
+
+    The library serves them on a thread of their own. There it marks the association's thread as
+    running, for which a request or release that waits for it to pause then waits for ever; and a
+    release does not wait for the answer, though nothing may follow A-RELEASE-RQ (PS3.8 7.2): the
+    peer would never hear it.
+    """
+
+    def __init__(self, assoc: Association) -> None:
+        self._assoc = library = cast(Any, assoc)
+        self._answering = threading.Lock()
+        self._serve_others, self._release = library._serve_request, library.release
+        library._serve_request, library.release = self._serve, self._release_answered
+
+    def _serve(self, message: Any, context_id: int) -> None:
+        if not isinstance(message, N_EVENT_REPORT):
+            self._serve_others(message, context_id)
+            return
+        with self._answering:
+            if self._assoc.is_established:
+                self._answer(message, context_id)
+
+    def _answer(self, report: Any, context_id: int) -> None:
+        context = self._assoc._accepted_cx.get(context_id)
+        if context and context.abstract_syntax == report.AffectedSOPClassUID == STORAGE_COMMITMENT:
+            uid_to_service_class(STORAGE_COMMITMENT)(self._assoc).SCP(report, context)
+        else:
+            self._assoc.abort()
+
+    def _release_answered(self) -> None:
+        answered = self._answering.acquire(timeout=self._assoc.dimse_timeout or 0.0)
+        try:
+            self._release()
+        finally:
+            if answered:
+                self._answering.release()
 
 
 class _ClosingSocket(AssociationSocket):

@@ -67,8 +67,9 @@ def split_by_patient(
     """Split the images of a recipe.
 
     With one fold the official test part is kept where there is one, else a fifth of the patients
-    is tested on. With more, official parts are ignored and every patient is tested on once.
-    Validation is the official part, or a sixth of the patients that are left.
+    who are not of the official validation part is tested on. With more, official parts are
+    ignored and every patient is tested on once. Validation is the official part, or a sixth of
+    the patients that are left.
 
     Parameters
     ----------
@@ -88,12 +89,14 @@ def split_by_patient(
     strata = np.array([f"{label_of(one, data)}/{one.source}" for one in examples])
     official = np.array([str(example.split or "") for example in examples])
     everything = np.arange(len(examples))
-    if data.folds == 1 and (official == Split.TEST).any():
+    if data.folds > 1:
+        official[:] = ""
+        test = _part(everything, strata, groups, data.folds, fold, seed)
+    elif (official == Split.TEST).any():
         test = everything[official == Split.TEST]
     else:
-        official[:] = ""
-        parts = max(data.folds, 2) if data.folds > 1 else _TEST_PARTS
-        test = _part(everything, strata, groups, parts, fold, seed)
+        others = everything[official != Split.VAL]
+        test = _part(others, strata, groups, _TEST_PARTS, fold, seed)
     tested = np.isin(groups, groups[test])
     rest = everything[~tested]
     dropped = everything[tested & ~np.isin(everything, test)]

@@ -103,6 +103,18 @@ def test_the_official_test_part_is_kept_and_its_patients_leave_training() -> Non
     assert both not in parts.train and both not in parts.val
 
 
+def test_the_official_validation_part_is_kept_where_no_part_is_to_be_tested_on() -> None:
+    every = [example(n, n, malignant=n % 2 == 0, split=Split.TRAIN) for n in range(24)]
+    every += [example(100 + n, 100 + n, malignant=n % 2 == 0, split=Split.VAL) for n in range(6)]
+
+    parts = split_by_patient(every, PART)
+
+    assert {one.split for one in parts.val} == {Split.VAL} and len(parts.val) == 6
+    assert {one.split for one in (*parts.train, *parts.test)} == {Split.TRAIN}
+    assert len(parts.train) + len(parts.test) == 24 and not parts.dropped
+    assert 4 <= len(parts.test) <= 6
+
+
 def test_copies_of_test_pictures_leave_training() -> None:
     draw = np.random.default_rng(3)
     looks = [draw.normal(size=(8, 8)).repeat(8, 0).repeat(8, 1)[None] for _ in range(12)]

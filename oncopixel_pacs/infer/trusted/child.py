@@ -97,16 +97,19 @@ def _serve(asked: int, answers: int, order: Mapping[str, Any]) -> None:
 
 def said_of(error: BaseException, bundle: str) -> str:
     """Say in half a sentence what was raised, and where in the bundle, if it was there."""
-    frames = traceback.extract_tb(error.__traceback__)
+    causes = [error]
+    while causes[-1].__cause__ is not None and len(causes) < 5:
+        causes.append(causes[-1].__cause__)
+    frames = [frame for one in causes for frame in traceback.extract_tb(one.__traceback__)]
     inside = [frame for frame in frames if frame.filename.startswith(bundle)]
     place = ""
     if inside:
         path = os.path.relpath(inside[-1].filename, bundle)
         place = f" at {path}:{inside[-1].lineno}"
-    causes = [error]
-    while causes[-1].__cause__ is not None and len(causes) < 5:
-        causes.append(causes[-1].__cause__)
-    words = " ".join(f"{type(causes[-1]).__name__}: {causes[-1]}".split())
+    said = str(causes[-1])
+    if not said and isinstance(causes[-1], MemoryError):
+        said = "it asked for more than memory_mib lets it have"
+    words = " ".join(f"{type(causes[-1]).__name__}{': ' if said else ''}{said}".split())
     return f"{words[:_MOST_WORDS].rstrip('.')}{place}"
 
 

@@ -127,7 +127,7 @@ def fit(
     chosen = load_task(task).with_set_apart(set_apart).with_seed(seed)
     fitted = run(chosen, data, out, cache=cache, start_from=start_from, workers=workers)
     console.print(f"Trained for {fitted.seconds:.0f} s; weights in {fitted.checkpoint}.")
-    _say_next("evaluate", task, out, data, cache)
+    _say_next("evaluate", task, out, data, cache, set_apart)
 
 
 @app.command()
@@ -175,7 +175,7 @@ def evaluate(
     for figure in report.figures:
         table.add_row(figure.subset, figure.name, str(figure.estimate), str(figure.baseline or ""))
     console.print(table)
-    _say_next("export", task, out, data, cache)
+    _say_next("export", task, out, data, cache, set_apart)
 
 
 @app.command()
@@ -272,11 +272,14 @@ def compare(
     console.print(table)
 
 
-def _say_next(command: str, task: str, out: Path, data: Path | None, cache: Path | None) -> None:
+def _say_next(
+    command: str, task: str, out: Path, data: Path | None, cache: Path | None, set_apart: int = 0
+) -> None:
     """Print the command that follows, in one line that can be copied."""
     given = [f"--task {task}", f"--out {out}"]
     given += [f"--data {data}"] if data is not None else []
     given += [f"--cache {cache}"] if cache is not None else []
+    given += [f"--set-apart {set_apart}"] if set_apart else []
     given += ["--bundle FOLDER"] if command == "export" else []
     console.print(f"Next: oncopixel-train {command} {' '.join(given)}", soft_wrap=True)
 

@@ -299,6 +299,17 @@ def test_trainings_of_two_seeds_are_joined_to_one_bundle(cache: Path, tmp_path: 
     assert "2 trainings of the same" in (bundle / "docs" / "README.md").read_text("utf-8")
 
 
+def test_the_command_that_follows_keeps_the_patients_set_apart(cache: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "tiny.toml", tmp_path / "run"
+    path.write_text(COMMON + TINY[ModelTask.SEGMENT] + DATA, encoding="utf-8")
+
+    given = ["--task", str(path), "--out", str(out), "--cache", str(cache), "--set-apart", "5"]
+    result = CliRunner().invoke(app, ["fit", *given, "--workers", "0"], catch_exceptions=False)
+
+    following = result.output.partition("Next: oncopixel-train ")[2].split()
+    assert sorted(following) == sorted(["evaluate", *given])
+
+
 def test_runs_that_are_not_of_the_task_are_not_joined(
     trained: tuple[Task, Path, ModelSettings], tmp_path: Path
 ) -> None:

@@ -40,11 +40,13 @@ REFRESH = """() => {
   ]).then(() => null);
 }"""
 # The server has signed out, and the page is still there for as long as the test likes.
-HOLD_SIGNING_OUT = """() => addEventListener("submit", async (event) => {
-  event.preventDefault();
-  await fetch("/logout", { method: "POST", redirect: "manual" });
-  window.signedOut = true;
-})"""
+HOLD_SIGNING_OUT = """() => {
+  window.signedOut = new Promise((end) => addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await fetch("/logout", { method: "POST", redirect: "manual" });
+    end();
+  }));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ def test_who_signs_out_is_not_refused_what_the_page_still_asks(
         page.evaluate(REFRESH)
         page.evaluate(HOLD_SIGNING_OUT)
         page.get_by_role("button", name="Sign out").click()
-        page.wait_for_function("window.signedOut")
+        page.evaluate("() => window.signedOut")
         page.evaluate(REFRESH)
         assert page.locator("#unfollowed").count() == 0
         page.reload()

@@ -190,12 +190,21 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
+def _loads(given: str) -> list[str]:
+    names = given.split(",")
+    if unknown := [name for name in names if name not in LOADS]:
+        raise argparse.ArgumentTypeError(f"no load {unknown[0]}; choose of {', '.join(LOADS)}")
+    return names
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short repetition")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--associations", default="1,4,8", help="numbers, with commas")
-    parser.add_argument("--loads", default=",".join(LOADS), help="of those there are")
+    parser.add_argument(
+        "--loads", type=_loads, default=",".join(LOADS), help=f"with commas, of {', '.join(LOADS)}"
+    )
     parser.add_argument("--receivers", help="names, with commas; all that are installed if absent")
     parser.add_argument(
         "--folder", type=Path, help="where receivers write; a temporary one if absent"
@@ -216,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="ingest-") as folder:
         found = measure_all(
             kinds,
-            chosen.loads.split(","),
+            chosen.loads,
             [int(number) for number in chosen.associations.split(",")],
             1 if chosen.quick else chosen.repetitions,
             QUICK_OBJECTS if chosen.quick else OBJECTS,

@@ -147,7 +147,7 @@ class _Answering:
         library._serve_request, library.release = self._serve, self._release_answered
 
     def _serve(self, message: Any, context_id: int) -> None:
-        if not isinstance(message, N_EVENT_REPORT):
+        if not (isinstance(message, N_EVENT_REPORT) and message.is_valid_request):
             self._serve_others(message, context_id)
             return
         with self._answering:

@@ -54,6 +54,22 @@ def test_it_is_released_once_the_report_that_came_on_it_is_answered(
     assert "commitment.reported" in capfd.readouterr().out
 
 
+def test_an_answer_that_nobody_asked_for_is_not_answered(tmp_path: Path) -> None:
+    answer = N_EVENT_REPORT()
+    answer.MessageIDBeingRespondedTo = 1
+    answer.AffectedSOPClassUID = UID(STORAGE_COMMITMENT)
+    answer.Status = 0x0000
+    with reception(tmp_path) as archive:
+        peer = Peer("archive", "127.0.0.1", archive.port, "ONCOPIXEL", "MODALITY")
+        with opened(peer, [build_context(STORAGE_COMMITMENT)], 20.0) as assoc:
+            (context,) = assoc.accepted_contexts
+            sent: list[object] = []
+            assoc.bind(evt.EVT_DIMSE_SENT, lambda event: sent.append(event.message))
+            assoc._serve_request(answer, context.context_id)
+            assert assoc.is_established and not sent
+        assert assoc.is_released
+
+
 def test_a_report_of_another_service_ends_it(tmp_path: Path) -> None:
     def answer_with_a_report(event: evt.Event) -> int:
         report = N_EVENT_REPORT()

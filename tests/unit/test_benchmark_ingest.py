@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import pytest
 from pydicom.filereader import read_dataset
 
-from benchmarks.ingest import Measurement, missed_goals, ratio, table
+from benchmarks.ingest import Measurement, main, missed_goals, ratio, table
 from benchmarks.store_stream import LOADS, StoreStream, sop_instance_uid
 from oncopixel_pacs.digests import IN_USE, algorithm_of
 
@@ -46,3 +47,11 @@ def test_each_object_that_is_sent_is_another_one() -> None:
     image = read_dataset(BytesIO(body[:60_000]), False, True, stop_when=lambda t, *_: t > 0x30_0000)
     assert image.SOPInstanceUID == sop_instance_uid(7)
     assert algorithm_of(digest) == IN_USE
+
+
+def test_a_load_that_is_none_is_said_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--loads", "27 MB,130kb"])
+    assert "no load 130kb; choose of 27 MB, 130 KB" in capsys.readouterr().err

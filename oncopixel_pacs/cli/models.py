@@ -49,6 +49,18 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Operating point; the bundle's own when absent, else 0.5."),
 ]
+ShadowOption = Annotated[
+    bool,
+    typer.Option("--shadow", help="Let it read beside the active models: compared, never sent."),
+]
+TrustedOption = Annotated[
+    bool,
+    typer.Option(
+        "--trusted",
+        help="Run the bundle's own code, shut in: no network, no other files or programs. "
+        "Only for bundles of people whom you trust.",
+    ),
+]
 
 models = typer.Typer(help="List, check and add models.", no_args_is_help=True)
 
@@ -97,14 +109,8 @@ def add_model(
     ],
     name: Annotated[str, typer.Option(help="Name of the model, unique.")],
     threshold: ThresholdOption = None,
-    trusted: Annotated[
-        bool,
-        typer.Option(
-            "--trusted",
-            help="Run the bundle's own code, shut in: no network, no other files or programs. "
-            "Only for bundles of people whom you trust.",
-        ),
-    ] = False,
+    shadow: ShadowOption = False,
+    trusted: TrustedOption = False,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", help="With --trusted: name of a class, in the bundle's order."),
@@ -137,6 +143,7 @@ def add_model(
     if not trusted and wishes != Wishes():
         raise typer.BadParameter("--class, --modality, --site and --activation need --trusted.")
     model = _pinned(bundle, name, threshold, wishes if trusted else None)
+    model = model.model_copy(update={"shadow": shadow})
     if said := _trouble(model, settings):
         raise ModelRefused(said if trusted else said + _OTHERWISE)
     table = model_table(model)
@@ -144,8 +151,7 @@ def add_model(
         typer.echo(table, nl=False)
         return
     _append(table, config)
-    alone = "" if settings.models else " The shipped models no longer run unless they are listed."
-    typer.echo(f"{name} is in {config}; restart the server.{alone}{_before(model, settings)}")
+    typer.echo(f"{name} is in {config}; restart the server.{_consequence(model, settings)}")
     if trusted:
         typer.echo(_MEANS, err=True)
 
@@ -156,6 +162,16 @@ def _operating_point(bundle: Path, name: str) -> float:
     if stated is None:
         typer.echo(f"{name} states no operating point: 0.5 is used, see --threshold.", err=True)
     return 0.5 if stated is None else stated
+
+
+def _consequence(model: ModelSettings, settings: Settings) -> str:
+    """Say what reads from now on, as far as somebody may not expect it; empty for nothing."""
+    if model.shadow:
+        return " It reads beside the active models, and nothing of it is sent."
+    alone = ""
+    if all(item.shadow for item in settings.models):
+        alone = " The shipped models no longer run unless they are listed."
+    return alone + _before(model, settings)
 
 
 def _before(model: ModelSettings, settings: Settings) -> str:

@@ -40,6 +40,23 @@ def test_a_bundle_that_fits_is_added_pinned(tmp_path: Path, config: Path) -> Non
     assert "There is a model ours already" in str(again.exception)
 
 
+def test_a_model_is_added_to_read_along_and_those_that_read_go_on(
+    tmp_path: Path, config: Path
+) -> None:
+    before = load_settings(config).active_models
+    write_bundle(tmp_path / "bundle")
+    along = ("--name", "along", "--shadow", "--config", config)
+    added = models("add", tmp_path / "bundle", *along)
+    settings = load_settings(config)
+    assert [item.name for item in settings.shadow_models] == ["along"]
+    assert settings.active_models == before
+    assert "reads beside the active models" in added.stdout
+    assert "no longer run" not in added.stdout
+    in_place = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
+    assert "The shipped models no longer run" in in_place.stdout
+    assert [item.name for item in load_settings(config).active_models] == ["ours"]
+
+
 def test_one_that_does_not_fit_is_not_added_and_says_why(tmp_path: Path, config: Path) -> None:
     before = config.read_text()
     evil = {**tiny_config(), "run": "$import os"}

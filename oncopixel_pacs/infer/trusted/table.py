@@ -13,7 +13,7 @@ def model_table(model: ModelSettings) -> str:
     return (
         f'[[models]]\nname = {json.dumps(model.name)}\ntask = "{model.task}"\n'
         f'bundle = {json.dumps(str(model.bundle))}\nsha256 = "{model.sha256}"\n'
-        f"threshold = {model.threshold!r}\n"
+        f"threshold = {model.threshold!r}\n" + ("shadow = true\n" if model.shadow else "")
     ) + ("" if model.trusted is None else _trusted_table(model.trusted))
 
 

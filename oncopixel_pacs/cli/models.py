@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -146,12 +147,14 @@ def add_model(
     model = model.model_copy(update={"shadow": shadow})
     if said := _trouble(model, settings):
         raise ModelRefused(said if trusted else said + _OTHERWISE)
-    table = model_table(model)
+    kept = _kept(model, settings)
+    tables = "\n".join(map(model_table, (model, *kept)))
     if config is None:
-        typer.echo(table, nl=False)
+        typer.echo(tables, nl=False)
         return
-    _append(table, config)
-    typer.echo(f"{name} is in {config}; restart the server.{_consequence(model, settings)}")
+    _append(tables, config)
+    said = _consequence(model, kept, settings)
+    typer.echo(f"{name} is in {config}; restart the server.{said}")
     if trusted:
         typer.echo(_MEANS, err=True)
 
@@ -164,25 +167,51 @@ def _operating_point(bundle: Path, name: str) -> float:
     return 0.5 if stated is None else stated
 
 
-def _consequence(model: ModelSettings, settings: Settings) -> str:
+def _kept(model: ModelSettings, settings: Settings) -> tuple[ModelSettings, ...]:
+    """Give the shipped models that go on reading when this one is the first that is listed.
+
+    Where any is listed, only what is listed runs; so they are listed with it, but for the one whose
+    place it takes.
+    """
+    if model.shadow or any(not item.shadow for item in settings.models):
+        return ()
+    return tuple(
+        item.model_copy(update={"shipped": True})
+        for item in settings.active_models
+        if item.task is not model.task or _asks_of(item) != _asks_of(model)
+    )
+
+
+def _consequence(model: ModelSettings, kept: Sequence[ModelSettings], settings: Settings) -> str:
     """Say what reads from now on, as far as somebody may not expect it; empty for nothing."""
     if model.shadow:
         return " It reads beside the active models, and nothing of it is sent."
-    alone = ""
-    if all(item.shadow for item in settings.models):
-        alone = " The shipped models no longer run unless they are listed."
-    return alone + _before(model, settings)
+    if any(not item.shadow for item in settings.models):
+        return _before(model, settings)
+    gone = [item.name for item in settings.active_models if item.name not in _names(kept)]
+    said = f" It takes the place of the shipped {' and '.join(gone)}." if gone else ""
+    if kept:
+        said += f" Listed behind it, for what it leaves to them: {', '.join(_names(kept))}."
+    return said
+
+
+def _asks_of(model: ModelSettings) -> tuple[object, object]:
+    """Give what of a study a model reads."""
+    card = read_card(model)
+    return card.subject, card.requirements
+
+
+def _names(models: Iterable[ModelSettings]) -> list[str]:
+    return [item.name for item in models]
 
 
 def _before(model: ModelSettings, settings: Settings) -> str:
     """Say which model leaves nothing to read to one that is added behind it; empty for none."""
-    asked = read_card(model)
     for item in settings.models:
         if item.shadow or item.task is not model.task or item.rule != RuleSettings():
             continue
         with contextlib.suppress(ModelRefused):
-            card = read_card(item)
-            if (card.subject, card.requirements) == (asked.subject, asked.requirements):
+            if _asks_of(item) == _asks_of(model):
                 return (
                     f" {item.name} stands before it and reads every study that {model.name} could: "
                     "put it first, give either a rule, or set shadow = true."

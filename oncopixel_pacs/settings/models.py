@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from oncopixel_pacs.domain.algorithms import ModelTask
 from oncopixel_pacs.settings.rules import RuleSettings
@@ -31,8 +32,25 @@ class ModelSettings(Section):
     """Operating point: probability at or above which the model calls a finding."""
     shadow: bool = False
     """Reads beside the active models; what it says is kept and compared, and never sent."""
+    shipped: bool = False
+    """Comes with the product, under this name: nothing else need be given, and of what it is
+    only the threshold may be."""
     rule: RuleSettings = RuleSettings()
     trusted: TrustedSettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        """Fill in what the product knows of a model that comes with it."""
+        if not isinstance(given, dict) or given.get("shipped") is not True:
+            return given
+        known = {item.name: item for item in shipped_models()}
+        if given.get("name") not in known:
+            raise ValueError(f"only {' and '.join(known)} come with the product")
+        own = known[given["name"]].model_dump(include={"task", "bundle", "sha256", "threshold"})
+        if needless := sorted(({*own, "trusted"} - {"threshold"}) & given.keys()):
+            raise ValueError(f"a shipped model has its own {needless[0]}; leave that out")
+        return {**own, **given}
 
 
 @cache

@@ -31,7 +31,7 @@ def test_a_bundle_that_fits_is_added_pinned(tmp_path: Path, config: Path) -> Non
     bundle = write_bundle(tmp_path / "bundle")
     done = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
     assert done.exit_code == 0, done.exception
-    (added,) = load_settings(config).models
+    added, _ = load_settings(config).models
     assert (added.name, added.task, added.sha256) == ("ours", "segment", bundle.sha256)
     assert "ours: loads and runs." in models("check", "--config", config).stdout
     second = models("add", tmp_path / "bundle", "--name", "second", "--config", config)
@@ -53,8 +53,14 @@ def test_a_model_is_added_to_read_along_and_those_that_read_go_on(
     assert "reads beside the active models" in added.stdout
     assert "no longer run" not in added.stdout
     in_place = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
-    assert "The shipped models no longer run" in in_place.stdout
-    assert [item.name for item in load_settings(config).active_models] == ["ours"]
+    assert "takes the place of the shipped lesion-segmenter" in in_place.stdout
+    assert "Listed behind it, for what it leaves to them: malignancy-classifier." in in_place.stdout
+    active = load_settings(config).active_models
+    assert [(item.name, item.task) for item in active] == [
+        ("ours", "segment"),
+        ("malignancy-classifier", "classify"),
+    ]
+    assert "malignancy-classifier: loads and runs." in models("check", "--config", config).stdout
 
 
 def test_one_that_does_not_fit_is_not_added_and_says_why(tmp_path: Path, config: Path) -> None:
@@ -96,7 +102,8 @@ def test_the_operating_point_is_the_one_that_the_bundle_was_measured_with(
     asked = ("--name", "asked", "--threshold", "0.9", "--config", config)
     models("add", tmp_path / "measured", *asked)
     said = models("add", tmp_path / "plain", "--name", "plain", "--config", config).stderr
-    assert [item.threshold for item in load_settings(config).models] == [0.6988, 0.9, 0.5]
+    ours = [item for item in load_settings(config).models if not item.shipped]
+    assert [item.threshold for item in ours] == [0.6988, 0.9, 0.5]
     assert "plain states no operating point" in said
 
 
@@ -113,4 +120,4 @@ def test_an_operating_point_that_is_none_is_not_taken_for_unstated(
     assert "lies between 0 and 1" in str(added.exception)
     assert config.read_text(encoding="utf-8") == before
     models("add", bundle, "--name", "percent", "--threshold", "0.488", "--config", config)
-    assert [item.threshold for item in load_settings(config).models] == [0.488]
+    assert load_settings(config).models[0].threshold == 0.488

@@ -288,6 +288,53 @@ def test_shipped_models_run_when_none_is_configured(
     assert (model.name, model.bundle) == ("shipped", tmp_path / "bundles/one")
 
 
+def test_a_shipped_model_is_listed_by_its_name(tmp_path: Path) -> None:
+    classifier, segmenter = shipped_models()
+    config = write(
+        tmp_path,
+        MODEL.format(name="mine", sha256="0" * 64)
+        + f'''[[models]]
+name = "{classifier.name}"
+shipped = true
+threshold = 0.4
+[models.rule]
+modalities = ["MG"]
+[[models]]
+name = "{segmenter.name}"
+shipped = true
+shadow = true
+''',
+    )
+    mine, own, beside = load_settings(config).models
+    assert mine.name == "mine"
+    assert (own.bundle, own.sha256, own.task) == (
+        classifier.bundle,
+        classifier.sha256,
+        classifier.task,
+    )
+    assert own.threshold == 0.4
+    assert own.rule.modalities == ("MG",)
+    assert (beside.bundle, beside.threshold) == (segmenter.bundle, segmenter.threshold)
+    assert beside.shadow
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"name": "other"},
+            "only malignancy-classifier and lesion-segmenter come with the product",
+        ),
+        ({"name": "lesion-segmenter", "bundle": "here"}, "has its own bundle; leave that out"),
+        ({"name": "lesion-segmenter", "sha256": "0" * 64}, "has its own sha256; leave that out"),
+        ({"name": "lesion-segmenter", "threshold": 2}, "threshold"),
+        ({}, "only malignancy-classifier"),
+    ],
+)
+def test_a_shipped_model_is_refused_in_words(given: dict[str, object], words: str) -> None:
+    assert words in refusal(models=[{**given, "shipped": True}])
+
+
 def test_configured_models_replace_the_shipped_ones(tmp_path: Path) -> None:
     config = write(tmp_path, MODEL.format(name="mine", sha256="0" * 64))
     assert [model.name for model in load_settings(config).active_models] == ["mine"]

@@ -10,6 +10,8 @@ from oncopixel_pacs.settings import ModelSettings, TrustedSettings
 def model_table(model: ModelSettings) -> str:
     """Write the table of a model, to be appended to a configuration file."""
     # A JSON string of this text is a TOML string, too.
+    if model.shipped:
+        return f"[[models]]\nname = {json.dumps(model.name)}\nshipped = true\n"
     return (
         f'[[models]]\nname = {json.dumps(model.name)}\ntask = "{model.task}"\n'
         f'bundle = {json.dumps(str(model.bundle))}\nsha256 = "{model.sha256}"\n'

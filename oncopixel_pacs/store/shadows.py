@@ -19,6 +19,8 @@ from oncopixel_pacs.store.tables import JobRow, UtcDateTime
 from oncopixel_pacs.store.tallies import ShadowTallyRow, add, day_of
 
 _RESULT = TypeAdapter(StudyResult)
+#: State of a row about a study that the very model read as the active one: nothing to compare.
+_PASSED_OVER = "passed-over"
 _VOTES = {
     (True, True): "both",
     (True, False): "only_shadow",
@@ -218,6 +220,13 @@ class Shadows:
                 row.state, row.read_at, row.error = ShadowState.FAILED, now, error
                 _count(session, row)
 
+    def pass_over(self, job_id: str, model_digest: str, now: datetime) -> None:
+        """Note that there is nothing to compare: it read the study itself as the active one."""
+        with self._database.write() as session:
+            row = session.get(ShadowRow, (job_id, model_digest))
+            if row is not None and row.state == ShadowState.RUNNING:
+                row.state, row.read_at, row.error = _PASSED_OVER, now, ""
+
     def keep(self, job_id: str, model_digest: str, answered: Answered, now: datetime) -> None:
         """Keep an answer beside that of the active model."""
         with self._database.write() as session:
@@ -235,7 +244,9 @@ class Shadows:
 
     def of_job(self, job_id: str) -> tuple[ShadowReading, ...]:
         """List what each shadow model said of a job, by name and version."""
-        query = select(*_COLUMNS).where(ShadowRow.job_id == job_id)
+        query = select(*_COLUMNS).where(
+            ShadowRow.job_id == job_id, col(ShadowRow.state) != _PASSED_OVER
+        )
         order = (ShadowRow.model, ShadowRow.version, ShadowRow.model_digest)
         return self._readings(query.order_by(*map(col, order)))
 

@@ -84,6 +84,9 @@ class ShadowReader:
         return True
 
     def _answer(self, job: Job, algorithm: Algorithm, digest: str) -> None:
+        if job.result is not None and algorithm in job.result.algorithms:
+            self.shadows.pass_over(job.id, digest, self.now())
+            return
         # Beside the maps of the active models, which the results are written from.
         labels = f"{job.id} in the shadow of {digest}"
         folder = self.files.labels_dir(labels)

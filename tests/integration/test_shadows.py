@@ -134,6 +134,19 @@ def test_another_version_reads_anew_and_another_threshold_does(store: Store) -> 
     assert (said.count(True), said.count(False)) == (2, 1)
 
 
+def test_what_a_model_read_before_it_became_a_shadow_is_not_compared_with_itself(
+    any_store: Store,
+) -> None:
+    """It agreed with itself in every study of the day before, and that was counted."""
+    finish(any_store)
+    model = Opinionated(any_store)
+    reader = make_reader(any_store, model, make_algorithm(), NEXT)
+    assert [reader.read_next() for _ in range(3)] == [True, True, False]
+    assert [item.only for item in model.asked] == ["next"]
+    assert [item.model for item in reader.shadows.of_job(JOB)] == ["next"]
+    assert {item.model for item in reader.shadows.tallies(later(0))} == {"next"}
+
+
 def test_two_hosts_never_read_the_same_study_at_once(any_store: Store) -> None:
     finish(any_store)
     shadows = Shadows(any_store.database)

@@ -24,7 +24,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder to write results to, one per study.")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Only these models, by name; every configured one when absent."),
+        typer.Option(help="Only these models, by name; every active one when absent."),
     ] = None,
     objects: Annotated[
         list[ObjectKind], typer.Option(help="Which result objects to write; may be given again.")
@@ -77,13 +77,15 @@ def run(
 def _choose(settings: Settings, names: list[str] | None) -> Settings:
     if not names:
         return settings
-    known = {item.name: item for item in settings.active_models}
+    known = {item.name: item for item in (*settings.active_models, *settings.shadow_models)}
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ConfigurationError(
             f"There is no model {', '.join(unknown)}; the models are {', '.join(known)}."
         )
-    return settings.model_copy(update={"models": tuple(known[name] for name in names)})
+    # What is asked for by name answers here, also where it only reads along in the server.
+    chosen = tuple(known[name].model_copy(update={"shadow": False}) for name in names)
+    return settings.model_copy(update={"models": chosen})
 
 
 def _score(image: ImageResult) -> str:

@@ -126,6 +126,7 @@ class Settings(BaseSettings):
         told = [item.name for item in self.webhooks] + [item.name for item in self.exports]
         _require_unique("webhook or export", told)
         _require_unique("model", [item.name for item in self.models])
+        _require_shadowed(self)
         pinned = [peer.ae_title for peer in self.peers if peer.certificate_sha256]
         if pinned and not self.tls.listens:
             raise ValueError(f"peer {pinned[0]} must come over TLS, so set [tls] certificate")
@@ -252,6 +253,17 @@ def _require_unique(kind: str, names: list[str]) -> None:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ValueError(f"{kind} name used twice: {', '.join(doubled)}")
+
+
+def _require_shadowed(settings: Settings) -> None:
+    """Refuse a shipped model as a shadow of itself."""
+    active = {item.name for item in settings.active_models}
+    for model in settings.shadow_models:
+        if model.shipped and model.name in active:
+            raise ValueError(
+                f"the shipped {model.name} is active as long as no active model is listed, and "
+                "cannot be its own shadow; list the model that is to run in its place"
+            )
 
 
 def _require_called(settings: Settings) -> None:

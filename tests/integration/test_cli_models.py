@@ -9,6 +9,8 @@ import pytest
 import torch
 from bundle_builder import tiny_config, tiny_metadata, write_bundle
 from click.testing import Result
+from mammogram_builder import SCREENING, write_mammogram
+from pydicom import dcmread
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
@@ -61,6 +63,25 @@ def test_a_model_is_added_to_read_along_and_those_that_read_go_on(
         ("malignancy-classifier", "classify"),
     ]
     assert "malignancy-classifier: loads and runs." in models("check", "--config", config).stdout
+
+
+def test_a_model_that_reads_along_is_run_by_its_name(tmp_path: Path, config: Path) -> None:
+    """It was unknown there: what a new model says could be looked at only once it was active."""
+    write_bundle(tmp_path / "bundle")
+    models("add", tmp_path / "bundle", "--name", "along", "--shadow", "--config", config)
+    study = tmp_path / "study"
+    study.mkdir()
+    write_mammogram(study, SCREENING[0])
+    asked = ("run", study, "--out", tmp_path / "out", "--config", config, "--model", "along")
+    done = CliRunner().invoke(app, [*map(str, asked)])
+    assert done.exit_code == 0, done.exception or done.stderr
+    (report,) = [
+        dataset
+        for path in (tmp_path / "out").rglob("*.dcm")
+        if (dataset := dcmread(path)).Modality == "SR"
+    ]
+    assert "along" in str(report)
+    assert "malignancy-classifier" not in str(report)
 
 
 def test_one_that_does_not_fit_is_not_added_and_says_why(tmp_path: Path, config: Path) -> None:

@@ -335,6 +335,11 @@ def test_a_shipped_model_is_refused_in_words(given: dict[str, object], words: st
     assert words in refusal(models=[{**given, "shipped": True}])
 
 
+def test_a_shipped_model_is_no_shadow_of_itself() -> None:
+    sentence = refusal(models=[{"name": "lesion-segmenter", "shipped": True, "shadow": True}])
+    assert "cannot be its own shadow; list the model that is to run in its place" in sentence
+
+
 def test_configured_models_replace_the_shipped_ones(tmp_path: Path) -> None:
     config = write(tmp_path, MODEL.format(name="mine", sha256="0" * 64))
     assert [model.name for model in load_settings(config).active_models] == ["mine"]

@@ -15,6 +15,10 @@ from oncopixel_pacs.domain import ImageFacts
 from oncopixel_pacs.domain.model_choice import Verdict
 from oncopixel_pacs.settings import load_settings
 
+_ACTIVE, _SHADOW = "active", "shadow"
+#: File, its image, how the model is listed, and whether it would read it.
+_Row = tuple[Path, ImageFacts, str, Verdict]
+
 
 def route(
     paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders.", exists=True)],
@@ -28,7 +32,7 @@ def route(
 ) -> None:
     """Say which models would read files, and why not the others. Nothing is sent or kept.
 
-    Exit status 1 when no model would read any of them.
+    Exit status 1 when no active model would read any of them.
     """
     settings = load_settings(config)
     from oncopixel_pacs.domain.rules import Origin
@@ -40,28 +44,33 @@ def route(
     for path in foreign:
         typer.echo(f"not DICOM, left out: {path}", err=True)
     origin = Origin(calling, settings.ae_title if called is None else called)
-    candidates = read_candidates(settings.active_models)
-    rows = [
-        (source.path, source.facts, verdict)
-        for files in sources.values()
-        for source, verdicts in zip(
-            files, routed([(file.facts, origin) for file in files], candidates), strict=True
+    groups = [(_ACTIVE, read_candidates(settings.active_models))]
+    # None stands before a shadow: each is asked by itself.
+    groups += [(_SHADOW, (item,)) for item in read_candidates(settings.shadow_models)]
+    rows: list[_Row] = []
+    for files in sources.values():
+        images = [(file.facts, origin) for file in files]
+        asked = [(mode, routed(images, models)) for mode, models in groups]
+        rows += (
+            (source.path, source.facts, mode, verdict)
+            for index, source in enumerate(files)
+            for mode, verdicts in asked
+            for verdict in verdicts[index]
         )
-        for verdict in verdicts
-    ]
     if as_json:
         typer.echo(json.dumps([_as_json(*row) for row in rows]))
     else:
         _show(rows)
-    if not any(verdict.reason is None for *_, verdict in rows):
+    if not any(mode == _ACTIVE and verdict.reason is None for *_, mode, verdict in rows):
         raise typer.Exit(1)
 
 
-def _as_json(path: Path, facts: ImageFacts, verdict: Verdict) -> dict[str, object]:
+def _as_json(path: Path, facts: ImageFacts, mode: str, verdict: Verdict) -> dict[str, object]:
     return {
         "file": str(path),
         "sop_instance_uid": facts.sop_instance_uid,
         "model": verdict.model,
+        "mode": mode,
         "task": verdict.task,
         "runs": verdict.reason is None,
         "reason": verdict.reason,
@@ -74,9 +83,10 @@ def _sentence(verdict: Verdict) -> str:
     return "" if reason is None else f"{reason.sentence} {verdict.detail}".strip()
 
 
-def _show(rows: list[tuple[Path, ImageFacts, Verdict]]) -> None:
+def _show(rows: list[_Row]) -> None:
     table = Table("File", "Image", "Model", "Runs", "Why not")
-    for path, facts, verdict in rows:
+    for path, facts, mode, verdict in rows:
         runs = "yes" if verdict.reason is None else "no"
-        table.add_row(path.name, facts.name, verdict.model, runs, _sentence(verdict))
+        name = verdict.model if mode == _ACTIVE else f"{verdict.model} ({mode})"
+        table.add_row(path.name, facts.name, name, runs, _sentence(verdict))
     Console().print(table)

@@ -76,3 +76,33 @@ def test_the_shell_says_the_same_of_files(tmp_path: Path) -> None:
     assert "Calling AE title is ROOM2" in json.loads(said)[0]["sentence"]
     code, said = route("--from", "ROOM1")
     assert "yes" in said
+
+
+def test_the_shell_tells_of_a_shadow_by_itself(tmp_path: Path) -> None:
+    model = write_bundle(tmp_path / "bundle")
+    config = tmp_path / "oncopixel.toml"
+    table = (
+        '[[models]]\nname = "{}"\ntask = "segment"\nbundle = "bundle"\n'
+        f'sha256 = "{model.sha256}"\nthreshold = 0.5\n'
+    )
+    room = '[models.rule]\ncalling_ae_titles = ["ROOM1"]\n'
+    config.write_text(
+        table.format("usual") + room + table.format("next") + "shadow = true\n" + room
+    )
+    image = write_mammogram(tmp_path, SCREENING[0])
+
+    def route(*options: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["route", str(image), "--config", str(config), *options])
+        return done.exit_code, done.stdout
+
+    code, said = route("--from", "ROOM1", "--json")
+    found = [(item["model"], item["mode"], item["runs"]) for item in json.loads(said)]
+    # Behind another active model it would say that this stands before it.
+    assert (code, found) == (0, [("usual", "active", True), ("next", "shadow", True)])
+    code, said = route("--from", "ROOM2", "--json")
+    reasons = [item["reason"] for item in json.loads(said)]
+    assert (code, reasons) == (1, ["model-rule", "model-rule"])
+    config.write_text(table.format("usual") + room + table.format("next") + "shadow = true\n")
+    code, said = route("--from", "ROOM2")
+    assert code == 1
+    assert "next (shadow)" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -71,18 +71,14 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     """List the configured models with version, weights digest and operating point."""
     settings = load_settings(config)
     table = Table("Name", "Task", "Version", "Weights (SHA-256)", "Threshold", "Mode")
-    shadows = {item.name for item in settings.shadow_models}
-    found = read_algorithms(_all(settings))
+    modes = [item.mode for item in settings.all_models]
+    found = list(zip(read_algorithms(settings.all_models), modes, strict=True))
     if as_json:
-        rows = [
-            {**ModelAnswer.of(item).model_dump(), "mode": _mode(item.name, shadows)}
-            for item in found
-        ]
+        rows = [{**ModelAnswer.of(item).model_dump(), "mode": mode} for item, mode in found]
         print_json(list[dict[str, object]], rows)
         return
-    for item in found:
+    for item, mode in found:
         digest = f"{item.weights_sha256[:16]}…"
-        mode = _mode(item.name, shadows)
         table.add_row(item.name, item.task, item.version, digest, f"{item.threshold:.3f}", mode)
     Console().print(table)
 
@@ -94,7 +90,7 @@ def check_models(config: ConfigOption = None, as_json: JsonOption = False) -> No
     A trusted bundle is run shut in, as the server does.
     """
     settings = load_settings(config)
-    wrong = {item.name: _trouble(item, settings) for item in _all(settings)}
+    wrong = {item.name: _trouble(item, settings) for item in settings.all_models}
     if as_json:
         typer.echo(json.dumps(wrong))
     for name, said in () if as_json else wrong.items():
@@ -134,11 +130,11 @@ def add_model(
 
     Nothing of it is run: it is loaded, and tried on one artificial image, by the server's own code
     alone. With --trusted its own code is run instead, shut in, and every file of it is pinned. When
-    it does not fit, what is wrong is said and nothing is written. Without a configuration file the
-    table to paste is printed.
+    it does not fit, what is wrong is said and nothing is written. Without a configuration file what
+    to paste is printed.
     """
     settings = load_settings(config)
-    if any(item.name == name for item in _all(settings)):
+    if any(item.name == name for item in settings.all_models):
         raise ConfigurationError(f"There is a model {name} already; give another --name.")
     wishes = Wishes(classes or (), modality or (), _code(site), activation)
     if not trusted and wishes != Wishes():
@@ -173,10 +169,10 @@ def _kept(model: ModelSettings, settings: Settings) -> tuple[ModelSettings, ...]
     Where any is listed, only what is listed runs; so they are listed with it, but for the one whose
     place it takes.
     """
-    if model.shadow or any(not item.shadow for item in settings.models):
+    if model.shadow or _lists_active(settings):
         return ()
     return tuple(
-        item.model_copy(update={"shipped": True})
+        item
         for item in settings.active_models
         if item.task is not model.task or _asks_of(item) != _asks_of(model)
     )
@@ -186,23 +182,25 @@ def _consequence(model: ModelSettings, kept: Sequence[ModelSettings], settings: 
     """Say what reads from now on, as far as somebody may not expect it; empty for nothing."""
     if model.shadow:
         return " It reads beside the active models, and nothing of it is sent."
-    if any(not item.shadow for item in settings.models):
+    if _lists_active(settings):
         return _before(model, settings)
-    gone = [item.name for item in settings.active_models if item.name not in _names(kept)]
-    said = f" It takes the place of the shipped {' and '.join(gone)}." if gone else ""
+    gone = " and ".join(item.name for item in settings.active_models if item not in kept)
+    said = f" It takes the place of the shipped {gone}." if gone else ""
     if kept:
-        said += f" Listed behind it, for what it leaves to them: {', '.join(_names(kept))}."
+        names = ", ".join(item.name for item in kept)
+        said += f" Listed behind it, for what it leaves to them: {names}."
     return said
+
+
+def _lists_active(settings: Settings) -> bool:
+    """Whether any active model is listed; the shipped ones run otherwise."""
+    return any(not item.shadow for item in settings.models)
 
 
 def _asks_of(model: ModelSettings) -> tuple[object, object]:
     """Give what of a study a model reads."""
     card = read_card(model)
     return card.subject, card.requirements
-
-
-def _names(models: Iterable[ModelSettings]) -> list[str]:
-    return [item.name for item in models]
 
 
 def _before(model: ModelSettings, settings: Settings) -> str:
@@ -219,18 +217,9 @@ def _before(model: ModelSettings, settings: Settings) -> str:
     return ""
 
 
-def _mode(name: str, shadows: set[str]) -> str:
-    return "shadow" if name in shadows else "active"
-
-
 def _append(table: str, config: Path) -> None:
     with config.open("a", encoding="utf-8") as file:
         file.write(f"\n{table}")
-
-
-def _all(settings: Settings) -> tuple[ModelSettings, ...]:
-    """Active models, then shadow models."""
-    return (*settings.active_models, *settings.shadow_models)
 
 
 def _trouble(model: ModelSettings, settings: Settings) -> str:

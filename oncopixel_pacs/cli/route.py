@@ -13,11 +13,10 @@ from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
 from oncopixel_pacs.domain import ImageFacts
 from oncopixel_pacs.domain.model_choice import Verdict
-from oncopixel_pacs.settings import load_settings
+from oncopixel_pacs.settings import ModelMode, load_settings
 
-_ACTIVE, _SHADOW = "active", "shadow"
 #: File, its image, how the model is listed, and whether it would read it.
-_Row = tuple[Path, ImageFacts, str, Verdict]
+_Row = tuple[Path, ImageFacts, ModelMode, Verdict]
 
 
 def route(
@@ -44,9 +43,9 @@ def route(
     for path in foreign:
         typer.echo(f"not DICOM, left out: {path}", err=True)
     origin = Origin(calling, settings.ae_title if called is None else called)
-    groups = [(_ACTIVE, read_candidates(settings.active_models))]
+    groups = [(ModelMode.ACTIVE, read_candidates(settings.active_models))]
     # None stands before a shadow: each is asked by itself.
-    groups += [(_SHADOW, (item,)) for item in read_candidates(settings.shadow_models)]
+    groups += [(item.mode, read_candidates([item])) for item in settings.shadow_models]
     rows: list[_Row] = []
     for files in sources.values():
         images = [(file.facts, origin) for file in files]
@@ -61,11 +60,11 @@ def route(
         typer.echo(json.dumps([_as_json(*row) for row in rows]))
     else:
         _show(rows)
-    if not any(mode == _ACTIVE and verdict.reason is None for *_, mode, verdict in rows):
+    if not any(mode is ModelMode.ACTIVE and verdict.reason is None for *_, mode, verdict in rows):
         raise typer.Exit(1)
 
 
-def _as_json(path: Path, facts: ImageFacts, mode: str, verdict: Verdict) -> dict[str, object]:
+def _as_json(path: Path, facts: ImageFacts, mode: ModelMode, verdict: Verdict) -> dict[str, object]:
     return {
         "file": str(path),
         "sop_instance_uid": facts.sop_instance_uid,
@@ -87,6 +86,6 @@ def _show(rows: list[_Row]) -> None:
     table = Table("File", "Image", "Model", "Runs", "Why not")
     for path, facts, mode, verdict in rows:
         runs = "yes" if verdict.reason is None else "no"
-        name = verdict.model if mode == _ACTIVE else f"{verdict.model} ({mode})"
+        name = verdict.model if mode is ModelMode.ACTIVE else f"{verdict.model} ({mode})"
         table.add_row(path.name, facts.name, name, runs, _sentence(verdict))
     Console().print(table)

@@ -77,7 +77,7 @@ def run(
 def _choose(settings: Settings, names: list[str] | None) -> Settings:
     if not names:
         return settings
-    known = {item.name: item for item in (*settings.active_models, *settings.shadow_models)}
+    known = {item.name: item for item in settings.all_models}
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ConfigurationError(

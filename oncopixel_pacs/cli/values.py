@@ -24,7 +24,7 @@ def _sources(settings: Settings) -> list[str]:
 
 
 def _models(settings: Settings) -> list[str]:
-    return [item.name for item in (*settings.active_models, *settings.shadow_models)]
+    return [item.name for item in settings.all_models]
 
 
 #: By command and parameter.

@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         """The configured models whose answers are compared and never sent."""
         return tuple(item for item in self.models if item.shadow)
 
+    @property
+    def all_models(self) -> tuple[ModelSettings, ...]:
+        """Every model that reads: the active ones, then the shadows."""
+        return (*self.active_models, *self.shadow_models)
+
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Read settings from a TOML file, the environment and keyword overrides.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ from oncopixel_pacs.settings.section import Name, Section
 from oncopixel_pacs.settings.trusted import TrustedSettings
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
+
+
+class ModelMode(StrEnum):
+    """Whether results are made of what a model says, or it is only compared."""
+
+    ACTIVE = "active"
+    SHADOW = "shadow"
 
 
 class ModelSettings(Section):
@@ -33,10 +41,15 @@ class ModelSettings(Section):
     shadow: bool = False
     """Reads beside the active models; what it says is kept and compared, and never sent."""
     shipped: bool = False
-    """Comes with the product, under this name: nothing else need be given, and of what it is
-    only the threshold may be."""
+    """Comes with the product, under this name: task, bundle and digest are known then and left
+    out, and the threshold is its own unless one is given."""
     rule: RuleSettings = RuleSettings()
     trusted: TrustedSettings | None = None
+
+    @property
+    def mode(self) -> ModelMode:
+        """How it reads."""
+        return ModelMode.SHADOW if self.shadow else ModelMode.ACTIVE
 
     @model_validator(mode="before")
     @classmethod
@@ -47,10 +60,9 @@ class ModelSettings(Section):
         known = {item.name: item for item in shipped_models()}
         if given.get("name") not in known:
             raise ValueError(f"only {' and '.join(known)} come with the product")
-        own = known[given["name"]].model_dump(include={"task", "bundle", "sha256", "threshold"})
-        if needless := sorted(({*own, "trusted"} - {"threshold"}) & given.keys()):
+        if needless := sorted({"task", "bundle", "sha256", "trusted"} & given.keys()):
             raise ValueError(f"a shipped model has its own {needless[0]}; leave that out")
-        return {**own, **given}
+        return {**known[given["name"]].model_dump(), **given}
 
 
 @cache
@@ -58,4 +70,7 @@ def shipped_models() -> tuple[ModelSettings, ...]:
     """Read the models that come with the product, pinned by ``bundles/models.toml``."""
     table = tomllib.loads((BUNDLES / "models.toml").read_text(encoding="utf-8"))
     entries = (ModelSettings.model_validate(entry) for entry in table["models"])
-    return tuple(entry.model_copy(update={"bundle": BUNDLES / entry.bundle}) for entry in entries)
+    return tuple(
+        entry.model_copy(update={"bundle": BUNDLES / entry.bundle, "shipped": True})
+        for entry in entries
+    )

@@ -84,7 +84,9 @@ class ShadowReader:
         return True
 
     def _answer(self, job: Job, algorithm: Algorithm, digest: str) -> None:
-        if job.result is not None and algorithm in job.result.algorithms:
+        if job.result is None:
+            raise NotFound(f"Job {job.id} has no result to compare with.")
+        if algorithm in job.result.algorithms:
             self.shadows.pass_over(job.id, digest, self.now())
             return
         # Beside the maps of the active models, which the results are written from.
@@ -97,8 +99,6 @@ class ShadowReader:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         _require_same(result, algorithm)
-        if job.result is None:
-            raise NotFound(f"Job {job.id} has no result to compare with.")
         active = next((i for i in job.result.algorithms if i.task is algorithm.task), None)
         self.shadows.keep(
             job.id,

@@ -53,7 +53,7 @@ def test_a_model_is_added_to_read_along_and_those_that_read_go_on(
     assert [item.name for item in settings.shadow_models] == ["along"]
     assert settings.active_models == before
     assert "reads beside the active models" in added.stdout
-    assert "no longer run" not in added.stdout
+    assert "takes the place" not in added.stdout
     in_place = models("add", tmp_path / "bundle", "--name", "ours", "--config", config)
     assert "takes the place of the shipped lesion-segmenter" in in_place.stdout
     assert "Listed behind it, for what it leaves to them: malignancy-classifier." in in_place.stdout
@@ -141,4 +141,5 @@ def test_an_operating_point_that_is_none_is_not_taken_for_unstated(
     assert "lies between 0 and 1" in str(added.exception)
     assert config.read_text(encoding="utf-8") == before
     models("add", bundle, "--name", "percent", "--threshold", "0.488", "--config", config)
-    assert load_settings(config).models[0].threshold == 0.488
+    ours = [item for item in load_settings(config).models if not item.shipped]
+    assert [item.threshold for item in ours] == [0.488]

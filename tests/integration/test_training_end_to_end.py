@@ -304,7 +304,8 @@ def test_the_command_that_follows_keeps_the_patients_set_apart(cache: Path, tmp_
     path.write_text(COMMON + TINY[ModelTask.SEGMENT] + DATA, encoding="utf-8")
 
     given = ["--task", str(path), "--out", str(out), "--cache", str(cache), "--set-apart", "5"]
-    result = CliRunner(env={"ONCOPIXEL_DATA": ""}).invoke(app, ["fit", *given, "--workers", "0"])
+    runner = CliRunner(env={"ONCOPIXEL_DATA": ""})
+    result = runner.invoke(app, ["fit", *given, "--workers", "0"], catch_exceptions=False)
 
     following = result.output.partition("Next: oncopixel-train ")[2].split()
     assert sorted(following) == sorted(["evaluate", *given])

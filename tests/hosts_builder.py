@@ -19,6 +19,8 @@ from typing import Any
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -119,7 +121,12 @@ def counting_archive() -> Iterator[CountingArchive]:
         if str(item.abstract_syntax).startswith("1.2.840.10008.5.1.4.1.1.")
     ]
     server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, archive.store)]
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, use_ending_state_machine),
+            (evt.EVT_C_STORE, archive.store),
+        ],
     )
     assert server is not None
     archive.port = int(server.socket.getsockname()[1])

@@ -14,7 +14,7 @@ from typing import Protocol
 import httpx
 from orthanc_api_client import OrthancApiClient
 
-from oncopixel_pacs.deliver.archive import EmbeddedArchive
+from oncopixel_pacs.demo.embedded_archive import EmbeddedArchive
 from oncopixel_pacs.errors import ConfigurationError
 
 _ORTHANC_PATHS = ("Orthanc", "/usr/sbin/Orthanc")

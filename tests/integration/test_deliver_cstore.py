@@ -38,10 +38,11 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
 
 from oncopixel_pacs.deliver import OutgoingObject, echo, send
-from oncopixel_pacs.deliver.archive import EmbeddedArchive, Receipt
 from oncopixel_pacs.deliver.cstore import send_files
 from oncopixel_pacs.deliver.outcome import Outcome
+from oncopixel_pacs.demo.embedded_archive import EmbeddedArchive, Receipt
 from oncopixel_pacs.errors import ConfigurationError, DeliveryFailed
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
 from oncopixel_pacs.settings import CStoreDestination
 
 
@@ -242,7 +243,9 @@ def archive_that_stops_reading() -> Iterator[int]:
     entity = ApplicationEntity("ARCHIVE")
     entity.add_supported_context(MG)
     server = entity.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_PDU_RECV, stall)]
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_CONN_OPEN, use_ending_state_machine), (evt.EVT_PDU_RECV, stall)],
     )
     assert isinstance(server, ThreadedAssociationServer)
     try:

@@ -14,7 +14,7 @@ from conftest import Store
 from pydicom import dcmread
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from oncopixel_pacs.deliver.archive import EmbeddedArchive
+from oncopixel_pacs.demo.embedded_archive import EmbeddedArchive
 from oncopixel_pacs.destination_checks import send_test
 from oncopixel_pacs.report.external_validation import find_errors
 from oncopixel_pacs.report.trial_picture import PATIENT_ID, build_trial_picture

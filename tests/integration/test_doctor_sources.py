@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from api_builders import make_parts, serving
 from conftest import Store
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
@@ -21,6 +22,7 @@ from server_process import free_port
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def archive_port() -> Iterator[int]:
         StudyRootQueryRetrieveInformationModelMove,
     ):
         entity.add_supported_context(sop_class)
-    server: Any = entity.start_server(("127.0.0.1", 0), block=False)
+    server: Any = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_CONN_OPEN, use_ending_state_machine)]
+    )
     yield server.socket.getsockname()[1]
     entity.shutdown()
 

@@ -24,6 +24,7 @@ from workflow_builder import PretendedModel, Works, running, until, utc_now
 
 from oncopixel_pacs.deliver.asking import FIND
 from oncopixel_pacs.domain import Delivery, DeliveryState, Job, ObjectKind
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
 from oncopixel_pacs.report.rejection_note import rejected_uids
 from oncopixel_pacs.settings import CStoreDestination, DeliverySettings
 from oncopixel_pacs.store.proofs import Proofs
@@ -55,7 +56,11 @@ class HidingArchive:
             KeyObjectSelectionDocumentStorage,
         ):
             self.entity.add_supported_context(uid)
-        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
+        handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, use_ending_state_machine),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_FIND, self._find),
+        ]
         server: Any = self.entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = server.server_address[1]
         return self

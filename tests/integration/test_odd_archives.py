@@ -22,6 +22,7 @@ from oncopixel_pacs.deliver import commitment
 from oncopixel_pacs.deliver.asking import FIND
 from oncopixel_pacs.domain import Delivery, DeliveryState, ObjectKind
 from oncopixel_pacs.domain.proofs import CommitmentReport
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
 from oncopixel_pacs.settings import CStoreDestination, DeliverySettings, OrthancDestination
 from oncopixel_pacs.store.tables import ObjectRow
 
@@ -48,7 +49,10 @@ def archive(
     """Run one that stores, answers C-FIND, and N-ACTION where requests are to be collected."""
     entity = ApplicationEntity("ARCHIVE")
     entity.add_supported_context(SecondaryCaptureImageStorage)
-    handlers: list[Any] = [(evt.EVT_C_STORE, lambda _event: stores)]
+    handlers: list[Any] = [
+        (evt.EVT_CONN_OPEN, use_ending_state_machine),
+        (evt.EVT_C_STORE, lambda _event: stores),
+    ]
     if find is not None:
         entity.add_supported_context(FIND)
         handlers.append((evt.EVT_C_FIND, lambda event: find(event.identifier)))

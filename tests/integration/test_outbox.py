@@ -16,7 +16,7 @@ from server_process import free_port
 from workflow_builder import PretendedPacs, accept, folder_destination, install, put_off
 
 from oncopixel_pacs.deliver import Outcome, OutgoingObject
-from oncopixel_pacs.deliver.archive import EmbeddedArchive
+from oncopixel_pacs.demo.embedded_archive import EmbeddedArchive
 from oncopixel_pacs.domain import DeliveryState, JobState, StepName, StudyHeader
 from oncopixel_pacs.domain.backlog import Backlog
 from oncopixel_pacs.errors import DeliveryFailed

@@ -24,9 +24,10 @@ from pynetdicom.presentation import build_role
 from workflow_builder import folder_destination
 
 from oncopixel_pacs.deliver import commitment, echo
-from oncopixel_pacs.deliver.archive import EmbeddedArchive
+from oncopixel_pacs.demo.embedded_archive import EmbeddedArchive
 from oncopixel_pacs.domain import Delivery, DeliveryState, JobState
 from oncopixel_pacs.domain.proofs import CommitmentReport
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
 from oncopixel_pacs.receive.peers import reporting_archives
 from oncopixel_pacs.settings import (
     CStoreDestination,
@@ -324,6 +325,7 @@ class CommittingArchive:
         self.entity.add_supported_context("1.2.840.10008.5.1.4.1.1.7")
         self.entity.add_supported_context(commitment.STORAGE_COMMITMENT)
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, use_ending_state_machine),
             (evt.EVT_C_STORE, lambda _event: 0x0000),
             (evt.EVT_N_ACTION, self._on_action),
         ]

@@ -18,6 +18,7 @@ from pynetdicom.presentation import build_context
 from oncopixel_pacs.deliver.association import VERIFICATION
 from oncopixel_pacs.deliver.folder import write_durably
 from oncopixel_pacs.errors import ConfigurationError
+from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
 
 SOP_CLASSES: tuple[str, ...] = (
     uid.DigitalMammographyXRayImageStorageForPresentation,
@@ -135,7 +136,12 @@ class EmbeddedArchive:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             server: Any = entity.start_server(
-                self._address, block=False, evt_handlers=[(evt.EVT_C_STORE, self._on_store)]
+                self._address,
+                block=False,
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, use_ending_state_machine),
+                    (evt.EVT_C_STORE, self._on_store),
+                ],
             )
         except OSError as exc:
             raise ConfigurationError(

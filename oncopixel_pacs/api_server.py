@@ -246,7 +246,7 @@ def _api_parts(
         files=store.files,
         settings=settings,
         algorithms=algorithms,
-        candidates=read_candidates(settings.active_models),
+        candidates=read_candidates(settings.all_models),
         quarantine=Quarantine(store.database),
         retention_clock=RetentionClock(store.database, settings.executor),
         workitems=Workitems(store.database),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 _WIDTH, _HEIGHT = 360.0, 96.0
 _GAP = 0.25
+#: Half of a letter of a mark, so that the words at both ends stay inside.
+_HALF_LETTER = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ def _bar(slot: float, position: int, height: float, title: str) -> Bar:
     )
 
 
+def _inside(place: float, name: str) -> float:
+    """Move the middle of a word so far that none of it is cut."""
+    half = min(len(name) * _HALF_LETTER, _WIDTH / 2)
+    return min(max(place, half), _WIDTH - half)
+
+
 def bar_chart(
     heading: str,
     values: Sequence[tuple[str, float]],
@@ -96,7 +104,7 @@ def bar_chart(
         bars=bars,
         top=written(top),
         marks=tuple(
-            ((position + 0.5) * slot, name)
+            (_inside((position + 0.5) * slot, name), name)
             for position, (name, _) in enumerate(values)
             if position % every == 0
         ),

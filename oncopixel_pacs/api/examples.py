@@ -111,6 +111,7 @@ ROUTING: dict[str, Any] = {
             "models": [
                 {
                     "model": "lesion-segmenter",
+                    "mode": "active",
                     "task": "segment",
                     "runs": False,
                     "reason": "model-rule",

@@ -10,7 +10,7 @@ from oncopixel_pacs.api.entity_tags import TAGGED, tagged
 from oncopixel_pacs.api.parts import ApiParts, Key, Parts
 from oncopixel_pacs.api.problems import documented
 from oncopixel_pacs.api.schemas import shape
-from oncopixel_pacs.domain import ModelTask, Reason, Study
+from oncopixel_pacs.domain import ModelMode, ModelTask, Reason, Study
 from oncopixel_pacs.domain.model_choice import Verdict
 from oncopixel_pacs.domain.rules import Origin
 from oncopixel_pacs.route import route
@@ -22,6 +22,8 @@ class VerdictAnswer(BaseModel):
     """Whether one model would read one image."""
 
     model: str
+    mode: ModelMode
+    """A shadow reads beside the active models, and nothing of it is sent."""
     task: ModelTask
     runs: bool
     reason: Reason | None
@@ -31,14 +33,13 @@ class VerdictAnswer(BaseModel):
     @classmethod
     def of(cls, verdict: Verdict) -> VerdictAnswer:
         """Answer of a verdict."""
-        reason = verdict.reason
-        said = "" if reason is None else f"{reason.sentence} {verdict.detail}".strip()
         return cls(
             model=verdict.model,
+            mode=verdict.mode,
             task=verdict.task,
-            runs=reason is None,
-            reason=reason,
-            sentence=said,
+            runs=verdict.reason is None,
+            reason=verdict.reason,
+            sentence=verdict.sentence,
         )
 
 

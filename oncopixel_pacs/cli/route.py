@@ -11,12 +11,12 @@ from rich.console import Console
 
 from oncopixel_pacs.cli.options import ConfigOption, JsonOption
 from oncopixel_pacs.cli.tables import Table
-from oncopixel_pacs.domain import ImageFacts
+from oncopixel_pacs.domain import ImageFacts, ModelMode
 from oncopixel_pacs.domain.model_choice import Verdict
-from oncopixel_pacs.settings import ModelMode, load_settings
+from oncopixel_pacs.settings import load_settings
 
-#: File, its image, how the model is listed, and whether it would read it.
-_Row = tuple[Path, ImageFacts, ModelMode, Verdict]
+#: File, its image, and whether a model would read it.
+_Row = tuple[Path, ImageFacts, Verdict]
 
 
 def route(
@@ -43,49 +43,42 @@ def route(
     for path in foreign:
         typer.echo(f"not DICOM, left out: {path}", err=True)
     origin = Origin(calling, settings.ae_title if called is None else called)
-    groups = [(ModelMode.ACTIVE, read_candidates(settings.active_models))]
-    # None stands before a shadow: each is asked by itself.
-    groups += [(item.mode, read_candidates([item])) for item in settings.shadow_models]
-    rows: list[_Row] = []
-    for files in sources.values():
-        images = [(file.facts, origin) for file in files]
-        asked = [(mode, routed(images, models)) for mode, models in groups]
-        rows += (
-            (source.path, source.facts, mode, verdict)
-            for index, source in enumerate(files)
-            for mode, verdicts in asked
-            for verdict in verdicts[index]
+    candidates = read_candidates(settings.all_models)
+    rows = [
+        (source.path, source.facts, verdict)
+        for files in sources.values()
+        for source, verdicts in zip(
+            files, routed([(file.facts, origin) for file in files], candidates), strict=True
         )
+        for verdict in verdicts
+    ]
     if as_json:
         typer.echo(json.dumps([_as_json(*row) for row in rows]))
     else:
         _show(rows)
-    if not any(mode is ModelMode.ACTIVE and verdict.reason is None for *_, mode, verdict in rows):
+    if not any(said.mode is ModelMode.ACTIVE and said.reason is None for *_, said in rows):
         raise typer.Exit(1)
 
 
-def _as_json(path: Path, facts: ImageFacts, mode: ModelMode, verdict: Verdict) -> dict[str, object]:
+def _as_json(path: Path, facts: ImageFacts, verdict: Verdict) -> dict[str, object]:
     return {
         "file": str(path),
         "sop_instance_uid": facts.sop_instance_uid,
         "model": verdict.model,
-        "mode": mode,
+        "mode": verdict.mode,
         "task": verdict.task,
         "runs": verdict.reason is None,
         "reason": verdict.reason,
-        "sentence": _sentence(verdict),
+        "sentence": verdict.sentence,
     }
-
-
-def _sentence(verdict: Verdict) -> str:
-    reason = verdict.reason
-    return "" if reason is None else f"{reason.sentence} {verdict.detail}".strip()
 
 
 def _show(rows: list[_Row]) -> None:
     table = Table("File", "Image", "Model", "Runs", "Why not")
-    for path, facts, mode, verdict in rows:
+    for path, facts, verdict in rows:
         runs = "yes" if verdict.reason is None else "no"
-        name = verdict.model if mode is ModelMode.ACTIVE else f"{verdict.model} ({mode})"
-        table.add_row(path.name, facts.name, name, runs, _sentence(verdict))
+        name = verdict.model
+        if verdict.mode is ModelMode.SHADOW:
+            name += f" ({verdict.mode})"
+        table.add_row(path.name, facts.name, name, runs, verdict.sentence)
     Console().print(table)

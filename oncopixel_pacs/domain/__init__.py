@@ -8,7 +8,7 @@ Coordinates are stored-pixel ``(row, column)``, zero-based, pixel centres at who
 unless a name ends in ``_mm``. Probabilities are in ``[0, 1]``. Times are timezone-aware UTC.
 """
 
-from oncopixel_pacs.domain.algorithms import Algorithm, ModelTask, Subject
+from oncopixel_pacs.domain.algorithms import Algorithm, ModelMode, ModelTask, Subject
 from oncopixel_pacs.domain.answers import ClassScore, Concept, PictureAnswer, Tissue
 from oncopixel_pacs.domain.facts import ImageFacts, Laterality, Ordered, View
 from oncopixel_pacs.domain.jobs import Delivery, Job, JobState, Step, StepName, StepState
@@ -45,6 +45,7 @@ __all__ = [
     "Job",
     "JobState",
     "Laterality",
+    "ModelMode",
     "ModelTask",
     "ObjectKind",
     "Ordered",

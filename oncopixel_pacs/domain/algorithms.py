@@ -13,6 +13,13 @@ class ModelTask(StrEnum):
     SEGMENT = "segment"
 
 
+class ModelMode(StrEnum):
+    """Whether results are made of what a model says, or it is only compared."""
+
+    ACTIVE = "active"
+    SHADOW = "shadow"
+
+
 class Subject(StrEnum):
     """What the images show that a model reads.
 

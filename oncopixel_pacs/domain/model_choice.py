@@ -3,7 +3,8 @@
 A study is read as mammograms or as pictures: by the models of that subject of which the first,
 in the order of the configuration, fits an image. Of each task one of these reads it, so that
 its results name one: the first whose rule and requirements fit an image of it. Where none fits,
-the first of the task stands for it and says why.
+the first of the task stands for it and says why. A shadow model reads beside them: it stands before
+none, and none before it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oncopixel_pacs.domain.algorithms import ModelTask, Subject
+from oncopixel_pacs.domain.algorithms import ModelMode, ModelTask, Subject
 from oncopixel_pacs.domain.facts import ImageFacts
 from oncopixel_pacs.domain.reasons import Reason
 from oncopixel_pacs.domain.requirements import Requirements
@@ -27,6 +28,7 @@ class Candidate:
     rule: Rule = Rule()
     requirements: Requirements = Requirements()
     subject: Subject = Subject.BREAST
+    mode: ModelMode = ModelMode.ACTIVE
 
     def why_not(self, image: RoutedImage) -> tuple[Reason, str] | None:
         """Return the reason why the model does not read an image, with detail.
@@ -60,6 +62,12 @@ class Verdict:
     task: ModelTask
     reason: Reason | None = None
     detail: str = ""
+    mode: ModelMode = ModelMode.ACTIVE
+
+    @property
+    def sentence(self) -> str:
+        """Why it does not read it; empty when it does."""
+        return "" if self.reason is None else f"{self.reason.sentence} {self.detail}".strip()
 
 
 def choose(images: Sequence[RoutedImage], candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -94,18 +102,14 @@ def verdicts(
     images: Sequence[RoutedImage], candidates: Sequence[Candidate]
 ) -> tuple[tuple[Verdict, ...], ...]:
     """Say of every image of a study, in their order, which model reads it and why not."""
-    chosen = choose(images, candidates)
+    chosen = choose(images, [item for item in candidates if item.mode is ModelMode.ACTIVE])
     return tuple(tuple(_verdict(image, item, chosen) for item in candidates) for image in images)
 
 
 def _verdict(image: RoutedImage, candidate: Candidate, chosen: Sequence[Candidate]) -> Verdict:
-    refused = candidate.why_not(image)
-    if refused is not None:
-        return Verdict(candidate.name, candidate.task, *refused)
-    if candidate in chosen:
-        return Verdict(candidate.name, candidate.task)
-    others = [item.name for item in chosen if item.task is candidate.task]
-    before = ", ".join(others or (item.name for item in chosen))
-    return Verdict(
-        candidate.name, candidate.task, Reason.ANOTHER_MODEL, f"{before} stands before it."
-    )
+    reason, detail = candidate.why_not(image) or (None, "")
+    if reason is None and candidate.mode is ModelMode.ACTIVE and candidate not in chosen:
+        others = [item.name for item in chosen if item.task is candidate.task]
+        before = ", ".join(others or (item.name for item in chosen))
+        reason, detail = Reason.ANOTHER_MODEL, f"{before} stands before it."
+    return Verdict(candidate.name, candidate.task, reason, detail, candidate.mode)

@@ -246,7 +246,14 @@ def read_candidates(models: Sequence[ModelSettings]) -> tuple[Candidate, ...]:
     """
     cards = ((model, read_card(model)) for model in models)
     return tuple(
-        Candidate(model.name, model.task, model.rule.as_rule(), card.requirements, card.subject)
+        Candidate(
+            model.name,
+            model.task,
+            model.rule.as_rule(),
+            card.requirements,
+            card.subject,
+            model.mode,
+        )
         for model, card in cards
     )
 

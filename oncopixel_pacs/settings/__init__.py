@@ -20,7 +20,7 @@ from oncopixel_pacs.settings.destinations import (
 from oncopixel_pacs.settings.dimse import PeerSettings, ReceiveSettings, TlsSettings
 from oncopixel_pacs.settings.export import ExportSettings
 from oncopixel_pacs.settings.http import ApiSettings, MetricsSettings
-from oncopixel_pacs.settings.models import BUNDLES, ModelMode, ModelSettings, shipped_models
+from oncopixel_pacs.settings.models import BUNDLES, ModelSettings, shipped_models
 from oncopixel_pacs.settings.rules import RuleSettings
 from oncopixel_pacs.settings.sources import SourceSettings
 from oncopixel_pacs.settings.tracing import TracingSettings
@@ -40,7 +40,6 @@ __all__ = [
     "FolderDestination",
     "InferenceSettings",
     "MetricsSettings",
-    "ModelMode",
     "ModelSettings",
     "OrthancDestination",
     "PeerSettings",

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from oncopixel_pacs.domain.algorithms import ModelTask
+from oncopixel_pacs.domain.algorithms import ModelMode, ModelTask
 from oncopixel_pacs.settings.rules import RuleSettings
 from oncopixel_pacs.settings.section import Name, Section
 from oncopixel_pacs.settings.trusted import TrustedSettings
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-
-
-class ModelMode(StrEnum):
-    """Whether results are made of what a model says, or it is only compared."""
-
-    ACTIVE = "active"
-    SHADOW = "shadow"
 
 
 class ModelSettings(Section):

@@ -15,12 +15,13 @@ from mammogram_builder import SCREENING, write_mammogram
 from typer.testing import CliRunner
 
 from oncopixel_pacs.cli import app
-from oncopixel_pacs.domain import ModelTask, Reason
+from oncopixel_pacs.domain import ModelMode, ModelTask, Reason
 from oncopixel_pacs.domain.model_choice import Candidate
 from oncopixel_pacs.domain.rules import Rule
 
 TRIAL = Candidate("trial", ModelTask.SEGMENT, Rule(called_ae_titles=("TRIAL",)))
 USUAL = Candidate("usual", ModelTask.SEGMENT)
+NEXT = Candidate("next", ModelTask.SEGMENT, mode=ModelMode.SHADOW)
 
 
 def test_a_server_of_several_names_keeps_by_which_it_was_called(tmp_path: Path) -> None:
@@ -53,6 +54,17 @@ def test_page_and_api_say_which_models_would_run_and_why_not(any_store: Store) -
     assert "Called AE title: TRIAL" in page
     assert (unknown.status_code, missing.status_code) == (200, 404)
     assert "1.2.3" in unknown.text
+
+
+def test_page_and_api_tell_of_a_shadow_by_itself(any_store: Store) -> None:
+    any_store.catalogue.add_instance(make_instance(1), HEADER)
+    with serving(make_parts(any_store, candidates=(USUAL, NEXT))) as client:
+        answer = client.get(f"/api/v1/studies/{STUDY_UID}/routing").json()
+        page = client.get("/routing", params={"study": STUDY_UID}).text
+    said = [(item["model"], item["mode"], item["runs"]) for item in answer["images"][0]["models"]]
+    # Behind another active model it would say that this stands before it.
+    assert said == [("usual", "active", True), ("next", "shadow", True)]
+    assert "<td><b>next</b></td><td>shadow</td>" in page
 
 
 def test_the_shell_says_the_same_of_files(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from builders import make_facts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oncopixel_pacs.domain import ImageFacts, ModelTask, Reason, View
+from oncopixel_pacs.domain import ImageFacts, ModelMode, ModelTask, Reason, View
 from oncopixel_pacs.domain.model_choice import Candidate
 from oncopixel_pacs.domain.requirements import Requirements
 from oncopixel_pacs.domain.rules import Origin, Rule
@@ -103,6 +103,14 @@ def test_of_two_models_with_a_task_the_first_that_fits_reads_the_study() -> None
 def test_the_model_that_is_passed_over_says_for_whom() -> None:
     said = route([(FACTS, ORIGIN)], [segmenter("first"), segmenter("second")])[0]
     assert (said[1].reason, said[1].detail) == (Reason.ANOTHER_MODEL, "first stands before it.")
+
+
+def test_a_shadow_stands_before_no_model_and_none_before_it() -> None:
+    shadow = replace(segmenter("shadow"), mode=ModelMode.SHADOW)
+    ruled = replace(shadow, name="ruled", rule=Rule(called_ae_titles=("TRIAL",)))
+    models = [shadow, ruled, segmenter("active")]
+    assert runs(models, FACTS) == [["shadow", "active"]]
+    assert runs(models, FACTS, origin=Origin("A", "TRIAL")) == [["shadow", "ruled", "active"]]
 
 
 def test_one_model_reads_a_study_even_where_another_would_fill_its_gaps() -> None:

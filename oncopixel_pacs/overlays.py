@@ -28,8 +28,8 @@ def overlay_png(
     instance = next((i for i in study.instances if i.facts.sop_instance_uid == uid), None)
     if instance is None:
         raise NotFound(f"Image {uid} is no longer held.")
-    labels = read_label_map(files.labels_dir(job.id), uid)
     try:
+        labels = read_label_map(files.labels_dir(job.id), uid)
         read = read_mammogram if image.picture is None else read_picture
         source = read(files.absolute(instance.path), decoder)
     except (UnreadableImage, OSError) as exc:

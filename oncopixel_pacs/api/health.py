@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Literal
@@ -19,7 +18,6 @@ from oncopixel_pacs.api.schemas import shape
 from oncopixel_pacs.api.standing import Standing
 from oncopixel_pacs.errors import ConfigurationError, OncoPixelError, OutOfResources
 from oncopixel_pacs.settings import TlsSettings
-from oncopixel_pacs.store.free_space import disk_advice
 from oncopixel_pacs.tls import certificate_alarm, read_certificate
 
 router = APIRouter(tags=["server"])
@@ -133,14 +131,7 @@ def _check_database(parts: ApiParts) -> str:
 
 
 def _check_disk(parts: ApiParts) -> str:
-    try:
-        with tempfile.TemporaryFile(dir=parts.files.data_dir) as probe:
-            probe.write(b"\0" * 4096)
-            probe.flush()
-    except OSError as exc:
-        raise OutOfResources(
-            f"The data directory does not take a file ({exc.strerror or exc}); {disk_advice(exc)}."
-        ) from exc
+    parts.files.require_disk()
     return f"takes files, {parts.free_space.require() / _GIB:.1f} GiB free"
 
 

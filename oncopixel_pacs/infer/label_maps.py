@@ -71,6 +71,8 @@ def read_label_map(labels_dir: Path, sop_uid: str) -> Labels | None:
     ------
     AnalysisFailed
         When the file is there but is not a label map; analysing again writes it anew.
+    OSError
+        When the disk does not give it now.
     """
     path = label_map_path(labels_dir, sop_uid)
     try:
@@ -80,7 +82,7 @@ def read_label_map(labels_dir: Path, sop_uid: str) -> Labels | None:
                 labels = _placed(labels, archive["origin"], archive["shape"])
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as exc:
+    except (EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as exc:
         raise AnalysisFailed(
             f"The label map {path.name} cannot be read; analyse the study again."
         ) from exc

@@ -82,6 +82,8 @@ def read_probability_map(labels_dir: Path, sop_uid: str) -> Probabilities | None
     ------
     AnalysisFailed
         When the file is there but is no probability map; analysing again writes it anew.
+    OSError
+        When the disk does not give it now.
     """
     path = probability_map_path(labels_dir, sop_uid)
     try:
@@ -100,7 +102,6 @@ def read_probability_map(labels_dir: Path, sop_uid: str) -> Probabilities | None
     except FileNotFoundError:
         return None
     except (
-        OSError,
         EOFError,
         KeyError,
         IndexError,

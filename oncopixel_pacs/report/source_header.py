@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import copy
 import re
-import struct
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.report.header_values import Cleaner
+from oncopixel_pacs.report.source_file import MALFORMED, parse_header
 from oncopixel_pacs.report.source_text import TextDecoder
 
 TYPE_2 = (
@@ -115,17 +113,6 @@ _CONTEXT_OF_CODE = frozenset(
 )
 _NO_TEXT = frozenset({"US", "OB", "OW", "UN", "FL", "FD", "AT", "UL", "SS"})
 _DIRECTION = re.compile("[LRAPHF]{1,3}")
-# What pydicom raises on malformed elements.
-_MALFORMED = (
-    InvalidDicomError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    NotImplementedError,
-    AttributeError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +196,7 @@ def _parse(path: Path) -> Dataset:
     with warnings.catch_warnings():
         # Complaints about values that are repaired or left out anyway.
         warnings.simplefilter("ignore")
-        try:
-            raw = dcmread(path, stop_before_pixels=True)
-        except (OSError, *_MALFORMED) as exc:
-            raise ResultRejected(f"The header of a source image cannot be read: {exc}.") from exc
+        raw = parse_header(path)
         for keyword in (*_PATIENT_AND_STUDY, *_IMAGE, *_NUMBERS):
             tag = _tag(keyword)
             if tag in raw and (dictionary_VR(tag) == "SQ" or keyword in _NUMBERS):
@@ -235,7 +219,7 @@ def _convert(raw: Dataset, tag: int) -> None:
                     del item[inner]
                 elif dictionary_VR(inner) == "SQ":
                     _convert(item, inner)
-    except _MALFORMED:
+    except MALFORMED:
         del raw[tag]
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from oncopixel_pacs.errors import ResultRejected
 from oncopixel_pacs.imaging.grayscale import Lut, read_lut, read_window
+from oncopixel_pacs.report.source_file import MALFORMED, parse_header
 
 _NEEDED = (
     "PhotometricInterpretation",
@@ -26,16 +23,6 @@ _NEEDED = (
     "ModalityLUTSequence",
     "RescaleIntercept",
     "RescaleSlope",
-)
-# What pydicom raises on malformed elements.
-_MALFORMED = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-    struct.error,
 )
 
 
@@ -69,14 +56,13 @@ def read_presentation(path: Path) -> SourcePresentation:
     Raises
     ------
     ResultRejected
-        When the file cannot be read.
+        When the file is gone, or is not DICOM.
+    OSError
+        When the disk does not give it now.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # complaints about values that are left out anyway
-        try:
-            raw = dcmread(path, stop_before_pixels=True, specific_tags=list(_NEEDED))
-        except (OSError, InvalidDicomError, *_MALFORMED) as exc:
-            raise ResultRejected(f"The header of a source image cannot be read: {exc}.") from exc
+        raw = parse_header(path, _NEEDED)
         header = _readable(raw)
         modality_lut = read_lut(header, "ModalityLUTSequence")
         voi_lut = read_lut(header, "VOILUTSequence")
@@ -124,7 +110,7 @@ def _readable(raw: Dataset) -> Dataset:
         try:
             if keyword in raw:
                 header[keyword] = raw[keyword]
-        except _MALFORMED:
+        except MALFORMED:
             continue
     return header
 

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 from oncopixel_pacs.digests import hex_digits
+from oncopixel_pacs.errors import OutOfResources
 from oncopixel_pacs.store.direct_file import leave_page_cache
+from oncopixel_pacs.store.free_space import disk_advice
 
 Folder = Literal["instances", "results", "quarantine"]
 
@@ -36,6 +38,13 @@ class StorageAway(OSError):
     def __str__(self) -> str:
         """Say why."""
         return str(self.strerror)
+
+
+def sentence_of_disk(exc: OSError) -> str:
+    """Say in one sentence that the files cannot be reached, and what to do."""
+    if isinstance(exc, StorageAway):
+        return str(exc)
+    return f"The disk of data_dir failed ({exc.strerror or exc}); {disk_advice(exc)}."
 
 
 class FileStore:
@@ -81,6 +90,24 @@ class FileStore:
 
     def check(self, *, writes: bool = False) -> None:
         """Ask whether what lies beyond this host's disk is there; raises `StorageAway`."""
+
+    def require_disk(self, probe_bytes: int = 4096) -> None:
+        """Try whether the data directory takes a file of this size.
+
+        Raises
+        ------
+        OutOfResources
+            When it does not, with what to do.
+        """
+        try:
+            with tempfile.TemporaryFile(dir=self.data_dir) as probe:
+                probe.write(bytes(probe_bytes))
+                probe.flush()
+        except OSError as exc:
+            raise OutOfResources(
+                f"The data directory does not take a file ({exc.strerror or exc}); "
+                f"{disk_advice(exc)}."
+            ) from exc
 
     def discard(self, relative: str) -> None:
         """Remove a file that no row promises; it may be gone."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import structlog
 from pydicom import dcmread
@@ -36,17 +36,18 @@ from oncopixel_pacs.errors import (
 from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.infer.label_maps import read_label_map
 from oncopixel_pacs.infer.probability_maps import read_probability_map
-from oncopixel_pacs.infer.reading import AnalysisRequest
+from oncopixel_pacs.infer.request import AnalysisRequest
 from oncopixel_pacs.report.built_object import BuiltObject
 from oncopixel_pacs.report.provenance import Provenance
 from oncopixel_pacs.report.rejection_note import rejected_uids
 from oncopixel_pacs.report.result_objects import Maps, build_result_objects, build_retraction
 from oncopixel_pacs.settings import DestinationProfile
 from oncopixel_pacs.store.catalogue import Catalogue
-from oncopixel_pacs.store.files import FileStore, fetch_ahead
+from oncopixel_pacs.store.files import FileStore, fetch_ahead, sentence_of_disk
 from oncopixel_pacs.store.job_rows import Retraction
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.retractions import Retractions
+from oncopixel_pacs.workflow.analyser import Analyser
 from oncopixel_pacs.workflow.engine import WorkQueue
 from oncopixel_pacs.workflow.gate import Gate
 from oncopixel_pacs.workflow.lease import Leases, Ticket
@@ -63,16 +64,8 @@ from oncopixel_pacs.workflow.study_naming import name_by_what_counts
 
 log = structlog.get_logger()
 
-
-class Analyser(Protocol):
-    """Runs the models on one study; `infer.device_process` has the one for serving."""
-
-    @property
-    def device(self) -> str:
-        """Name of the device that it computes on."""
-
-    def analyse(self, request: AnalysisRequest) -> StudyResult:
-        """Read a study; raises `AnalysisFailed`."""
+#: More than the maps of a study take: a disk without room for them is why they cannot be written.
+_MAPS_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,8 @@ class StudySteps:
     """The steps of the study workflow; running one twice does no harm.
 
     Errors of the product end the job with their sentence. Want of disk or database is raised,
-    so that the engine runs the step again. Anything else is a defect: it ends the job, and the
-    log has the trace.
+    so that the engine runs the step again, and so is what fails meanwhile. Anything else is a
+    defect: it ends the job, and the log has the trace.
     """
 
     catalogue: Catalogue
@@ -351,12 +344,14 @@ class StudySteps:
         try:
             work()
         except (OutOfResources, OSError) as exc:
-            ticket.require()
-            self.ledger.fail_step(job_id, step, self.now(), str(exc))
-            if step is StepName.ANALYSE:
-                self.ledger.note_error(job_id, f"Is tried again. {exc}")
+            self._put_off(job_id, step, ticket, exc)
             raise
         except OncoPixelError as exc:
+            try:
+                self.files.require_disk(_MAPS_BYTES)
+            except OutOfResources as why:
+                self._put_off(job_id, step, ticket, why)
+                raise
             ticket.require()
             log.error("job.failed", job_id=job_id, step=step, error=exc.for_log)
             self._fail(job_id, step, str(exc))
@@ -368,6 +363,14 @@ class StudySteps:
                 step,
                 f"Unexpected {type(exc).__name__} in step {step}; the server's log has the trace.",
             )
+
+    def _put_off(self, job_id: str, step: StepName, ticket: Ticket, why: Exception) -> None:
+        """Say that a step waits for disk or database, which are nobody's fault."""
+        ticket.require()
+        said = sentence_of_disk(why) if isinstance(why, OSError) else str(why)
+        self.ledger.fail_step(job_id, step, self.now(), said)
+        if step is StepName.ANALYSE:
+            self.ledger.note_error(job_id, f"Is tried again. {said}")
 
     def _fail(self, job_id: str, step: StepName, sentence: str) -> None:
         self.ledger.fail_step(job_id, step, self.now(), sentence)

@@ -24,7 +24,7 @@ from oncopixel_pacs.store.catalogue import Catalogue
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
 from oncopixel_pacs.store.shadows import Answered, Shadows
-from oncopixel_pacs.workflow.analysis import Analyser
+from oncopixel_pacs.workflow.analyser import Analyser
 from oncopixel_pacs.workflow.requests import request_for
 
 log = structlog.get_logger()

@@ -453,39 +453,3 @@ def test_without_destinations_results_are_written_and_the_job_is_done(
     job = works.finished(works.settle().id)
     assert (job.state, len(job.objects), job.deliveries) == (JobState.DONE, 2, ())
     assert [step.name for step in job.steps] == [StepName.ANALYSE, StepName.WRITE]
-
-
-def test_a_disk_that_is_full_for_a_moment_fails_no_job(
-    works: Works, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = works.store.files.write
-    calls: list[None] = []
-
-    def full_once(*arguments: object) -> object:
-        calls.append(None)
-        if len(calls) == 1:
-            raise OSError(28, "No space left on device")
-        return write(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(works.store.files), "write", lambda _, *a: full_once(*a))
-    job = works.finished(works.settle().id)
-    assert job.state is JobState.DONE
-    assert states(job)[1] == (StepName.WRITE, StepState.DONE, 2)
-    assert len(works.model.asked) == 1
-
-
-def test_nor_does_a_database_that_is_away_for_a_moment(
-    works: Works, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger = type(works.store.ledger)
-    save = ledger.save_result
-    calls: list[None] = []
-
-    def away_once(*arguments: object) -> None:
-        calls.append(None)
-        if len(calls) == 1:
-            raise OutOfResources("The database does not take a write now.")
-        save(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ledger, "save_result", away_once)
-    assert works.finished(works.settle().id).state is JobState.DONE

@@ -1,0 +1,121 @@
+"""Disks and databases that are away for a while fail no job."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Store
+from workflow_builder import PretendedModel, Works, folder_destination, running, until
+
+from oncopixel_pacs.domain import JobState, StepName, StepState
+from oncopixel_pacs.errors import AnalysisFailed, OutOfResources
+from oncopixel_pacs.report import source_file
+
+
+@pytest.fixture
+def works(store: Store, tmp_path: Path) -> Iterator[Works]:
+    """Run the workflow with a folder that takes results, and one image received."""
+    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
+    with running(built):
+        built.receive(tmp_path / "in")
+        yield built
+
+
+def once(number: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Fail at the first call as a disk does."""
+    calls: list[None] = []
+
+    def fail_once(*arguments: Any, **named: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **named)
+
+    return fail_once
+
+
+def test_a_disk_that_is_full_for_a_moment_fails_no_job(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = type(works.store.files)
+    monkeypatch.setattr(files, "write", once(errno.ENOSPC, files.write))
+    job = works.finished(works.settle().id)
+    assert job.state is JobState.DONE
+    step = job.steps[1]
+    assert (step.name, step.state, step.attempts) == (StepName.WRITE, StepState.DONE, 2)
+    assert len(works.model.asked) == 1
+
+
+def test_nor_does_a_database_that_is_away_for_a_moment(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = type(works.store.ledger)
+    save = ledger.save_result
+    calls: list[None] = []
+
+    def away_once(*arguments: object) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise OutOfResources("The database does not take a write now.")
+        save(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "save_result", away_once)
+    assert works.finished(works.settle().id).state is JobState.DONE
+
+
+@pytest.mark.parametrize(("module", "name"), [(np, "load"), (source_file, "dcmread")])
+def test_nor_does_one_that_cannot_be_read_for_a_moment(
+    works: Works, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    monkeypatch.setattr(module, name, once(errno.EIO, getattr(module, name)))
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (JobState.DONE, "")
+    step = job.steps[1]
+    assert (step.name, step.state, step.attempts) == (StepName.WRITE, StepState.DONE, 2)
+
+
+def test_what_fails_while_the_disk_takes_nothing_waits_for_it(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is elsewhere, as PostgreSQL is."""
+
+    def away(**_named: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    works.model.ended = AnalysisFailed("The file of image 1.2.3 cannot be opened.")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", away)
+        job = works.settle()
+        until(lambda: works.job(job.id).error != "")
+        said = works.job(job.id).error
+        assert not works.job(job.id).state.final
+    assert "Is tried again." in said
+    assert "does not take a file (Input/output error); see what is wrong with the disk" in said
+    works.model.ended = None
+    done = works.finished(job.id)
+    assert (done.state, done.error) == (JobState.DONE, "")
+
+
+def test_what_the_disk_said_is_told_in_a_sentence(works: Works) -> None:
+    works.model.ended = OSError(errno.EIO, os.strerror(errno.EIO), "/data/labels/81ff")
+    job = works.settle()
+    until(lambda: works.job(job.id).error != "")
+    assert works.job(job.id).error == (
+        "Is tried again. The disk of data_dir failed (Input/output error); "
+        "see what is wrong with the disk."
+    )
+    works.model.ended = None
+    assert works.finished(job.id).state is JobState.DONE
+
+
+def test_what_fails_while_the_disk_is_well_is_over(works: Works) -> None:
+    works.model.ended = AnalysisFailed("The file of image 1.2.3 cannot be opened.")
+    job = works.finished(works.settle().id)
+    assert (job.state, job.error) == (JobState.FAILED, str(works.model.ended))

@@ -13,12 +13,13 @@ from typing import Any
 from pydicom import uid
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
 from oncopixel_pacs.deliver.association import VERIFICATION
 from oncopixel_pacs.deliver.folder import write_durably
 from oncopixel_pacs.errors import ConfigurationError
-from oncopixel_pacs.receive.guards.state_machine import use_ending_state_machine
+from oncopixel_pacs.receive.guards.state_machine import stop_waiting, use_ending_state_machine
 
 SOP_CLASSES: tuple[str, ...] = (
     uid.DigitalMammographyXRayImageStorageForPresentation,
@@ -88,18 +89,23 @@ class EmbeddedArchive:
         answer: Answer | None = None,
     ) -> None:
         self.folder = folder
-        self._ae_title = ae_title
         self._address = (host, port)
         self._answer = answer
         self._lock = threading.Lock()
         self._receipts: list[Receipt] = []
-        self._entity: ApplicationEntity | None = None
+        self._entity = ApplicationEntity(ae_title)
+        self._server: Any = None
 
     @property
     def receipts(self) -> tuple[Receipt, ...]:
         """Every request that was answered, refused ones too, in order."""
         with self._lock:
             return tuple(self._receipts)
+
+    @property
+    def associations(self) -> tuple[Association, ...]:
+        """Those that have not ended."""
+        return tuple(self._entity.active_associations)
 
     @property
     def stored(self) -> Counter[str]:
@@ -126,7 +132,7 @@ class EmbeddedArchive:
             When the folder or the address cannot be used.
         """
         _config.LOG_HANDLER_LEVEL = "none"
-        entity = ApplicationEntity(self._ae_title)
+        entity = self._entity
         entity.require_called_aet = True
         entity.maximum_associations = 32
         entity.supported_contexts = [
@@ -148,14 +154,19 @@ class EmbeddedArchive:
                 f"The embedded archive cannot start ({exc.strerror}); "
                 f"check {self.folder} and port {self._address[1]}."
             ) from exc
-        self._entity = entity
+        self._server = server
         return int(server.server_address[1])
 
     def stop(self) -> None:
         """End every association and stop; safe to call when not started."""
-        entity, self._entity = self._entity, None
-        if entity is not None:
-            entity.shutdown()
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # Waits for connections that are being accepted: after it, each has its association.
+        server.shutdown()
+        for assoc in self.associations:
+            assoc.abort()
+            stop_waiting(assoc)
 
     def _on_store(self, event: evt.Event) -> int:
         content = event.encoded_dataset()

@@ -163,7 +163,7 @@ def test_a_pacs_that_hangs_up_on_one_object_gets_the_others(tmp_path: Path) -> N
 
         def hang_up(receipt: Receipt) -> int:
             if receipt.sop_instance_uid == items[1].sop_instance_uid:
-                for assoc in pacs._entity.active_associations:
+                for assoc in pacs.associations:
                     if assoc.is_acceptor:
                         assoc.abort()
             return 0x0000
@@ -186,7 +186,7 @@ def test_a_pacs_that_hangs_up_between_objects_is_said_to_have_done_so(tmp_path: 
         )
         first = next(iter(outcomes))
         (ours,) = [item for item in threading.enumerate() if getattr(item, "is_requestor", False)]
-        for assoc in pacs._entity.active_associations:
+        for assoc in pacs.associations:
             if assoc.is_acceptor:
                 assoc.abort()
         until(lambda: not getattr(ours, "is_established", True))

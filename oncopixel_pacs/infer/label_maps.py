@@ -9,9 +9,11 @@ versions wrote it, holds the labels of the whole image.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,19 @@ from oncopixel_pacs.errors import AnalysisFailed
 from oncopixel_pacs.imaging.geometry import window_of
 
 Labels = NDArray[np.uint8]
+
+#: What NumPy and zipfile raise on bytes that are no archive, or not any more.
+DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def label_map_path(labels_dir: Path, sop_uid: str) -> Path:
@@ -76,13 +91,15 @@ def read_label_map(labels_dir: Path, sop_uid: str) -> Labels | None:
     """
     path = label_map_path(labels_dir, sop_uid)
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             labels: Labels = archive["labels"]
             if "shape" in archive:
                 labels = _placed(labels, archive["origin"], archive["shape"])
-    except FileNotFoundError:
-        return None
-    except (EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as exc:
+    except DAMAGED_ARCHIVE as exc:
         raise AnalysisFailed(
             f"The label map {path.name} cannot be read; analyse the study again."
         ) from exc

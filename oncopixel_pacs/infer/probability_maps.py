@@ -7,9 +7,9 @@ steps, and the way back to stored pixels; so it is small (tens of kilobytes) wha
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from oncopixel_pacs.errors import AnalysisFailed
 from oncopixel_pacs.imaging.geometry import Geometry
+from oncopixel_pacs.infer.label_maps import DAMAGED_ARCHIVE
 
 STEPS = 255
 """A probability of 1 is kept as this number."""
@@ -87,7 +88,11 @@ def read_probability_map(labels_dir: Path, sop_uid: str) -> Probabilities | None
     """
     path = probability_map_path(labels_dir, sop_uid)
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             steps = archive["steps"]
             geometry = Geometry(
                 stored_shape=_pair(archive["stored_shape"]),
@@ -99,16 +104,7 @@ def read_probability_map(labels_dir: Path, sop_uid: str) -> Probabilities | None
         if steps.dtype != np.uint8:
             raise ValueError("not bytes")
         return geometry.labels_to_stored(steps)
-    except FileNotFoundError:
-        return None
-    except (
-        EOFError,
-        KeyError,
-        IndexError,
-        ValueError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as e:
+    except DAMAGED_ARCHIVE as e:
         raise AnalysisFailed(
             f"The probability map {path.name} cannot be read; analyse the study again."
         ) from e

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,12 +24,15 @@ MALFORMED: tuple[type[Exception], ...] = (
     ValueError,
     struct.error,
 )
-#: Of a file that is gone, and of pydicom's own errors, which have no number.
-_FOR_GOOD = (errno.ENOENT, None)
+#: Of a file that is gone, of a position that its content makes up, and of pydicom's own errors,
+#: which have no number.
+_FOR_GOOD = (errno.ENOENT, errno.EINVAL, None)
 
 
 def parse_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     """Parse the header of a Part 10 file; values are converted when they are asked for.
+
+    It warns as pydicom does.
 
     Parameters
     ----------
@@ -44,18 +46,15 @@ def parse_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     OSError
         When the disk does not give it now.
     """
-    with warnings.catch_warnings():
-        # Complaints about values that are repaired or left out anyway.
-        warnings.simplefilter("ignore")
-        tags = None if keywords is None else list(keywords)
-        try:
-            return dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        except OSError as exc:
-            if exc.errno not in _FOR_GOOD:
-                raise
-            raise _unreadable(exc) from exc
-        except MALFORMED as exc:
-            raise _unreadable(exc) from exc
+    tags = None if keywords is None else list(keywords)
+    try:
+        return dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    except OSError as exc:
+        if exc.errno not in _FOR_GOOD:
+            raise
+        raise _unreadable(exc) from exc
+    except MALFORMED as exc:
+        raise _unreadable(exc) from exc
 
 
 def _unreadable(exc: Exception) -> ResultRejected:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import Store
 from workflow_builder import PretendedModel, Works, folder_destination, running, until
@@ -70,7 +69,7 @@ def test_nor_does_a_database_that_is_away_for_a_moment(
     assert works.finished(works.settle().id).state is JobState.DONE
 
 
-@pytest.mark.parametrize(("module", "name"), [(np, "load"), (source_file, "dcmread")])
+@pytest.mark.parametrize(("module", "name"), [(Path, "read_bytes"), (source_file, "dcmread")])
 def test_nor_does_one_that_cannot_be_read_for_a_moment(
     works: Works, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:

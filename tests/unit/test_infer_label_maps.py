@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oncopixel_pacs.errors import AnalysisFailed
 from oncopixel_pacs.infer.label_maps import (
@@ -135,4 +140,33 @@ def test_a_spoiled_label_map_is_said_to_be_one(spoil: object, tmp_path: Path) ->
     assert callable(spoil)
     spoil(write_label_map(tmp_path, UID, some_labels()))
     with pytest.raises(AnalysisFailed, match="analyse the study again"):
+        read_label_map(tmp_path, UID)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1))
+def test_whatever_bytes_are_bent_it_is_a_label_map_or_none(bent: list[tuple[float, int]]) -> None:
+    with TemporaryDirectory() as folder:
+        path = write_label_map(Path(folder), UID, some_labels())
+        content = bytearray(path.read_bytes())
+        for place, value in bent:
+            content[int(place * len(content))] = value
+        path.write_bytes(content)
+        try:
+            read = read_label_map(Path(folder), UID)
+        except AnalysisFailed:
+            return
+        assert read is not None
+        assert read.dtype == np.uint8
+
+
+def test_a_disk_that_does_not_give_it_is_not_taken_for_a_spoiled_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_label_map(tmp_path, UID, some_labels())
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output error"):
         read_label_map(tmp_path, UID)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -26,6 +27,9 @@ from oncopixel_pacs.store.database import Database
 from oncopixel_pacs.store.files import FileStore
 from oncopixel_pacs.store.ledger import Ledger
 from tests.golden_collection import COLLECTION, VARIABLE
+
+if TYPE_CHECKING:
+    from workflow_builder import Works
 
 # A busy machine is no defect: examples have no deadline, and are the same each time in CI.
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
@@ -135,3 +139,15 @@ def opened(url: str, data_dir: Path) -> Iterator[Store]:
         yield Store(database, FileStore(data_dir), Catalogue(database), Ledger(database))
     finally:
         database.close()
+
+
+@pytest.fixture
+def works(store: Store, tmp_path: Path) -> Iterator[Works]:
+    """Run the workflow with a folder that takes results, and one image received."""
+    # Most tests need nothing of it, and it brings the engine.
+    from workflow_builder import PretendedModel, Works, folder_destination, running
+
+    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
+    with running(built):
+        built.receive(tmp_path / "in")
+        yield built

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from api_builders import make_parts, serving
 from conftest import Store
 from typer.testing import CliRunner
 from workflow_builder import (
-    PretendedModel,
     PretendedPacs,
     Works,
     accept,
-    folder_destination,
     install,
     refuse,
-    running,
     utc_now,
 )
 
@@ -40,14 +35,6 @@ BY_SCRIPT = {"X-Requested-With": "test"}
 @pytest.fixture
 def pacs(monkeypatch: pytest.MonkeyPatch) -> PretendedPacs:
     return install(monkeypatch, PretendedPacs(refuse))
-
-
-@pytest.fixture
-def works(store: Store, tmp_path: Path) -> Iterator[Works]:
-    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
-    with running(built):
-        built.receive(tmp_path / "in")
-        yield built
 
 
 @pytest.fixture

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Store
 from mammogram_builder import SCREENING
 from workflow_builder import (
-    PretendedModel,
     PretendedPacs,
     Works,
     accept,
-    folder_destination,
     install,
     refuse,
-    running,
 )
 
 from oncopixel_pacs.actions import retry_job
@@ -25,14 +20,6 @@ from oncopixel_pacs.errors import ConfigurationError
 from oncopixel_pacs.report.validation import Problem
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.workflow import gate as gate_module
-
-
-@pytest.fixture
-def works(store: Store, tmp_path: Path) -> Iterator[Works]:
-    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
-    with running(built):
-        built.receive(tmp_path / "in")
-        yield built
 
 
 def late_image(works: Works, folder: Path) -> Job:

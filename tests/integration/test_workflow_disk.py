@@ -5,46 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Store
-from workflow_builder import PretendedModel, Works, folder_destination, running, until
+from failing_calls import failing_first
+from workflow_builder import Works, until
 
 from oncopixel_pacs.domain import JobState, StepName, StepState
 from oncopixel_pacs.errors import AnalysisFailed, OutOfResources
 from oncopixel_pacs.report import source_file
 
 
-@pytest.fixture
-def works(store: Store, tmp_path: Path) -> Iterator[Works]:
-    """Run the workflow with a folder that takes results, and one image received."""
-    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
-    with running(built):
-        built.receive(tmp_path / "in")
-        yield built
-
-
-def once(number: int, real: Callable[..., Any]) -> Callable[..., Any]:
-    """Fail at the first call as a disk does."""
-    calls: list[None] = []
-
-    def fail_once(*arguments: Any, **named: Any) -> Any:
-        calls.append(None)
-        if len(calls) == 1:
-            raise OSError(number, os.strerror(number))
-        return real(*arguments, **named)
-
-    return fail_once
+def refusal(number: int) -> OSError:
+    """Say what a disk says."""
+    return OSError(number, os.strerror(number))
 
 
 def test_a_disk_that_is_full_for_a_moment_fails_no_job(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = type(works.store.files)
-    monkeypatch.setattr(files, "write", once(errno.ENOSPC, files.write))
+    monkeypatch.setattr(files, "write", failing_first(files.write, refusal(errno.ENOSPC)))
     job = works.finished(works.settle().id)
     assert job.state is JobState.DONE
     step = job.steps[1]
@@ -56,16 +38,8 @@ def test_nor_does_a_database_that_is_away_for_a_moment(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = type(works.store.ledger)
-    save = ledger.save_result
-    calls: list[None] = []
-
-    def away_once(*arguments: object) -> None:
-        calls.append(None)
-        if len(calls) == 1:
-            raise OutOfResources("The database does not take a write now.")
-        save(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ledger, "save_result", away_once)
+    away = OutOfResources("The database does not take a write now.")
+    monkeypatch.setattr(ledger, "save_result", failing_first(ledger.save_result, away))
     assert works.finished(works.settle().id).state is JobState.DONE
 
 
@@ -73,7 +47,7 @@ def test_nor_does_a_database_that_is_away_for_a_moment(
 def test_nor_does_one_that_cannot_be_read_for_a_moment(
     works: Works, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:
-    monkeypatch.setattr(module, name, once(errno.EIO, getattr(module, name)))
+    monkeypatch.setattr(module, name, failing_first(getattr(module, name), refusal(errno.EIO)))
     job = works.finished(works.settle().id)
     assert (job.state, job.error) == (JobState.DONE, "")
     step = job.steps[1]
@@ -86,7 +60,7 @@ def test_what_fails_while_the_disk_takes_nothing_waits_for_it(
     """The database is elsewhere, as PostgreSQL is."""
 
     def away(**_named: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise refusal(errno.EIO)
 
     works.model.ended = AnalysisFailed("The file of image 1.2.3 cannot be opened.")
     with monkeypatch.context() as patch:

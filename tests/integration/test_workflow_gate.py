@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +18,6 @@ from oncopixel_pacs.report.external_validation import find_errors
 from oncopixel_pacs.settings import ResultSettings
 from oncopixel_pacs.store.quarantine import Quarantine
 from oncopixel_pacs.workflow import analysis as analysis_module
-
-
-@pytest.fixture
-def works(store: Store, tmp_path: Path) -> Iterator[Works]:
-    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
-    with running(built):
-        built.receive(tmp_path / "in")
-        yield built
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, keyword: str, value: object) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from builders import make_algorithm
 from conftest import Store
+from failing_calls import failing_first
 from mammogram_builder import SCREENING
 from pydicom import dcmread
 from workflow_builder import (
@@ -47,15 +47,6 @@ from oncopixel_pacs.errors import (
 )
 from oncopixel_pacs.infer.cards import models_digest
 from oncopixel_pacs.store.readings import ReadingRow
-
-
-@pytest.fixture
-def works(store: Store, tmp_path: Path) -> Iterator[Works]:
-    """Run the workflow with a folder that takes results, and one image received."""
-    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
-    with running(built):
-        built.receive(tmp_path / "in")
-        yield built
 
 
 def states(job: Job) -> list[tuple[StepName, StepState, int]]:
@@ -252,16 +243,8 @@ def test_a_verdict_that_was_cut_off_is_made_up_for(
 ) -> None:
     """The result is kept, and the process ends before the job does."""
     ledger = type(works.store.ledger)
-    finish = ledger.finish
-    calls: list[None] = []
-
-    def away_once(*arguments: object) -> None:
-        calls.append(None)
-        if len(calls) == 1:
-            raise OutOfResources("The database does not take a write now.")
-        finish(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ledger, "finish", away_once)
+    away = OutOfResources("The database does not take a write now.")
+    monkeypatch.setattr(ledger, "finish", failing_first(ledger.finish, away))
     works.model.reason = Reason.NO_BREAST
     job = works.finished(works.settle().id)
     assert job.state is JobState.NOT_ANALYSED

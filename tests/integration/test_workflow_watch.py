@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import Store
+from failing_calls import failing_first
 from mammogram_builder import SCREENING
-from workflow_builder import PretendedModel, Works, folder_destination, running, until, utc_now
+from workflow_builder import Works, until, utc_now
 
 from oncopixel_pacs.domain import JobState, StudyState
 from oncopixel_pacs.errors import OutOfResources
@@ -26,15 +26,6 @@ from oncopixel_pacs.workflow.settling import Watch, job_id_for
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "_TICK_SECONDS", 0.02)
-
-
-@pytest.fixture
-def works(store: Store, tmp_path: Path) -> Iterator[Works]:
-    """Run the workflow with a folder that takes results, and one image received."""
-    built = Works(store, PretendedModel(), (folder_destination(tmp_path / "out"),))
-    with running(built):
-        built.receive(tmp_path / "in")
-        yield built
 
 
 @contextmanager
@@ -164,16 +155,9 @@ def test_an_image_that_comes_while_its_study_is_judged_is_waited_for(
 def test_the_watch_outlives_every_problem(
     works: Works, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
-    receiving = type(works.store.catalogue).receiving
-    calls: list[None] = []
-
-    def fail_twice(catalogue: object) -> object:
-        calls.append(None)
-        if len(calls) <= 2:
-            raise problem
-        return receiving(catalogue)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(works.store.catalogue), "receiving", fail_twice)
+    catalogue = type(works.store.catalogue)
+    fails_twice = failing_first(catalogue.receiving, problem, problem)
+    monkeypatch.setattr(catalogue, "receiving", fails_twice)
     with watching(works):
         until(lambda: works.store.ledger.counts() == {JobState.DONE: 1})
 
